@@ -1,0 +1,319 @@
+"""What the service needs from the outside. All ports are synchronous and thread-safe; asyncio callers offload them.
+
+Adapters: ``adapters/store_sqlalchemy.py``, ``adapters/artifacts_folder.py``, ``adapters/feed_local.py``,
+``adapters/identity_x509.py``, ``adapters/link_grpc.py``; in-memory ones ship in ``testing.py``. One contract-test
+class per port runs over all of its adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from muster_controller.core.entities import (
+    BenchmarkRun,
+    Decision,
+    Deployment,
+    DesiredRow,
+    Device,
+    DeviceRequest,
+    Fleet,
+    FleetEvent,
+    JoinToken,
+    Model,
+    Operation,
+    Presence,
+    Push,
+    RequestState,
+    Rollout,
+    StoredReport,
+    Variant,
+)
+from muster_protos.envelope import Signer, Verifier
+from muster_protos.model import (
+    AgentMessage,
+    BenchmarkRecord,
+    ControllerMessage,
+    Inventory,
+    JoinRequest,
+    JoinResponse,
+    ReportedState,
+    SigningKey,
+    Telemetry,
+)
+
+__all__ = [
+    "ArtifactStore",
+    "Authenticator",
+    "ChangeFeed",
+    "Clock",
+    "DeviceSession",
+    "FleetAuthority",
+    "Page",
+    "Principal",
+    "SessionSink",
+    "Signer",
+    "Store",
+    "Verifier",
+]
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Wall and monotonic time."""
+
+    def now_ns(self) -> int:
+        """Wall clock, ns since 1970."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """Never goes back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A slice of a list; ``next_cursor`` is empty on the last one."""
+
+    items: tuple[T, ...]
+    next_cursor: str = ""
+
+
+class Store(Protocol):
+    """Everything durable except artifact bytes. Unknown ids raise NotFoundError, lost races ConflictError.
+
+    Every list is ordered by id (events: by sequence) and paged: ``cursor`` is the previous page's ``next_cursor``.
+    """
+
+    def close(self) -> None: ...
+
+    # fleet
+    def fleet(self) -> Fleet | None: ...
+    def init_fleet(self, fleet: Fleet) -> None:
+        """Store the fleet once; ConflictError when there is one."""
+        ...
+
+    # join tokens
+    def add_token(self, token: JoinToken) -> None: ...
+    def list_tokens(self) -> tuple[JoinToken, ...]: ...
+    def revoke_token(self, token_id: str) -> None: ...
+    def use_token(self, secret_sha256: str, now_ns: int) -> JoinToken:
+        """Take one use, atomically. NotAuthorisedError says unknown, revoked, expired or used up."""
+        ...
+
+    # devices
+    def put_device(self, device: Device) -> None:
+        """Insert, or replace identity and inventory of the same id (joining twice is the same device)."""
+        ...
+
+    def get_device(self, device_id: str) -> Device: ...
+    def list_devices(
+        self, labels: Mapping[str, str] | None = None, cursor: str = "", limit: int = 100
+    ) -> Page[Device]: ...
+    def revoke_device(self, device_id: str) -> None: ...
+    def rename_device(self, device_id: str, name: str) -> None: ...
+    def set_labels(self, device_id: str, labels: Mapping[str, str]) -> None: ...
+    def put_inventory(self, device_id: str, inventory: Inventory) -> None: ...
+    def put_presence(self, device_id: str, presence: Presence, link: str, at_ns: int) -> None: ...
+    def put_reported(self, device_id: str, reported: ReportedState, at_ns: int) -> None: ...
+
+    # models and variants
+    def add_model(self, model: Model, baseline: Variant) -> None:
+        """Store a new version with its first variant; ConflictError when (model_id, version) exists."""
+        ...
+
+    def get_model(self, model_id: str, version: int | None = None) -> Model:
+        """The newest version when none is named."""
+        ...
+
+    def list_models(self, cursor: str = "", limit: int = 100) -> Page[Model]:
+        """Newest version of each."""
+        ...
+
+    def remove_model(self, model_id: str) -> None:
+        """All versions, variants and pushes; ConflictError while a deployment serves it."""
+        ...
+
+    def add_variant(self, variant: Variant) -> None: ...
+    def get_variant(self, variant_id: str) -> Variant: ...
+    def list_variants(self, model_id: str, version: int) -> tuple[Variant, ...]: ...
+    def referenced_sha256s(self) -> frozenset[str]:
+        """Every artifact that a model, variant or deployment still names (garbage collection keeps these)."""
+        ...
+
+    # what devices should be
+    def put_push(self, push: Push) -> None: ...
+    def list_pushes(self, device_id: str) -> tuple[Push, ...]: ...
+    def desired(self, device_id: str) -> DesiredRow | None: ...
+    def compare_and_set_desired(self, row: DesiredRow, expected_version: int) -> None:
+        """Store ``row`` if the stored version still is ``expected_version`` (0 = none); else ConflictError."""
+        ...
+
+    # benchmarks
+    def add_run(self, run: BenchmarkRun, requests: Sequence[DeviceRequest]) -> None: ...
+    def get_run(self, run_id: str) -> BenchmarkRun: ...
+    def list_runs(self, cursor: str = "", limit: int = 100) -> Page[BenchmarkRun]: ...
+    def list_requests(
+        self, run_id: str | None = None, device_id: str | None = None, state: RequestState | None = None
+    ) -> tuple[DeviceRequest, ...]: ...
+    def put_request_state(self, request_id: str, attempt: int, state: RequestState, reason: str) -> None: ...
+    def retry_request(self, request_id: str, attempt: int) -> None:
+        """Open it again with attempt + 1."""
+        ...
+
+    def store_reports(self, reports: Sequence[StoredReport]) -> tuple[StoredReport, ...]:
+        """Store a batch in one durable transaction; return those whose key was new, in order.
+
+        A new benchmark record also lands in the records table and closes its request; a new event in the feed.
+        """
+        ...
+
+    def list_records(
+        self,
+        model_id: str | None = None,
+        version: int | None = None,
+        device_id: str | None = None,
+        run_id: str | None = None,
+        cursor: str = "",
+        limit: int = 1000,
+    ) -> Page[BenchmarkRecord]: ...
+    def get_record(self, record_id: str) -> BenchmarkRecord: ...
+
+    # decisions, rollouts
+    def add_decision(self, decision: Decision) -> None: ...
+    def get_decision(self, decision_id: str) -> Decision: ...
+    def list_decisions(
+        self, model_id: str | None = None, device_id: str | None = None, cursor: str = "", limit: int = 100
+    ) -> Page[Decision]:
+        """Newest first."""
+        ...
+
+    def add_rollout(self, rollout: Rollout, deployments: Sequence[Deployment]) -> None: ...
+    def get_rollout(self, rollout_id: str) -> Rollout: ...
+    def list_rollouts(self, cursor: str = "", limit: int = 100) -> Page[Rollout]: ...
+    def put_rollout(self, rollout: Rollout, expected_state: str) -> None:
+        """Replace if the stored state still is ``expected_state``; else ConflictError."""
+        ...
+
+    def list_deployments(
+        self, rollout_id: str | None = None, device_id: str | None = None
+    ) -> tuple[Deployment, ...]: ...
+    def put_deployment(self, deployment: Deployment) -> None: ...
+
+    # long work, events, telemetry
+    def put_operation(self, operation: Operation) -> None: ...
+    def get_operation(self, operation_id: str) -> Operation: ...
+    def list_operations(self, cursor: str = "", limit: int = 100) -> Page[Operation]: ...
+    def add_event(self, event: FleetEvent) -> FleetEvent:
+        """Append; the returned event carries its sequence."""
+        ...
+
+    def list_events(
+        self, after_sequence: int = 0, device_id: str | None = None, kind: str | None = None, limit: int = 200
+    ) -> tuple[FleetEvent, ...]: ...
+    def add_telemetry(self, device_id: str, samples: Sequence[Telemetry]) -> None: ...
+    def list_telemetry(
+        self, device_id: str, since_ns: int, model_id: str | None = None, limit: int = 1000
+    ) -> tuple[Telemetry, ...]: ...
+    def prune_telemetry(self, before_ns: int) -> int: ...
+
+
+class ArtifactStore(Protocol):
+    """Immutable bytes named by their sha256."""
+
+    def put(self, source: Path) -> tuple[str, int]:
+        """Copy a file in; return (sha256, bytes). Idempotent. A full disk raises TemporaryError, nothing is left."""
+        ...
+
+    def size(self, sha256: str) -> int:
+        """Bytes; NotFoundError when it is not here."""
+        ...
+
+    def read(self, sha256: str, offset: int, length: int) -> bytes: ...
+    def path(self, sha256: str) -> Path:
+        """A local file with the bytes, for the host's own use."""
+        ...
+
+    def iter_sha256s(self) -> Iterator[str]: ...
+    def remove(self, sha256: str) -> None: ...
+
+
+class ChangeFeed(Protocol):
+    """Wakes whoever waits for a topic ("device/<id>", "events"); carries no content. LISTEN/NOTIFY later."""
+
+    def publish(self, topic: str) -> None: ...
+    def subscribe(self, topic: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call ``callback`` (from any thread, must not block) on each publish; returns the unsubscriber."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is at the other end: a device or the admin."""
+
+    kind: str  # "device", "admin"
+    principal_id: str
+
+
+class Authenticator(Protocol):
+    """Turns what a link knows of its peer into a principal, or NotAuthorisedError."""
+
+    def authenticate_certificate(self, certificate_pem: bytes) -> Principal:
+        """From a client certificate that TLS has verified; revoked and unknown devices are refused."""
+        ...
+
+    def authenticate_admin(self, token: str) -> Principal: ...
+
+
+class FleetAuthority(Protocol):
+    """The fleet's CA and signing key."""
+
+    signer: Signer
+    verifier: Verifier
+
+    def ca_pem(self) -> bytes: ...
+    def ca_fingerprint(self) -> str:
+        """sha256 over the CA certificate's DER, lower-case hex."""
+        ...
+
+    def signing_keys(self) -> tuple[SigningKey, ...]: ...
+    def issue_device_certificate(self, csr_pem: bytes, device_id: str) -> tuple[bytes, str, str]:
+        """(certificate PEM, serial hex, sha256 of the public key's SPKI DER). InvalidInputError on a bad CSR."""
+        ...
+
+    def issue_host_certificate(self, names: Sequence[str]) -> tuple[bytes, bytes]:
+        """(certificate PEM, key PEM) for this controller's own TLS endpoints; names are DNS names or IPs."""
+        ...
+
+
+class DeviceSession(Protocol):
+    """A live stream to one device."""
+
+    device_id: str
+    link: str
+
+    def send(self, message: ControllerMessage) -> None:
+        """Queue a message; never blocks. A desired state replaces an unsent older one."""
+        ...
+
+    def close(self, reason: str, is_revoked: bool = False) -> None: ...
+
+
+class SessionSink(Protocol):
+    """What a link hands to the service. Every call may come from any thread and may block (links offload it)."""
+
+    def session_opened(self, session: DeviceSession) -> None: ...
+    def session_closed(self, session: DeviceSession, reason: str) -> None: ...
+    def messages_received(self, session: DeviceSession, messages: Sequence[AgentMessage]) -> None:
+        """A batch in order. Reports are acknowledged through ``session.send`` after they are stored."""
+        ...
+
+    def read_artifact(self, device_id: str, sha256: str, offset: int, length: int) -> tuple[bytes, int]:
+        """(bytes, total size). NotFoundError for an artifact that this device has no business with."""
+        ...
+
+    def join(self, request: JoinRequest) -> JoinResponse: ...
+    def renew(self, device_id: str, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]: ...

@@ -1,0 +1,159 @@
+"""What crosses a link between agent and controller. Mirrors v1/link.proto, which documents the fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from muster_protos.model.benchmark import BenchmarkRecord, LoadResult
+from muster_protos.model.device import Inventory, Telemetry
+from muster_protos.model.state import ReportedState, SignedEnvelope
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened on a device."""
+
+    event_id: str = ""
+    kind: str = ""  # "rung.changed", "deployment.rolled_back", "child.crashed", ...
+    at_ns: int = 0
+    model_id: str = ""
+    from_variant_id: str = ""
+    to_variant_id: str = ""
+    direction: str = ""  # "down", "up", ""
+    reason: str = ""
+    duration_ms: float | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Stored exactly once under (device, request_id, attempt, sequence), then acknowledged."""
+
+    request_id: str = ""  # the benchmark's, or "events" for unrequested ones
+    attempt: int = 0
+    sequence: int = 0  # rises per device, survives restarts
+    body: BenchmarkRecord | Event | LoadResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportAck:
+    """The controller has stored (or quarantined) this report."""
+
+    request_id: str = ""
+    attempt: int = 0
+    sequence: int = 0
+    rejected_reason: str = ""  # empty = stored; otherwise quarantined, do not resend
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first message of a session."""
+
+    inventory: Inventory = Inventory()
+    desired_epoch: int = 0
+    desired_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long step on the device is; lossy."""
+
+    subject: str = ""  # "fetch", "benchmark", "self_test"
+    id: str = ""  # sha256 or request id
+    done: float = 0.0
+    total: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentMessage:
+    """Agent to controller."""
+
+    body: Hello | ReportedState | Report | Telemetry | Progress | Goodbye | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The signed desired state, whole."""
+
+    envelope: SignedEnvelope = SignedEnvelope()
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The agent said a clean farewell, or the controller closes the stream."""
+
+    reason: str = ""
+    is_revoked: bool = False  # the identity is gone: do not come back
+    retry_after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerMessage:
+    """Controller to agent."""
+
+    body: Desired | ReportAck | Goodbye | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """A byte range of an artifact."""
+
+    sha256: str = ""
+    offset: int = 0
+    length: int = 0  # 0 = to the end
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an artifact."""
+
+    offset: int = 0
+    data: bytes = b""  # at most 256 KiB
+    total_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RenewRequest:
+    """A certificate request from a device that has one."""
+
+    csr_pem: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RenewResponse:
+    """The new certificate and the signing keys of today."""
+
+    certificate_pem: bytes = b""
+    signing_keys: tuple[SigningKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A fleet's public signing key."""
+
+    key_id: str = ""
+    public_key: bytes = b""  # Ed25519, 32 raw bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """POSTed over TLS to the join endpoint after the CA's fingerprint has been checked."""
+
+    secret: str = ""
+    csr_pem: bytes = b""
+    inventory: Inventory = Inventory()
+    requested_device_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinResponse:
+    """Identity, trust anchors and links of a new device."""
+
+    fleet_id: str = ""
+    device_id: str = ""
+    certificate_pem: bytes = b""
+    ca_pem: bytes = b""
+    signing_keys: tuple[SigningKey, ...] = ()
+    links: tuple[str, ...] = ()  # "grpcs://127.0.0.1:8471", ...
