@@ -1,0 +1,53 @@
+# Muster: every target installs what it needs into .venv.
+# TORCH_INDEX=<url>  an extra package index with PyTorch's CPU wheels
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check
+INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+STAMP  := $(VENV)/.installed
+CODE   := api agent controller compression devices protos tests examples benchmarks scripts
+
+.PHONY: setup demo test test-quick fmt lint type protos bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "expected $(PYTHON) on the path, found none: install it, or run make PYTHON=/path/to/python"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "expected python's venv module with ensurepip; on Debian: apt-get install python3.11-venv"; exit 1; }
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(PIP) install -q $(INDEX) -c constraints.txt -e '.[all]'
+	@touch $@
+
+demo: setup
+	$(BIN)/muster demo $(DEMO_FLAGS)
+
+test: setup lint type
+	rm -f .coverage .coverage.*
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/pytest --cov --cov-report=term-missing:skip-covered -p no:cacheprovider
+
+test-quick: setup
+	$(BIN)/pytest -q -m "not slow" -p no:cacheprovider
+
+fmt: setup
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+lint: setup
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/lint-imports --no-cache
+
+type: setup
+	$(BIN)/mypy
+
+protos:
+	PYTHON=$(PYTHON) scripts/generate_protos.sh
+
+bench: setup
+	$(BIN)/python benchmarks/footprint.py
+	$(BIN)/python benchmarks/transfer.py
+
+clean:
+	rm -rf $(VENV) .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
