@@ -18,6 +18,7 @@ from muster_controller.core.entities import (
     Deployment,
     DesiredRow,
     Device,
+    DeviceLoad,
     DeviceRequest,
     Fleet,
     FleetEvent,
@@ -181,6 +182,14 @@ class Store(Protocol):
         limit: int = 1000,
     ) -> Page[BenchmarkRecord]: ...
     def get_record(self, record_id: str) -> BenchmarkRecord: ...
+
+    # loads
+    def put_load(self, load: DeviceLoad) -> None:
+        """Insert, or replace the one of the same id."""
+        ...
+
+    def get_load(self, load_id: str) -> DeviceLoad: ...
+    def list_loads(self, device_id: str | None = None, state: RequestState | None = None) -> tuple[DeviceLoad, ...]: ...
 
     # decisions, rollouts
     def add_decision(self, decision: Decision) -> None: ...

@@ -16,6 +16,8 @@ from muster_protos.model import (
     Configuration,
     DeploymentState,
     Inventory,
+    LoadRequest,
+    LoadResult,
     ReportedState,
     ServingGrant,
     Signature,
@@ -140,6 +142,19 @@ class BenchmarkRun:
     tier: Tier
     created_at_ns: int
     device_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLoad:
+    """A load that a device was asked to put on itself, and what came back; ``load_id`` is the request's id."""
+
+    load_id: str
+    device_id: str
+    request: LoadRequest
+    created_at_ns: int
+    state: RequestState = RequestState.OPEN
+    reason: str = ""
+    result: LoadResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
