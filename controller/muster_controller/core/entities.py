@@ -187,6 +187,7 @@ class Candidate:
     is_feasible: bool
     verdict: str  # "chosen", "ladder", or what ruled it out
     accuracy: Accuracy | None = None
+    notes: tuple[str, ...] = ()  # what to know of the figures: "noisy: ...", "tier demo", "accuracy from the host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,7 @@ class Deployment:
     state: DeploymentState
     reason: str
     updated_at_ns: int
+    started_at_ns: int = 0  # 0 = its wave has not been started; the newest started one is in force
 
 
 class RolloutState(Enum):
@@ -249,6 +251,17 @@ class Rollout:
     active_wave: int
     deadline_s: int
     error_threshold_ratio: float
+    success_threshold_ratio: float = 1.0  # share of a wave that must be committed before the next one starts
+    pauses_after_wave: bool = False  # wait for a person after each wave
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPolicy:
+    """The policy that decides for a model whenever results arrive; what `apply:` says is in the YAML."""
+
+    model_id: str
+    policy_yaml: str
+    updated_at_ns: int
 
 
 class OperationState(Enum):
