@@ -115,3 +115,6 @@ class VariantManifest:
     target_hint: str = ""  # "x86", "arm", "any"
     created_at_ns: int = 0
     opset: int | None = None
+    calibration: ArtifactRef | None = None  # npz: x_<canonical input>, unlabelled training samples; stays on the host
+    sqnr_db: float | None = None  # outputs against the baseline's, on the validation set
+    operators: Mapping[str, int] = field(default_factory=dict)  # operator type -> count in the artifact
