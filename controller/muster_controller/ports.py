@@ -34,6 +34,7 @@ from muster_controller.core.entities import (
     Variant,
 )
 from muster_protos.envelope import Signer, Verifier
+from muster_protos.errors import NotAuthorisedError
 from muster_protos.model import (
     AgentMessage,
     BenchmarkRecord,
@@ -51,6 +52,7 @@ __all__ = [
     "Authenticator",
     "ChangeFeed",
     "Clock",
+    "DeviceRevokedError",
     "DeviceSession",
     "FleetAuthority",
     "Page",
@@ -288,11 +290,20 @@ class Principal:
     principal_id: str
 
 
+class DeviceRevokedError(NotAuthorisedError):
+    """The device was removed from the fleet: its agent is told not to come back with this identity."""
+
+
 class Authenticator(Protocol):
     """Turns what a link knows of its peer into a principal, or NotAuthorisedError."""
 
     def authenticate_certificate(self, certificate_pem: bytes) -> Principal:
-        """From a client certificate that TLS has verified; revoked and unknown devices are refused."""
+        """From a client certificate that TLS has verified.
+
+        Raises:
+            DeviceRevokedError: the device was removed.
+            NotAuthorisedError: an unknown device, another fleet, or a key that is not the device's.
+        """
         ...
 
     def authenticate_admin(self, token: str) -> Principal: ...
@@ -310,6 +321,10 @@ class FleetAuthority(Protocol):
         ...
 
     def signing_keys(self) -> tuple[SigningKey, ...]: ...
+    def public_key_sha256(self, csr_pem: bytes) -> str:
+        """sha256 of the SPKI DER of a request's key, without issuing anything. InvalidInputError on a bad CSR."""
+        ...
+
     def issue_device_certificate(self, csr_pem: bytes, device_id: str) -> tuple[bytes, str, str]:
         """(certificate PEM, serial hex, sha256 of the public key's SPKI DER). InvalidInputError on a bad CSR."""
         ...

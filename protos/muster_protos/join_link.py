@@ -1,0 +1,58 @@
+"""The line that a person pastes to join a device: ``https://HOST:PORT#MST1.<secret>.<ca fingerprint>``.
+
+The part after ``#`` never leaves the device as part of a URL. The fingerprint (sha256 over the CA certificate's DER)
+lets the device check the CA before it sends the secret, as in K3s' token form (https://docs.k3s.io/cli/token).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from muster_protos.errors import InvalidInputError
+
+VERSION = "MST1"
+DEFAULT_PORT = 8472
+
+_TOKEN = re.compile(r"MST1\.([A-Za-z0-9_-]{16,128})\.([0-9a-f]{64})")
+_EXPECTED = "expected a join link like https://HOST:8472#MST1.<secret>.<ca fingerprint>"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinLink:
+    """Where to join, the one-time secret and the CA that may see it."""
+
+    host: str  # DNS name or IP address, without brackets
+    port: int
+    secret: str
+    ca_fingerprint: str  # sha256 of the CA certificate's DER, lower-case hex
+
+    def text(self) -> str:
+        """The pasteable line. It holds the secret: never log it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"https://{host}:{self.port}#{VERSION}.{self.secret}.{self.ca_fingerprint}"
+
+    def __repr__(self) -> str:
+        return f"JoinLink({self.host}:{self.port}, secret hidden)"
+
+
+def parse_join_link(text: str) -> JoinLink:
+    """Read a pasted line.
+
+    Raises:
+        InvalidInputError: it is not a join link; the message never repeats the secret.
+    """
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError as error:
+        raise InvalidInputError(f"{_EXPECTED}, found an address that does not parse") from error
+    if parts.scheme != "https" or not parts.hostname:
+        raise InvalidInputError(f"{_EXPECTED}, found no https://HOST (is the line quoted and complete?)")
+    if parts.path not in ("", "/") or parts.query or "@" in parts.netloc:
+        raise InvalidInputError(f"{_EXPECTED}, found more than a host and a port before the #")
+    token = _TOKEN.fullmatch(parts.fragment)
+    if token is None:
+        raise InvalidInputError(f"{_EXPECTED}, found another form after the # (is the line quoted and complete?)")
+    return JoinLink(parts.hostname, DEFAULT_PORT if port is None else port, token.group(1), token.group(2))
