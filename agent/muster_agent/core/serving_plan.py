@@ -1,0 +1,127 @@
+"""The serving steps of one model: from a grant to an active, committed or rolled back deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from muster_agent.core.known import Conclusion, Facts, Known, Live, ServingRecord, bad_key, test_key
+from muster_agent.core.steps import Activate, Commit, Resume, Rollback, SelfTest, Step, StopServing
+from muster_agent.core.wanted import WantedModel, same_grant, serving_artifacts
+from muster_protos.model import DeploymentState, ServingGrant
+
+MAX_STARTS = 3  # loads of a trial before it is rolled back
+
+
+def serving_steps(
+    model_id: str, wanted: WantedModel | None, has_desired: bool, known: Known, facts: Facts
+) -> Iterator[Step]:
+    """What is left to do to serve one model as granted; nothing when it is."""
+    record = known.serving.get(model_id, ServingRecord(model_id))
+    live = facts.live.get(model_id)
+    if has_desired and (wanted is None or wanted.grant is None):
+        if record.target is not None or live is not None:
+            yield StopServing(model_id, "no longer granted")
+        return
+    settling = _settle_trial(wanted, record, facts)
+    if settling is not None:
+        yield settling
+        return
+    target = record.target
+    if target is not None:
+        yield from _keep_up(target, live, known)
+    if wanted is not None and wanted.grant is not None:
+        yield from _advance(wanted, wanted.grant, record, live, known)
+
+
+def concluded(record: ServingRecord, grant: ServingGrant) -> Conclusion | None:
+    """How this very grant ended before; None when it has not been concluded."""
+    return next((item for item in reversed(record.conclusions) if same_grant(item.grant, grant)), None)
+
+
+def missing_artifacts(wanted: WantedModel, known: Known) -> frozenset[str]:
+    """sha256 of what the ladder needs and the cache lacks."""
+    return frozenset(ref.sha256 for ref in serving_artifacts(wanted)) - known.cached
+
+
+def refusal(wanted: WantedModel, known: Known) -> str:
+    """Why a granted ladder can never be served here; "" when it can."""
+    if not wanted.ladder():
+        return "the granted ladder is empty"
+    for configuration in wanted.ladder():
+        manifest = wanted.manifest(configuration.variant_id)
+        if manifest is None:
+            return f"the ladder names {configuration.variant_id!r}, which has no manifest in the desired state"
+        reason = known.bad.get(bad_key(manifest.artifact.sha256, configuration))
+        if reason is not None:
+            return f"{configuration.variant_id} is marked bad: {reason}"
+    return ""
+
+
+def _settle_trial(wanted: WantedModel | None, record: ServingRecord, facts: Facts) -> Step | None:
+    """Roll a trial back that never starts, was withdrawn, or was not committed in time."""
+    trial = record.trial
+    if trial is None:
+        return None
+    model_id, deployment_id = record.model_id, trial.deployment_id
+    live = facts.live.get(model_id)
+    if record.trial_starts >= MAX_STARTS and not (live is not None and same_grant(live.grant, trial.grant)):
+        why = facts.problems.get(f"serve {model_id} {deployment_id}", "it never became healthy")
+        reason = f"{record.trial_starts} failed starts: {why}"
+        return Rollback(model_id, deployment_id, DeploymentState.ROLLED_BACK, reason)
+    newest = trial.grant if wanted is None else wanted.grant
+    if record.last_good is None or newest is None:
+        return None
+    if same_grant(newest, record.last_good.grant) and not same_grant(newest, trial.grant):
+        reason = f"withdrawn: the desired state went back to {newest.deployment_id}"
+        return Rollback(model_id, deployment_id, DeploymentState.CANCELLED, reason)
+    if same_grant(newest, trial.grant) and not newest.is_committed and 0 < newest.deadline_ns < facts.now_ns:
+        reason = "not committed before the deployment's deadline"
+        return Rollback(model_id, deployment_id, DeploymentState.ROLLED_BACK, reason)
+    return None
+
+
+def _keep_up(target: WantedModel, live: Live | None, known: Known) -> Iterator[Step]:
+    """Load the target when it is not up, or when more of its variants are here than it was given."""
+    here = available_variants(target, known)
+    if not here:
+        return
+    is_up = live is not None and same_grant(live.grant, target.grant)
+    if not is_up or (live is not None and set(here) > set(live.variant_ids)):
+        yield Resume(target.model_id, target.deployment_id, here)
+
+
+def available_variants(target: WantedModel, known: Known) -> tuple[str, ...]:
+    """The ladder's variants whose bytes are in the cache, best first."""
+    here: list[str] = []
+    for configuration in target.ladder():
+        manifest = target.manifest(configuration.variant_id)
+        if manifest is None or configuration.variant_id in here:
+            continue
+        needed = {ref.sha256 for ref in (manifest.artifact, manifest.golden) if ref is not None and ref.sha256}
+        if needed <= known.cached:
+            here.append(configuration.variant_id)
+    return tuple(here)
+
+
+def _advance(
+    wanted: WantedModel, grant: ServingGrant, record: ServingRecord, live: Live | None, known: Known
+) -> Iterator[Step]:
+    """The next steps of the granted deployment itself."""
+    model_id, deployment_id = wanted.model_id, grant.deployment_id
+    if record.trial is not None and same_grant(grant, record.trial.grant):
+        if grant.is_committed and live is not None and same_grant(live.grant, grant):
+            yield Commit(model_id, deployment_id)
+        return
+    if record.trial is None and record.last_good is not None and same_grant(grant, record.last_good.grant):
+        return
+    if concluded(record, grant) is not None:
+        return
+    reason = refusal(wanted, known)
+    if reason:
+        yield Rollback(model_id, deployment_id, DeploymentState.FAILED, reason)
+        return
+    if missing_artifacts(wanted, known):
+        return
+    untested = [item for item in wanted.ladder() if test_key(deployment_id, item) not in record.tested]
+    yield from (SelfTest(model_id, deployment_id, item) for item in dict.fromkeys(untested))
+    yield Activate(model_id, deployment_id)
