@@ -1,0 +1,211 @@
+"""Join a fleet with a pasted line. Standard library only, and the CA is checked before the secret leaves the device.
+
+1. ``GET /v1/ca`` without trust; its sha256 must be the fingerprint in the line.
+2. A child makes the key, if there is none, and a certificate request.
+3. ``POST /v1/join`` over TLS that trusts that one CA and checks the host's name; only this request carries the secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import re
+import socket
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+from muster_agent.identity_folder import Identity, IdentityFolder
+from muster_protos import codec
+from muster_protos.errors import (
+    CodecError,
+    InvalidInputError,
+    MusterError,
+    NotAuthorisedError,
+    PermanentError,
+    TemporaryError,
+    UnreachableError,
+)
+from muster_protos.ids import check_id
+from muster_protos.join_link import JoinLink, parse_join_link
+from muster_protos.model import Inventory, JoinRequest, JoinResponse
+
+PROTOBUF = "application/x-protobuf"
+_MAX_ANSWER_BYTES = 256 * 1024
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def join(
+    line: str,
+    folder: IdentityFolder,
+    inventory: Inventory,
+    requested_device_id: str = "",
+    timeout_s: float = 15.0,
+) -> Identity:
+    """Join through the pasted ``line`` and keep the identity in ``folder``. Joining twice is the same device.
+
+    ``requested_device_id`` is a wish: empty asks for the id of an earlier join, else for the host's name.
+
+    Raises:
+        InvalidInputError: not a join link, or the controller refuses the request's form.
+        NotAuthorisedError: the CA is not the one in the link, or the secret is not (or no longer) good.
+        UnreachableError: nobody answers there.
+        PermanentError: the identity folder cannot be written.
+    """
+    link = parse_join_link(line)
+    wish = check_id(requested_device_id, "device id") if requested_device_id else _wish(folder)
+    ca_pem = _fetch_ca(link, timeout_s)
+    folder.create()
+    csr_pem = make_request(folder.key_path)
+    body = codec.encode(JoinRequest(link.secret, csr_pem, inventory, wish))
+    try:
+        answer = _exchange(link, _trusting(ca_pem), "POST", "/v1/join", body, timeout_s)
+    except NotAuthorisedError as error:
+        raise NotAuthorisedError(f"{error}{_earlier(folder, ca_pem)}") from error
+    identity = _read_answer(answer, ca_pem)
+    _check_pair(identity, folder)
+    folder.write(identity)
+    return identity
+
+
+def make_request(key_path: Path, timeout_s: float = 60.0) -> bytes:
+    """A certificate request (PEM) for the key at ``key_path``; the child makes the key when there is none."""
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", "muster_agent.keys", str(key_path.absolute())],
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TemporaryError(f"expected the key child to answer, found: {error}") from error
+    if child.returncode != 0:
+        raise PermanentError(child.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300])
+    return child.stdout
+
+
+def default_device_id(host_name: str) -> str:
+    """An id from a host's name: its first label, with foreign characters replaced."""
+    text = re.sub(r"[^A-Za-z0-9._-]+", "-", host_name.split(".")[0]).strip("-._")[:64]
+    return text or "device"
+
+
+def _wish(folder: IdentityFolder) -> str:
+    try:
+        earlier = folder.read()
+    except PermanentError:
+        earlier = None  # damaged: this join mends it
+    return earlier.device_id if earlier else default_device_id(socket.gethostname())
+
+
+def _fetch_ca(link: JoinLink, timeout_s: float) -> bytes:
+    """The CA of the link as PEM, whatever else the answer holds: only the certificate with this fingerprint counts."""
+    blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    blind.check_hostname = False
+    blind.verify_mode = ssl.CERT_NONE  # the fingerprint decides, and nothing secret is sent here
+    answer = _exchange(link, blind, "GET", "/v1/ca", None, timeout_s)
+    for pem in _PEM.findall(answer):
+        try:
+            der = ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
+        except ValueError:
+            continue
+        if hashlib.sha256(der).hexdigest() == link.ca_fingerprint:
+            return ssl.DER_cert_to_PEM_cert(der).encode()
+    raise NotAuthorisedError(
+        f"expected the fleet CA {link.ca_fingerprint[:16]}... at {link.host}:{link.port}, found another one; "
+        "the secret was not sent: ask for a new join link, and if it happens again, somebody is in between"
+    )
+
+
+def _trusting(ca_pem: bytes) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name; no other root is loaded
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=ca_pem.decode())
+    return context
+
+
+def _exchange(
+    link: JoinLink, context: ssl.SSLContext, method: str, path: str, body: bytes | None, timeout_s: float
+) -> bytes:
+    connection = http.client.HTTPSConnection(link.host, link.port, timeout=timeout_s, context=context)
+    try:
+        connection.request(method, path, body, {"Content-Type": PROTOBUF} if body else {})
+        response = connection.getresponse()
+        answer = response.read(_MAX_ANSWER_BYTES + 1)
+        retry_after = response.getheader("Retry-After", "")
+    except ssl.SSLCertVerificationError as error:
+        raise NotAuthorisedError(
+            f"expected {link.host}:{link.port} to show a certificate of the fleet CA for its name, "
+            f"found: {error.verify_message}; the secret was not sent"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise UnreachableError(
+            f"expected a controller at {link.host}:{link.port}, found: {error}; is muster up running there?"
+        ) from error
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise _refusal(response.status, answer, retry_after)
+    if len(answer) > _MAX_ANSWER_BYTES:
+        raise InvalidInputError(
+            f"expected a short answer of {link.host}:{link.port}, found a long one; a captive portal?"
+        )
+    return answer
+
+
+def _refusal(status: int, answer: bytes, retry_after: str) -> MusterError:
+    try:
+        reason = str(json.loads(answer)["error"])[:500]
+    except (ValueError, KeyError, TypeError):
+        reason = f"expected a controller's answer, found HTTP {status}; is this the join port?"
+    if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
+        return NotAuthorisedError(reason)
+    if status in (http.client.TOO_MANY_REQUESTS, http.client.SERVICE_UNAVAILABLE):
+        return TemporaryError(reason, float(retry_after) if retry_after.isdigit() else None)
+    return InvalidInputError(reason) if 400 <= status < 500 else TemporaryError(reason)
+
+
+def _earlier(folder: IdentityFolder, ca_pem: bytes) -> str:
+    """A hint for somebody who pastes a used line again on a device that is in the fleet already."""
+    try:
+        earlier = folder.read()
+    except PermanentError:
+        earlier = None
+    is_member = earlier is not None and ssl.PEM_cert_to_DER_cert(earlier.ca_pem.decode()) == ssl.PEM_cert_to_DER_cert(
+        ca_pem.decode()
+    )
+    return f"; this device joined that fleet before as {earlier.device_id}" if earlier and is_member else ""
+
+
+def _read_answer(answer: bytes, ca_pem: bytes) -> Identity:
+    try:
+        response = codec.decode(JoinResponse, answer)
+    except CodecError as error:
+        raise InvalidInputError("expected a JoinResponse, found other bytes; is the controller newer?") from error
+    if not response.signing_keys or not response.links:
+        raise InvalidInputError("expected signing keys and a link in the answer, found none; is the controller up?")
+    return Identity(
+        fleet_id=check_id(response.fleet_id, "fleet id"),
+        device_id=check_id(response.device_id, "device id"),
+        certificate_pem=response.certificate_pem,
+        ca_pem=ca_pem,  # the one whose fingerprint was checked, whatever the answer says
+        signing_keys=response.signing_keys,
+        links=response.links,
+    )
+
+
+def _check_pair(identity: Identity, folder: IdentityFolder) -> None:
+    """The certificate must be for our key; OpenSSL checks the pair while loading it."""
+    candidate = folder.folder / ".candidate.pem"
+    try:
+        candidate.write_bytes(identity.certificate_pem)
+        _trusting(identity.ca_pem).load_cert_chain(candidate, folder.key_path)
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidInputError("expected a certificate for this device's key, found another; join again") from error
+    except OSError as error:
+        raise PermanentError(f"expected to write {folder.folder}, found: {error.strerror}") from error
+    finally:
+        candidate.unlink(missing_ok=True)
