@@ -1,0 +1,92 @@
+"""Long work on the host, events and telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, CursorResult, delete, insert, select
+
+from muster_controller.adapters.store_sqlalchemy.paging import one, page_of
+from muster_controller.adapters.store_sqlalchemy.rows import RowShape
+from muster_controller.adapters.store_sqlalchemy.tables import EVENTS, OPERATIONS, TELEMETRY
+from muster_controller.adapters.store_sqlalchemy.transactions import Transactions
+from muster_controller.core.entities import FleetEvent, Operation
+from muster_controller.ports import Page
+from muster_protos import codec
+from muster_protos.model import Telemetry
+
+_OPERATION = RowShape(Operation)
+_EVENT = RowShape(FleetEvent)
+
+
+class FeedRows(Transactions):
+    """Tables ``operations``, ``events`` and ``telemetry``."""
+
+    def put_operation(self, operation: Operation) -> None:
+        with self._writing() as connection:
+            connection.execute(delete(OPERATIONS).where(OPERATIONS.c.operation_id == operation.operation_id))
+            connection.execute(insert(OPERATIONS).values(_OPERATION.row(operation)))
+
+    def get_operation(self, operation_id: str) -> Operation:
+        with self._reading() as connection:
+            query = select(OPERATIONS).where(OPERATIONS.c.operation_id == operation_id)
+            return _OPERATION.value(one(connection, query, f"operation {operation_id!r}"))
+
+    def list_operations(self, cursor: str = "", limit: int = 100) -> Page[Operation]:
+        with self._reading() as connection:
+            return page_of(connection, select(OPERATIONS), OPERATIONS.c.operation_id, cursor, limit, _OPERATION.value)
+
+    def add_event(self, event: FleetEvent) -> FleetEvent:
+        with self._writing() as connection:
+            return append_event(connection, event)
+
+    def list_events(
+        self, after_sequence: int = 0, device_id: str | None = None, kind: str | None = None, limit: int = 200
+    ) -> tuple[FleetEvent, ...]:
+        query = select(EVENTS).where(EVENTS.c.sequence > after_sequence)
+        if device_id is not None:
+            query = query.where(EVENTS.c.device_id == device_id)
+        if kind is not None:
+            query = query.where(EVENTS.c.kind == kind)
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(EVENTS.c.sequence).limit(limit)).mappings().all()
+        return tuple(_EVENT.value(row) for row in rows)
+
+    def add_telemetry(self, device_id: str, samples: Sequence[Telemetry]) -> None:
+        rows = [
+            {
+                "device_id": device_id,
+                "at_ns": sample.at_ns,
+                "model_id": sample.model_id,
+                "sample": codec.encode(sample),
+            }
+            for sample in samples
+        ]
+        if rows:
+            with self._writing() as connection:
+                connection.execute(insert(TELEMETRY), rows)
+
+    def list_telemetry(
+        self, device_id: str, since_ns: int, model_id: str | None = None, limit: int = 1000
+    ) -> tuple[Telemetry, ...]:
+        query = select(TELEMETRY.c.sample).where(TELEMETRY.c.device_id == device_id, TELEMETRY.c.at_ns >= since_ns)
+        if model_id is not None:
+            query = query.where(TELEMETRY.c.model_id == model_id)
+        query = query.order_by(TELEMETRY.c.at_ns.desc(), TELEMETRY.c.position.desc()).limit(limit)
+        with self._reading() as connection:
+            samples = connection.execute(query).scalars().all()
+        return tuple(codec.decode(Telemetry, sample) for sample in reversed(samples))
+
+    def prune_telemetry(self, before_ns: int) -> int:
+        with self._writing() as connection:
+            result: CursorResult[None] = connection.execute(delete(TELEMETRY).where(TELEMETRY.c.at_ns < before_ns))
+            return result.rowcount
+
+
+def append_event(connection: Connection, event: FleetEvent) -> FleetEvent:
+    """Append to the feed inside the caller's transaction."""
+    row = _EVENT.row(event)
+    del row["sequence"]
+    sequence = connection.execute(insert(EVENTS).values(row).returning(EVENTS.c.sequence)).scalar_one()
+    return replace(event, sequence=sequence)
