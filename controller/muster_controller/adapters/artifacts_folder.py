@@ -1,0 +1,129 @@
+"""Artifacts in a folder, named by their content: ``sha256/<first two>/<sha256>``."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from muster_protos.errors import InvalidInputError, NotFoundError, PermanentError, TemporaryError
+from muster_protos.ids import check_sha256
+
+_BLOCK_BYTES = 1 << 20
+_TEMPORARY_PREFIX = "put-"
+
+
+class FolderArtifactStore:
+    """``ports.ArtifactStore`` over a local file system.
+
+    A file gets its name only after all of its bytes are on disk (temporary file, fsync, rename, fsync of the folder),
+    so a name always stands for whole bytes, after a crash too. Nothing is ever overwritten.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root / "sha256"
+        self._incoming = root / "incoming"
+        with _disk_errors():
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            for leftover in self._incoming.glob(f"{_TEMPORARY_PREFIX}*"):  # of a controller that was killed
+                leftover.unlink(missing_ok=True)
+
+    def put(self, source: Path) -> tuple[str, int]:
+        """Copy ``source`` in and return (sha256, bytes); idempotent.
+
+        Raises:
+            NotFoundError: there is no such file.
+            TemporaryError: the disk is full; nothing is left behind.
+        """
+        with _disk_errors():
+            handle, name = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=self._incoming)
+            temporary = Path(name)
+            try:
+                sha256, size_bytes = _copy(source, handle)
+                self._name(temporary, sha256)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return sha256, size_bytes
+
+    def size(self, sha256: str) -> int:
+        return self.path(sha256).stat().st_size
+
+    def read(self, sha256: str, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes from ``offset``; fewer at the end, none after it."""
+        if offset < 0 or length < 0:
+            raise InvalidInputError(f"expected a range of bytes, found offset {offset} and length {length}")
+        with _disk_errors(), self.path(sha256).open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+    def path(self, sha256: str) -> Path:
+        target = self._target(sha256)
+        if not target.is_file():
+            raise NotFoundError(f"expected a stored artifact, found none with the sha256 {sha256}")
+        return target
+
+    def iter_sha256s(self) -> Iterator[str]:
+        """In no particular order; files that are not artifacts are passed over."""
+        for path in self._root.glob("??/*"):
+            if len(path.name) == 64 and path.parent.name == path.name[:2]:
+                yield path.name
+
+    def remove(self, sha256: str) -> None:
+        """Delete the bytes; nothing happens when they are not there."""
+        with _disk_errors():
+            self._target(sha256).unlink(missing_ok=True)
+
+    def _target(self, sha256: str) -> Path:
+        return self._root / check_sha256(sha256)[:2] / sha256
+
+    def _name(self, temporary: Path, sha256: str) -> None:
+        target = self._target(sha256)
+        if target.exists():
+            return
+        is_new_folder = not target.parent.exists()
+        target.parent.mkdir(exist_ok=True)
+        temporary.chmod(0o444)
+        temporary.rename(target)
+        _sync_folder(target.parent)
+        if is_new_folder:
+            _sync_folder(self._root)
+
+
+def _copy(source: Path, handle: int) -> tuple[str, int]:
+    digest, size_bytes = hashlib.sha256(), 0
+    with os.fdopen(handle, "wb") as target:
+        try:
+            file = source.open("rb")
+        except FileNotFoundError as error:
+            raise NotFoundError(f"expected a file, found none at {source}") from error
+        with file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+                target.write(block)
+                size_bytes += len(block)
+        target.flush()
+        os.fsync(target.fileno())
+    return digest.hexdigest(), size_bytes
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TemporaryError("the disk of the artifact store is full; nothing was stored: make room") from error
+        raise PermanentError(f"expected a usable artifact folder, found: {error}") from error
