@@ -1,0 +1,62 @@
+"""One rung as the guard sees it: what it measured idle on this device, and how it has done since."""
+
+from __future__ import annotations
+
+import math
+
+from muster_agent.core.estimate import Slowdown
+from muster_protos.model import Rung
+
+_Z_P95 = 1.645  # standard normal
+_SEEN_NS = 1_000_000_000
+_SHIFT_DOUBT = 0.25  # a shared slowdown that another rung showed is this uncertain for an unseen one
+
+
+class RungState:
+    """Belief about one rung's service time.
+
+    Raises:
+        ValueError: no measured latency; such a rung cannot be reasoned about.
+    """
+
+    __slots__ = ("feasible_since_ns", "own", "p50_ns", "p95_ns", "price_ns", "seen_ns", "variant_id")
+
+    def __init__(self, rung: Rung) -> None:
+        self.variant_id = rung.configuration.variant_id
+        if rung.p50_ns <= 0:
+            raise ValueError(f"expected a measured p50 of {self.variant_id or 'a rung'}, found {rung.p50_ns} ns")
+        self.p50_ns = float(rung.p50_ns)
+        self.p95_ns = float(max(rung.p95_ns, rung.p50_ns))
+        self.own = Slowdown(min(0.5, max(0.05, (self.p95_ns / self.p50_ns - 1) / _Z_P95)))
+        self.price_ns = 0.0  # what its first inference after a switch costs beyond a usual one
+        self.seen_ns: int | None = None  # when it last answered
+        self.feasible_since_ns: int | None = None
+
+    def observe(self, service_ns: int, now_ns: int) -> float:
+        """Take in one service time; returns it as a ratio of the idle p50."""
+        ratio = service_ns / self.p50_ns
+        self.own.observe(ratio, now_ns)
+        self.seen_ns = now_ns
+        return ratio
+
+    def is_seen(self, now_ns: int, within_ns: int = _SEEN_NS) -> bool:
+        """Whether it answered in the last ``within_ns``."""
+        return self.seen_ns is not None and now_ns - self.seen_ns < within_ns
+
+    def expected_ns(self, shared_mean: float, now_ns: int, trust_own: bool = False) -> float:
+        """Mean service time: by its own slowdown while that is fresh, else by the one all rungs share."""
+        mean = self.own.read(now_ns)[0] if trust_own or self.is_seen(now_ns) else shared_mean
+        return self.p50_ns * max(1.0, mean)
+
+    def charged_ns(self, shared_mean: float, z: float, now_ns: int, trust_own: bool = False) -> float:
+        """Service time with ``z`` standard deviations of doubt: lat * (xi + z * sigma), at least xi * p95.
+
+        xi counts as at least 1: under a CPU quota a lone cheap inference can run faster than the benchmark's steady
+        stream did, which says nothing of a longer one.
+        """
+        mean, sigma = self.own.read(now_ns)
+        if not (trust_own or self.is_seen(now_ns)):
+            sigma = math.hypot(sigma, _SHIFT_DOUBT * (shared_mean - 1))
+            mean = shared_mean
+        mean = max(1.0, mean)
+        return max(self.p50_ns * (mean + z * sigma), self.p95_ns * mean)
