@@ -1,0 +1,37 @@
+"""How the gRPC end listens: windows, limits and keepalive, as channel arguments of gRPC's core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from muster_protos.limits import FRAMING_BYTES, MAX_AGENT_MESSAGE_BYTES, MAX_CONTROLLER_MESSAGE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """A silent peer is gone after ``keepalive_time_s`` + ``keepalive_timeout_s``."""
+
+    keepalive_time_s: float = 20.0
+    keepalive_timeout_s: float = 10.0
+    handshake_timeout_s: float = 15.0
+    max_pending_requests: int = 20_000  # gRPC's default cancels a quarter of 5,000 streams opened at once
+    batch_messages: int = 256
+    inbox_messages: int = 512  # then HTTP/2 flow control holds the device back
+    outbox_messages: int = 8192  # then the session is closed as too slow; what is unacknowledged comes again
+
+    def channel_arguments(self) -> list[tuple[str, int]]:
+        """For ``grpc.aio.server(options=...)``."""
+        return [
+            ("grpc.so_reuseport", 0),  # a taken port must fail, not be shared
+            ("grpc.server.max_pending_requests", self.max_pending_requests),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * self.max_pending_requests),
+            ("grpc.server_handshake_timeout_ms", int(self.handshake_timeout_s * 1e3)),
+            ("grpc.max_receive_message_length", MAX_AGENT_MESSAGE_BYTES + FRAMING_BYTES),
+            ("grpc.max_send_message_length", MAX_CONTROLLER_MESSAGE_BYTES + FRAMING_BYTES),
+            ("grpc.keepalive_time_ms", int(self.keepalive_time_s * 1e3)),
+            ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout_s * 1e3)),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.http2.min_ping_interval_without_data_ms", 500),
+            ("grpc.http2.max_ping_strikes", 0),  # agents choose their own keepalive
+        ]
