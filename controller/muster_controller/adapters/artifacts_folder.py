@@ -6,8 +6,9 @@ import errno
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from muster_protos.errors import InvalidInputError, NotFoundError, PermanentError, TemporaryError
@@ -15,6 +16,7 @@ from muster_protos.ids import check_sha256
 
 _BLOCK_BYTES = 1 << 20
 _TEMPORARY_PREFIX = "put-"
+_LEFTOVER_AGE_NS = 3600 * 10**9
 
 
 class FolderArtifactStore:
@@ -30,8 +32,7 @@ class FolderArtifactStore:
         with _disk_errors():
             self._root.mkdir(parents=True, exist_ok=True)
             self._incoming.mkdir(parents=True, exist_ok=True)
-            for leftover in self._incoming.glob(f"{_TEMPORARY_PREFIX}*"):  # of a controller that was killed
-                leftover.unlink(missing_ok=True)
+            _remove_leftovers(self._incoming)
 
     def put(self, source: Path) -> tuple[str, int]:
         """Copy ``source`` in and return (sha256, bytes); idempotent.
@@ -109,6 +110,15 @@ def _copy(source: Path, handle: int) -> tuple[str, int]:
         target.flush()
         os.fsync(target.fileno())
     return digest.hexdigest(), size_bytes
+
+
+def _remove_leftovers(incoming: Path) -> None:
+    # Of a controller that was killed. Another one may be at work in the same folder: what is young stays.
+    oldest_ns = time.time_ns() - _LEFTOVER_AGE_NS
+    for leftover in incoming.glob(f"{_TEMPORARY_PREFIX}*"):
+        with suppress(FileNotFoundError):
+            if leftover.stat().st_mtime_ns < oldest_ns:
+                leftover.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
