@@ -1,0 +1,90 @@
+"""Arrows between rooms, and what a lean agent may load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_HEAVY = (
+    "ai_edge_litert",
+    "cryptography",
+    "fastapi",
+    "grpc",
+    "httpx",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pydantic",
+    "rich",
+    "sqlalchemy",
+    "torch",
+    "typer",
+    "uvicorn",
+    "yaml",
+)
+# Modules that run in a child of the agent, or are loaded only when their link is chosen.
+_OUTSIDE_THE_DAEMON = (
+    "muster_agent.adapters.link_grpc",
+    "muster_agent.keys",
+    "muster_agent.load",
+    "muster_agent.serving",
+    "muster_agent.verify",
+)
+
+
+def test_import_rules_hold(repository):
+    command = Path(sys.executable).with_name("lint-imports")
+    found = subprocess.run([command, "--no-cache"], cwd=repository, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout[-4000:]
+
+
+def test_every_module_of_the_agents_own_process_imports_light(repository):
+    names = [
+        name
+        for name in _modules(repository / "agent", "muster_agent")
+        if not any(name == other or name.startswith(f"{other}.") for other in _OUTSIDE_THE_DAEMON)
+    ]
+    assert "muster_agent.daemon" in names
+    assert _loaded_with(names) == []
+
+
+def test_the_devices_room_imports_light(repository):
+    assert _loaded_with(_modules(repository / "devices", "muster_devices")) == []
+
+
+def test_the_contract_needs_protobuf_only(repository):
+    names = [name for name in _modules(repository / "protos", "muster_protos") if not name.endswith("_pb2_grpc")]
+    assert _loaded_with(names) == []
+
+
+@pytest.mark.parametrize(
+    "package", ["muster", "muster_agent", "muster_bench", "muster_compression", "muster_controller"]
+)
+def test_a_packages_name_alone_loads_nothing(package):
+    assert _loaded_with([package]) == []
+
+
+def test_the_check_itself_can_fail():
+    assert _loaded_with(["numpy"]) == ["numpy"]
+
+
+def _modules(root: Path, package: str) -> list[str]:
+    names = []
+    for path in sorted((root / package).rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        if parts[-1] == "__main__":
+            continue
+        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return names
+
+
+def _loaded_with(names: list[str]) -> list[str]:
+    """Which heavy packages a fresh interpreter has loaded after importing ``names``."""
+    code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\n"
+    code += f"print(*(name for name in {_HEAVY} if name in sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr[-4000:]
+    return found.stdout.split()
