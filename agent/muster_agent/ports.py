@@ -2,19 +2,57 @@
 
 The daemon is synchronous and threaded: nothing here needs asyncio, so an agent that speaks only MQTT never imports it.
 Adapters: ``adapters/link_grpc.py``, ``adapters/state_sqlite.py``, ``adapters/cache_folder.py``,
-``adapters/verifier_child.py``; in-memory ones ship in ``testing.py``. One contract-test class per port.
+``adapters/verifier_child.py``, ``adapters/measurer_child.py``, ``adapters/serving_local.py``,
+``adapters/sensors_device.py``; in-memory ones ship in ``testing.py``. One contract-test class per port.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from muster_agent.core.caps import Readings
+from muster_agent.core.known import Run, ServingRecord
 from muster_protos.envelope import Verifier
-from muster_protos.model import AgentMessage, Chunk, ControllerMessage, SigningKey
+from muster_protos.model import (
+    AgentMessage,
+    ArtifactRef,
+    BenchmarkRecord,
+    BenchmarkRequest,
+    Chunk,
+    Configuration,
+    ControllerMessage,
+    Event,
+    LoadRequest,
+    LoadResult,
+    LocalCap,
+    LocalGrant,
+    LocalReady,
+    LocalStatus,
+    Progress,
+    Report,
+    SignedEnvelope,
+    SigningKey,
+    VariantManifest,
+)
 
-__all__ = ["Clock", "Link", "LinkSink", "Verifier"]
+__all__ = [
+    "ArtifactCache",
+    "Clock",
+    "DeviceSensors",
+    "Link",
+    "LinkSink",
+    "LoadRunner",
+    "Measurer",
+    "ServedModels",
+    "ServedSink",
+    "StateStore",
+    "Subject",
+    "Verifier",
+]
 
 
 class Clock(Protocol):
@@ -68,3 +106,169 @@ class Link(Protocol):
     def close(self) -> None:
         """Say goodbye and stop; safe to call twice."""
         ...
+
+
+class StateStore(Protocol):
+    """Everything durable but artifact bytes. Every call is on disk when it returns; safe from several threads."""
+
+    def close(self) -> None: ...
+
+    # desired state, verbatim as signed
+    def desired(self) -> SignedEnvelope | None: ...
+    def put_desired(self, envelope: SignedEnvelope) -> None: ...
+
+    # serving pointers and what was found bad
+    def serving(self) -> dict[str, ServingRecord]: ...
+    def put_serving(self, record: ServingRecord) -> None: ...
+    def drop_serving(self, model_id: str) -> None: ...
+    def bad(self) -> dict[str, str]: ...
+    def mark_bad(self, key: str, reason: str) -> None: ...
+    def clear_bad(self, sha256s: Sequence[str]) -> None: ...
+
+    # requested runs; kind is "benchmark" or "load"
+    def runs(self, kind: str) -> tuple[Run, ...]: ...
+    def put_run(self, kind: str, run: Run, body: BenchmarkRecord | LoadResult | None = None) -> None:
+        """Store how far a run is; a ``body`` is queued as a report in the same transaction."""
+        ...
+
+    def drop_runs(self, kind: str, keys: Sequence[tuple[str, int]]) -> None: ...
+
+    # reports: exactly once
+    def queue_events(self, events: Sequence[Event]) -> None:
+        """Queue events as reports, in one transaction; sequence numbers rise and survive restarts."""
+        ...
+
+    def reports(self, after_sequence: int, limit: int) -> tuple[Report, ...]:
+        """Unacknowledged reports in order of their sequence numbers."""
+        ...
+
+    def acknowledge(self, request_id: str, attempt: int, sequence: int, rejected_reason: str) -> bool:
+        """Drop a stored (or quarantined) report; False when it is not queued. Rejections are kept for people."""
+        ...
+
+
+class ArtifactCache(Protocol):
+    """Immutable bytes named by their sha256; only complete, verified ones have a name."""
+
+    def cached(self) -> frozenset[str]: ...
+    def partial_bytes(self) -> dict[str, int]:
+        """Length of every partial file, by sha256."""
+        ...
+
+    def append(self, ref: ArtifactRef, offset: int, data: bytes) -> None:
+        """Write a chunk at ``offset`` of the partial file.
+
+        Raises:
+            TemporaryError: the disk is full or failing.
+            InvalidInputError: the chunk does not continue the file, or goes past its end.
+        """
+        ...
+
+    def finish(self, ref: ArtifactRef) -> None:
+        """Check length and sha256, then give the file its name.
+
+        Raises:
+            TemporaryError: the content is wrong (it is thrown away), or the disk is failing.
+        """
+        ...
+
+    def check(self, ref: ArtifactRef) -> Path:
+        """Hash a cached artifact again and return its path.
+
+        Raises:
+            TemporaryError: its bytes have changed; it is in quarantine now and has to be fetched again.
+        """
+        ...
+
+    def path(self, sha256: str) -> Path: ...
+    def remove(self, sha256s: Sequence[str]) -> None: ...
+    def free_bytes(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A verified variant on disk that a child may load."""
+
+    manifest: VariantManifest
+    artifact_path: Path
+    golden_path: Path | None
+    evaluation_path: Path | None
+
+
+class Measurer(Protocol):
+    """Runs variants in throw-away children."""
+
+    def benchmark(
+        self,
+        subject: Subject,
+        request: BenchmarkRequest,
+        on_progress: Callable[[Progress], None],
+        stop: threading.Event,
+    ) -> BenchmarkRecord:
+        """Measure; blocking.
+
+        Raises:
+            PermanentError: the child crashed, hung or was refused memory; the message says how.
+            InterruptedError: ``stop`` was set.
+        """
+        ...
+
+    def self_test(self, subject: Subject, configuration: Configuration) -> None:
+        """Compare the outputs on the golden inputs.
+
+        Raises:
+            PermanentError: they differ, or the child died; the message says how.
+        """
+        ...
+
+
+class ServedSink(Protocol):
+    """What serving processes tell the daemon, from threads of their own. Calls must return fast."""
+
+    def serving_ended(self, model_id: str, reason: str) -> None: ...
+    def serving_changed(self, model_id: str, ready: LocalReady) -> None:
+        """The process came up again by itself, or moved its ports."""
+        ...
+
+    def serving_event(self, model_id: str, event: Event) -> None: ...
+
+
+class ServedModels(Protocol):
+    """The processes that serve, one per model."""
+
+    def start(self, sink: ServedSink) -> None: ...
+    def serve(self, grant: LocalGrant, timeout_s: float) -> LocalReady:
+        """Bring the grant up, in place of what the model served before; blocking.
+
+        Raises:
+            PermanentError: a variant cannot be served; what was up before still is.
+            TemporaryError: the process did not come up in time.
+        """
+        ...
+
+    def cap(self, model_id: str, cap: LocalCap) -> None: ...
+    def status(self, model_id: str) -> LocalStatus | None: ...
+    def stop(self, model_id: str, reason: str) -> None: ...
+    def close(self, reason: str) -> None:
+        """Stop listening and end every process that was started."""
+        ...
+
+
+class LoadRunner(Protocol):
+    """Puts a requested load on the device."""
+
+    def run(
+        self, request: LoadRequest, http_port: int, slo_ns: int, inputs: Path | None, stop: threading.Event
+    ) -> LoadResult:
+        """Run to the end, or until ``stop`` is set; blocking.
+
+        Raises:
+            PermanentError: it could not be run.
+        """
+        ...
+
+
+class DeviceSensors(Protocol):
+    """What the slow loop reads once a second."""
+
+    def read(self) -> Readings: ...

@@ -1,0 +1,147 @@
+"""The artifact cache as a folder: ``artifacts/sha256/<aa>/<sha256>`` and ``partial/<sha256>``.
+
+A file gets its name only after length and sha256 were checked and its bytes were synced; names are never reused for
+other bytes. What SIGKILL or a power cut leaves is either a partial file or a whole one.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from muster_agent.failpoint import hit
+from muster_protos.errors import InvalidInputError, NotFoundError, TemporaryError
+from muster_protos.ids import check_sha256
+from muster_protos.model import ArtifactRef
+
+log = logging.getLogger(__name__)
+
+_BLOCK_BYTES = 1024 * 1024
+_QUARANTINED_KEPT = 4
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class FolderCache:
+    """Content-addressed files below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._names = root / "artifacts" / "sha256"
+        self._partial = root / "partial"
+        self._quarantine = root / "quarantine"
+        with _disk("artifact folder", root):
+            for folder in (self._names, self._partial):
+                folder.mkdir(parents=True, exist_ok=True)
+
+    def cached(self) -> frozenset[str]:
+        """sha256 of every complete artifact."""
+        return frozenset(path.name for path in self._names.glob("??/*") if len(path.name) == 64)
+
+    def partial_bytes(self) -> dict[str, int]:
+        return {path.name: path.stat().st_size for path in self._partial.iterdir() if len(path.name) == 64}
+
+    def append(self, ref: ArtifactRef, offset: int, data: bytes) -> None:
+        path = self._partial / check_sha256(ref.sha256)
+        if offset < 0 or offset + len(data) > ref.size_bytes:
+            raise InvalidInputError(
+                f"expected {ref.size_bytes} bytes of artifact {ref.sha256[:12]}, found a chunk that ends at byte "
+                f"{offset + len(data)}"
+            )
+        with _disk(f"artifact {ref.sha256[:12]}", self._root), path.open("ab") as file:
+            if file.tell() != offset:
+                raise InvalidInputError(
+                    f"expected the chunk at byte {file.tell()} of artifact {ref.sha256[:12]}, found one at {offset}"
+                )
+            file.write(data)
+        hit("download")
+
+    def finish(self, ref: ArtifactRef) -> None:
+        path = self._partial / check_sha256(ref.sha256)
+        hit("verify")
+        with _disk(f"artifact {ref.sha256[:12]}", self._root):
+            length = path.stat().st_size if path.exists() else 0
+            found = _sha256_of(path) if length == ref.size_bytes else ""
+            if found != ref.sha256:
+                path.unlink(missing_ok=True)
+                what = f"sha256 {found[:12]}" if found else f"{length} of {ref.size_bytes} bytes"
+                raise TemporaryError(
+                    f"expected artifact {ref.sha256[:12]}, received {what}; thrown away, fetching again"
+                )
+            _sync(path)
+            hit("verify")
+            target = self.path(ref.sha256)
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+            _sync(target.parent)
+            _sync(self._names)
+
+    def check(self, ref: ArtifactRef) -> Path:
+        path = self.path(ref.sha256)
+        try:
+            with _disk(f"artifact {ref.sha256[:12]}", self._root):
+                found = _sha256_of(path)
+        except NotFoundError as error:
+            raise TemporaryError(f"artifact {ref.sha256[:12]} has vanished from the cache; fetching again") from error
+        if found == ref.sha256:
+            return path
+        self._put_in_quarantine(path)
+        raise TemporaryError(
+            f"artifact {ref.sha256[:12]} has rotted on disk (its bytes hash to {found[:12]}); in quarantine, "
+            "fetching again"
+        )
+
+    def path(self, sha256: str) -> Path:
+        return self._names / check_sha256(sha256)[:2] / sha256
+
+    def remove(self, sha256s: Sequence[str]) -> None:
+        with _disk("an artifact", self._root):
+            for sha256 in sha256s:
+                self.path(sha256).unlink(missing_ok=True)
+                (self._partial / check_sha256(sha256)).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self._root).free
+
+    def _put_in_quarantine(self, path: Path) -> None:
+        log.error("artifact %s does not match its name any more; moved to quarantine", path.name)
+        with _disk(f"artifact {path.name[:12]}", self._root):
+            self._quarantine.mkdir(exist_ok=True)
+            path.replace(self._quarantine / path.name)
+            kept = sorted(self._quarantine.iterdir(), key=lambda item: item.stat().st_mtime_ns)
+            for old in kept[:-_QUARANTINED_KEPT]:
+                old.unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk(what: str, root: Path) -> Iterator[None]:
+    """Turn a failing disk into an error that says so and is tried again."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{what} is not in {root}") from error
+    except OSError as error:
+        if error.errno in _FULL:
+            raise TemporaryError(f"disk full: {what} does not fit into {root}; free some space", 5.0) from error
+        raise TemporaryError(f"{what} cannot be written or read in {root}: {error.strerror}") from error
+
+
+def _sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

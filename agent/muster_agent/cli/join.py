@@ -1,0 +1,47 @@
+"""``muster-agent join LINK``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from muster_agent.cli.device_inventory import DeviceInventory, RuntimeProof
+from muster_agent.cli.state_folder import state_folder
+from muster_agent.identity_folder import IdentityFolder
+from muster_agent.join import default_device_id, join
+from muster_protos.errors import InvalidInputError
+
+
+def do(options: argparse.Namespace) -> int:
+    """Join and say what to do next."""
+    folder = state_folder(options.state)
+    folder.create()
+    line = _with_secret(options.link, sys.stdin.readline().strip()) if options.secret_stdin else options.link
+    with folder.locked():
+        wish = options.device_id or default_device_id(_host_name())
+        inventory = DeviceInventory(wish, folder.root, proof=RuntimeProof())
+        identity = join(line, IdentityFolder(folder.identity), inventory(), options.device_id)
+    print(f"joined fleet {identity.fleet_id} as {identity.device_id}")
+    print(f"  state  {folder.root}")
+    print(f"  link   {', '.join(identity.links)}")
+    where = f" --state {folder.root}" if options.state else ""
+    print(f"  next   muster-agent run{where}")
+    print(f"         muster-agent install --systemd{where}")
+    return 0
+
+
+def _with_secret(link: str, secret: str) -> str:
+    """Put the secret from standard input into a link of the form ``https://HOST:PORT#MST1.<fingerprint>``."""
+    address, hash_sign, token = link.partition("#")
+    parts = token.split(".")
+    if not hash_sign or len(parts) not in (2, 3) or not secret:
+        raise InvalidInputError(
+            "expected https://HOST:PORT#MST1.<fingerprint> as the link and one line with the secret on standard input"
+        )
+    return f"{address}#{parts[0]}.{secret}.{parts[-1]}"
+
+
+def _host_name() -> str:
+    import socket
+
+    return socket.gethostname()

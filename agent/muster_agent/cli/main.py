@@ -1,0 +1,97 @@
+"""Arguments, errors and exit codes of ``muster-agent``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from muster_protos.errors import MusterError
+
+INTERRUPTED = 130
+COMMANDS = ("join", "run", "leave", "probe", "doctor", "install")
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Parse and do; returns the exit code. Errors are one line on stderr, ``--debug`` adds the trace."""
+    options = build_parser().parse_args(arguments)
+    _start_logging(options.log_level)
+    try:
+        module = import_module(f"muster_agent.cli.{options.command}")
+        return int(module.do(options))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = None  # the reader went away: nothing more to say to it
+        return 0
+    except MusterError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"muster-agent: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--state", type=Path, default=None, metavar="DIR", help="state folder [MUSTER_STATE]")
+    shared.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=_default_level())
+    shared.add_argument("--debug", action="store_true", help="show the trace of an error")
+
+    parser = argparse.ArgumentParser(prog="muster-agent", description="Muster's agent on a device.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    join = commands.add_parser("join", parents=[shared], help="join a fleet with the line that `muster up` printed")
+    join.add_argument("link", metavar="LINK", help="https://HOST:8472#MST1.<secret>.<fingerprint>")
+    join.add_argument("--id", default="", dest="device_id", help="the id to ask for; default: the host's name")
+    join.add_argument("--secret-stdin", action="store_true", help="LINK has no secret; it comes on standard input")
+
+    run = commands.add_parser("run", parents=[shared], help="run the agent until it is stopped")
+    run.add_argument("--profile", default="", help="be an emulated device: phone, pi or jetson")
+    run.add_argument("--link", default="", help="controller to use instead of the joined one: grpcs://HOST:PORT")
+    run.add_argument("--no-cgroup", action="store_true", help="emulate by a declared slowdown even with control groups")
+    run.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="free text for people")
+
+    leave = commands.add_parser("leave", parents=[shared], help="forget the fleet: identity, state and artifacts")
+    leave.add_argument("--yes", action="store_true", help="do not ask")
+
+    probe = commands.add_parser("probe", parents=[shared], help="what this device is and can do")
+    probe.add_argument("-o", "--output", choices=("table", "json"), default="table")
+
+    doctor = commands.add_parser("doctor", parents=[shared], help="find what is wrong, with a fix for each")
+    doctor.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    doctor.add_argument("--link", default="", help="controller to look for instead of the joined one")
+
+    install = commands.add_parser("install", parents=[shared], help="start the agent with the machine")
+    install.add_argument("--systemd", action="store_true", required=True, help="as a systemd unit")
+    install.add_argument("--write", action="store_true", help="write the unit instead of printing it")
+    return parser
+
+
+class _UtcFormatter(logging.Formatter):
+    """``2026-01-31T12:00:00.123Z info muster_agent.daemon: text``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
+        text = f"{stamp} {record.levelname.lower()} {record.name.removeprefix('muster_agent.')}: {record.getMessage()}"
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def _start_logging(level: str) -> None:
+    channel = logging.StreamHandler(sys.stderr)
+    channel.setFormatter(_UtcFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [channel]
+    root.setLevel(level.upper())
+
+
+def _default_level() -> str:
+    level = os.environ.get("MUSTER_LOG_LEVEL", "info").lower()
+    return level if level in ("debug", "info", "warning", "error") else "info"

@@ -1,0 +1,151 @@
+"""``muster-agent run``: wire the adapters to the daemon and run it until a signal comes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import threading
+from contextlib import ExitStack
+from types import FrameType
+
+from muster_agent.adapters.cache_folder import FolderCache
+from muster_agent.adapters.clock_system import SystemClock
+from muster_agent.adapters.load_child import ChildLoad
+from muster_agent.adapters.measurer_child import ChildMeasurer
+from muster_agent.adapters.sensors_device import RootSensors
+from muster_agent.adapters.serving_local import LocalServing
+from muster_agent.adapters.state_sqlite import SqliteState
+from muster_agent.adapters.verifier_child import VerifierChild
+from muster_agent.cli.device_inventory import AGENT_VERSION, DeviceInventory, RuntimeProof
+from muster_agent.cli.main import INTERRUPTED
+from muster_agent.cli.state_folder import StateFolder, state_folder
+from muster_agent.daemon import Daemon, Parts, Settings
+from muster_agent.identity_folder import Identity, IdentityFolder
+from muster_agent.ports import Link
+from muster_agent.serving_process import ServingOptions
+from muster_devices.boot import boot_id
+from muster_devices.emulation import Emulator, start_emulation
+from muster_devices.profiles import load_profile
+from muster_protos.errors import InvalidInputError, MissingExtraError, NotAuthorisedError
+
+log = logging.getLogger(__name__)
+
+
+def do(options: argparse.Namespace) -> int:
+    """Run; 0 after SIGTERM, 130 after Ctrl-C."""
+    folder = state_folder(options.state)
+    folder.create()
+    with folder.locked(), ExitStack() as stack:
+        identities = IdentityFolder(folder.identity)
+        identity = identities.read()
+        if identity is None:
+            raise NotAuthorisedError(
+                f"expected a joined device, found no identity in {folder.identity}; run: muster-agent join LINK"
+            )
+        emulator = _emulator(options, identity, folder)
+        if emulator is not None:
+            stack.callback(emulator.close)
+            emulator.enter(os.getpid())
+            log.info("emulated device: %s", "; ".join(emulator.describe().how))
+        link = make_link(options.link or _first_link(identity), identities)
+        inventory = DeviceInventory(
+            identity.device_id, folder.root, emulator, (link.name,), _labels(options.label), RuntimeProof()
+        )
+        state = SqliteState(folder.database)
+        stack.callback(state.close)
+        parts = Parts(
+            state=state,
+            cache=FolderCache(folder.root),
+            verifier=VerifierChild(lambda: (identities.read() or identity).signing_keys),
+            link=link,
+            clock=SystemClock(),
+            measurer=ChildMeasurer(identity.device_id, AGENT_VERSION, emulator),
+            served=LocalServing(folder.socket, _serving_options(emulator)),
+            load=ChildLoad(emulator.enter if emulator else None),
+            sensors=RootSensors(),
+            inventory=inventory,
+        )
+        settings = Settings(
+            device_id=identity.device_id,
+            fleet_id=identity.fleet_id,
+            boot_id=boot_id(),
+            memory_limit_bytes=emulator.memory_limit_bytes if emulator else None,
+        )
+        return run_until_signal(Daemon(parts, settings))
+
+
+def run_until_signal(daemon: Daemon) -> int:
+    """Run in this thread; SIGTERM and SIGINT end it cleanly."""
+    stop = threading.Event()
+    seen: list[int] = []
+
+    def ask(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        stop.set()
+        daemon.inbox.wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    daemon.run(stop)
+    return INTERRUPTED if seen and seen[0] == signal.SIGINT else 0
+
+
+def make_link(url: str, identities: IdentityFolder) -> Link:
+    """The adapter for a link's URL.
+
+    Raises:
+        InvalidInputError: no adapter speaks it.
+        MissingExtraError: its library is not installed.
+    """
+    scheme = url.partition("://")[0]
+    if scheme != "grpcs":
+        raise InvalidInputError(f"expected a link such as grpcs://HOST:8471, found {url[:80]!r}")
+    try:
+        from muster_agent.adapters.link_grpc import Credentials, GrpcLink
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("grpc"):
+            raise
+        raise MissingExtraError(
+            "expected grpcio for a grpcs:// link, found none; run: pip install 'muster-edge[grpc]'"
+        ) from error
+
+    def read_credentials() -> Credentials:
+        identity = identities.read()
+        if identity is None:
+            raise NotAuthorisedError("expected a joined device, found no identity any more; join again")
+        return Credentials(identity.ca_pem, identity.certificate_pem, identities.read_key())
+
+    return GrpcLink(url, read_credentials)
+
+
+def _first_link(identity: Identity) -> str:
+    return identity.links[0] if identity.links else ""
+
+
+def _emulator(options: argparse.Namespace, identity: Identity, folder: StateFolder) -> Emulator | None:
+    if not options.profile:
+        return None
+    profile = load_profile(options.profile)
+    return start_emulation(profile, identity.device_id, str(folder.root), use_cgroups=not options.no_cgroup)
+
+
+def _serving_options(emulator: Emulator | None) -> ServingOptions:
+    if emulator is None:
+        return ServingOptions()
+    return ServingOptions(
+        slowdown_ratio=emulator.slowdown_ratio,
+        memory_limit_bytes=emulator.memory_limit_bytes,
+        enter=emulator.enter,
+    )
+
+
+def _labels(texts: list[str]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise InvalidInputError(f"expected a label as KEY=VALUE, found {text[:80]!r}")
+        labels[key] = value
+    return labels

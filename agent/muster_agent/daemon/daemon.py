@@ -1,0 +1,285 @@
+"""The loop: messages only wake it; it always reads whole state, plans, and has one step done."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from muster_agent.core.known import Facts, Known
+from muster_agent.core.plan import plan
+from muster_agent.core.reported import reported_state
+from muster_agent.core.steps import (
+    Activate,
+    Collect,
+    Commit,
+    FailBenchmark,
+    FailLoad,
+    Fetch,
+    Forget,
+    Resume,
+    Rollback,
+    RunBenchmark,
+    RunLoad,
+    SelfTest,
+    Step,
+    StopServing,
+    may_yield,
+    step_key,
+)
+from muster_agent.daemon import loads, measure
+from muster_agent.daemon.desired import DesiredKeeper
+from muster_agent.daemon.fetch import fetch
+from muster_agent.daemon.inbox import Inbox, Message, Offline, Online, ServingChanged, ServingEnded, ServingEvent
+from muster_agent.daemon.moment import Moment
+from muster_agent.daemon.outbox import Outbox
+from muster_agent.daemon.parts import Parts, Settings
+from muster_agent.daemon.runner import Runner, StepEnded, ThreadRunner
+from muster_agent.daemon.serve import ServingSteps
+from muster_agent.daemon.slow_loop import SlowLoop
+from muster_protos.errors import ConflictError, MusterError, TemporaryError
+from muster_protos.model import ControllerMessage, Desired, Event, Goodbye, ReportAck, ReportedState, SignedEnvelope
+
+log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_S = 5.0
+_BLOCKED_WAIT_S = 0.2
+_STOP_TIMEOUT_S = 10.0
+_DESIRED = "desired"  # key of the back-off
+
+
+class Daemon:
+    """One agent.
+
+    Invariants: only the loop's thread plans and adopts desired states; steps run one at a time; what must survive a
+    kill is in the state store before the world is touched.
+    """
+
+    def __init__(self, parts: Parts, settings: Settings, runner: Runner | None = None) -> None:
+        self.inbox = Inbox()
+        self._parts = parts
+        self._settings = settings
+        self._runner = runner or ThreadRunner()
+        self._moment = Moment(parts.random)
+        self._outbox = Outbox(parts, settings)
+        self._desired = DesiredKeeper(parts, settings, self._outbox)
+        self._serving = ServingSteps(parts, settings, self._moment, self._outbox)
+        self._loads = loads.Loads(parts, self.inbox.post)
+        self._slow = SlowLoop(parts, settings, self._moment, self._outbox)
+        self._pending: SignedEnvelope | None = None  # a desired state whose signatures could not be checked yet
+
+    def run(self, stop: threading.Event) -> None:
+        """Until ``stop`` is set, then leave cleanly. Set ``inbox.wake`` after ``stop`` to be heard at once."""
+        self.start()
+        try:
+            while not stop.is_set():
+                try:
+                    wait_s = self.turn()
+                except MusterError as error:
+                    log.error("the loop failed and goes on: %s", error)
+                    wait_s = 1.0
+                except Exception:
+                    log.exception("the loop failed and goes on")
+                    wait_s = 1.0
+                if not stop.is_set():
+                    self._parts.clock.wait(self.inbox.wake, wait_s)
+        finally:
+            self.close()
+
+    def start(self) -> None:
+        """Take up what an earlier life left, then open the doors."""
+        measure.recover_benchmarks(self._parts, self._outbox)
+        self._loads.recover(self._outbox)
+        self._parts.served.start(self.inbox)
+        self._parts.link.start(self.inbox)
+
+    def close(self) -> None:
+        """Stop the step, the loads, the serving processes and the link, which says goodbye."""
+        self._runner.stop()
+        self._loads.keep_only(None)
+        self._parts.served.close("the agent stops")
+        self._parts.link.close()
+        if not self._runner.join(_STOP_TIMEOUT_S):
+            log.warning("step %s did not end in time", self._runner.running)
+
+    def turn(self) -> float:
+        """Read what arrived, begin the next step if there is one, send what is due.
+
+        Returns:
+            How long nothing will happen by itself, in seconds.
+        """
+        events: list[Event] = []
+        for message in self.inbox.drain():
+            self._take(message, events)
+        self._outbox.pass_on(events)
+        self._slow.turn()
+        if self._pending is not None and _DESIRED not in self._facts().held:
+            self._offer(self._pending)
+        known, facts = self._known(), self._facts()
+        self._advance(plan(self._desired.wanted, known, facts))
+        if self._moment.is_online:
+            self._outbox.pump(self.reported())
+        return self._wait_s()
+
+    def reported(self) -> ReportedState:
+        """The reported state of this moment."""
+        settings = self._settings
+        return reported_state(
+            settings.device_id,
+            settings.boot_id,
+            self._desired.wanted,
+            self._known(),
+            self._facts(),
+            self._desired.refused,
+        )
+
+    # ---- messages ----
+
+    def _take(self, message: Message, events: list[Event]) -> None:
+        match message:
+            case Online():
+                log.info("online by %s", self._parts.link.name)
+                self._moment.set_online(True)
+                self._moment.release()
+                wanted = self._desired.wanted
+                self._outbox.session_began(wanted.epoch if wanted else 0, wanted.version if wanted else 0)
+            case Offline(reason):
+                if self._moment.is_online:
+                    log.warning("offline: %s", reason)
+                self._moment.set_online(False)
+            case ControllerMessage(body):
+                self._take_from_controller(body)
+            case ServingEnded(model_id, reason):
+                self._serving_ended(model_id, reason)
+            case ServingChanged(model_id, ready):
+                self._moment.set_active(model_id, ready.active_variant_id, ready.resident_variant_ids)
+            case ServingEvent(model_id, event):
+                events.append(event)
+                if event.to_variant_id:
+                    self._moment.set_active_variant(model_id, event.to_variant_id)
+            case StepEnded():
+                self._step_ended(message)
+            case loads.LoadEnded():
+                self._loads.ended(message)
+
+    def _take_from_controller(self, body: Desired | ReportAck | Goodbye | None) -> None:
+        match body:
+            case Desired(envelope):
+                self._offer(envelope)
+            case ReportAck():
+                self._outbox.acknowledged(body)
+            case Goodbye(reason=reason, is_revoked=is_revoked):
+                log.warning("the controller says goodbye: %s", reason or "no reason given")
+                if is_revoked:
+                    log.error("this device's identity was revoked; serving goes on, join again to be managed")
+                    self._parts.link.close()
+            case None:
+                log.info("a message of a newer controller was ignored")
+
+    def _offer(self, envelope: SignedEnvelope) -> None:
+        self._pending = None
+        try:
+            is_adopted = self._desired.offer(envelope)
+        except TemporaryError as error:
+            failure = self._moment.failed(_DESIRED, error, self._parts.clock.monotonic_ns())
+            log.warning("a desired state could not be checked (%d in a row), trying again: %s", failure.count, error)
+            self._pending = envelope
+            return
+        self._moment.succeeded(_DESIRED)
+        if is_adopted:
+            self._moment.release()
+            self._loads.keep_only(self._desired.wanted)
+
+    def _serving_ended(self, model_id: str, reason: str) -> None:
+        live = self._moment.set_down(model_id)
+        self._outbox.event(
+            "child.crashed",
+            model_id=model_id,
+            from_variant_id=live.active_variant_id if live else "",
+            reason=reason,
+        )
+        if live is not None:
+            key = f"serve {model_id} {live.grant.deployment_id}"
+            self._moment.failed(key, TemporaryError(reason), self._parts.clock.monotonic_ns())
+
+    # ---- steps ----
+
+    def _advance(self, steps: tuple[Step, ...]) -> None:
+        running = self._runner.running
+        if running is not None:
+            if may_yield(running, steps):
+                self._runner.stop()
+            return
+        if steps:
+            log.debug("step %s", steps[0])
+            self._runner.start(steps[0], self._act, self.inbox.post)
+
+    def _act(self, step: Step, stop: threading.Event) -> None:
+        parts, wanted = self._parts, self._desired.wanted
+        match step:
+            case Fetch(ref):
+                fetch(ref, parts, self._outbox, stop)
+            case SelfTest():
+                self._serving.self_test(step, wanted)
+            case Activate():
+                self._serving.activate(step, wanted)
+            case Resume():
+                self._serving.resume(step)
+            case Commit():
+                self._serving.commit(step, wanted)
+            case Rollback():
+                self._serving.roll_back(step, wanted)
+            case StopServing():
+                self._serving.stop(step)
+            case RunBenchmark(request):
+                measure.run_benchmark(request, wanted, parts, self._settings, self._outbox, stop)
+            case FailBenchmark(request, reason):
+                measure.fail_benchmark(request, reason, wanted, parts, self._settings)
+            case RunLoad(request):
+                self._loads.start(request, wanted, self._moment.live(request.model_id))
+            case FailLoad(request, reason):
+                self._loads.fail(request, reason)
+            case Forget(benchmarks, load_keys):
+                parts.state.drop_runs(measure.KIND, benchmarks)
+                parts.state.drop_runs(loads.KIND, load_keys)
+            case Collect(sha256s):
+                parts.cache.remove(sha256s)
+                parts.state.clear_bad(sha256s)
+
+    def _step_ended(self, ended: StepEnded) -> None:
+        self._runner.taken()
+        key = step_key(ended.step)
+        if ended.error is None:
+            if not ended.is_stopped:
+                self._moment.succeeded(key)
+            return
+        if isinstance(ended.error, ConflictError):
+            log.info("step %s is out of date: %s", type(ended.step).__name__, ended.error)
+            return  # the world moved on; the next plan knows
+        failure = self._moment.failed(key, ended.error, self._parts.clock.monotonic_ns())
+        log.warning("step %s failed (%d in a row): %s", type(ended.step).__name__, failure.count, ended.error)
+
+    # ---- state ----
+
+    def _known(self) -> Known:
+        parts = self._parts
+        return Known(
+            cached=parts.cache.cached(),
+            partial_bytes=parts.cache.partial_bytes(),
+            bad=parts.state.bad(),
+            serving=parts.state.serving(),
+            benchmarks=parts.state.runs(measure.KIND),
+            loads=parts.state.runs(loads.KIND),
+        )
+
+    def _facts(self) -> Facts:
+        return self._moment.facts(self._parts.clock.now_ns(), self._parts.clock.monotonic_ns())
+
+    def _wait_s(self) -> float:
+        now_ns = self._parts.clock.monotonic_ns()
+        if self._outbox.is_blocked and self._moment.is_online:
+            return _BLOCKED_WAIT_S
+        due_ns = self._moment.next_due_ns(now_ns)
+        waits = [_LONGEST_WAIT_S, (self._slow.next_ns - now_ns) / 1e9]
+        if due_ns is not None:
+            waits.append((due_ns - now_ns) / 1e9)
+        return max(0.0, min(waits))

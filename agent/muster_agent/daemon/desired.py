@@ -1,0 +1,74 @@
+"""Adopting a desired state: ignored when not newer, verified before it is decoded further, persisted, then acted on."""
+
+from __future__ import annotations
+
+import logging
+
+from muster_agent.core.wanted import Wanted, envelopes_of, read_wanted, supersedes
+from muster_agent.daemon.outbox import Outbox
+from muster_agent.daemon.parts import Parts, Settings
+from muster_protos import codec
+from muster_protos.errors import PermanentError
+from muster_protos.model import DesiredState, SignedEnvelope
+
+log = logging.getLogger(__name__)
+
+
+class DesiredKeeper:
+    """Holds the newest verified desired state.
+
+    Invariant: (epoch, version) of what is held never goes down, in memory and on disk.
+    """
+
+    def __init__(self, parts: Parts, settings: Settings, outbox: Outbox) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._outbox = outbox
+        self.refused = ""  # why the newest one was not adopted
+        self.wanted = self._load()
+
+    def offer(self, envelope: SignedEnvelope) -> bool:
+        """Adopt it when it is newer and genuine; True when it was adopted.
+
+        Raises:
+            TemporaryError: it could not be checked or stored; offer it again later.
+        """
+        if not self._is_newer(envelope):
+            return False
+        try:
+            self._parts.verifier.verify(envelopes_of(envelope))
+            wanted = read_wanted(envelope, self._settings.device_id, self._settings.fleet_id)
+        except PermanentError as error:
+            self._refuse(error)
+            return False
+        if not supersedes(wanted, self.wanted):
+            return False
+        self._parts.state.put_desired(envelope)
+        self.wanted = wanted
+        self.refused = ""
+        log.info("desired state %d.%d adopted", wanted.epoch, wanted.version)
+        return True
+
+    def _is_newer(self, envelope: SignedEnvelope) -> bool:
+        """A look at unverified bytes, good only for ignoring: the controller repeats itself at every reconnect."""
+        try:
+            peeked = codec.decode(DesiredState, envelope.payload)
+        except PermanentError:
+            return True  # refused with its reason by what follows
+        return supersedes(Wanted(epoch=peeked.epoch, version=peeked.version), self.wanted)
+
+    def _refuse(self, error: PermanentError) -> None:
+        reason = f"desired state refused: {error}"
+        if reason != self.refused:
+            self._outbox.event("desired.refused", reason=str(error))
+        self.refused = reason
+
+    def _load(self) -> Wanted | None:
+        try:
+            envelope = self._parts.state.desired()
+            if envelope is None:
+                return None
+            return read_wanted(envelope, self._settings.device_id, self._settings.fleet_id)
+        except PermanentError as error:
+            log.error("the stored desired state is unusable, waiting for the controller: %s", error)
+            return None

@@ -1,0 +1,145 @@
+"""What leaves the device: reports exactly once, the reported state after each change, telemetry as far as it fits."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from muster_agent.daemon.parts import Parts, Settings
+from muster_protos.model import (
+    AgentMessage,
+    Event,
+    Hello,
+    Progress,
+    ReportAck,
+    ReportedState,
+    Telemetry,
+)
+
+log = logging.getLogger(__name__)
+
+_BATCH = 64
+_PROGRESS_EVERY_NS = 200_000_000
+
+
+class Outbox:
+    """Belongs to the loop, except ``event`` and ``progress``, which steps call too.
+
+    A report leaves the queue when its acknowledgement arrives and never before; after a reconnect, or when an
+    acknowledgement is overdue, everything unacknowledged is sent again in order.
+    """
+
+    def __init__(self, parts: Parts, settings: Settings) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._telemetry: deque[Telemetry] = deque(maxlen=settings.telemetry_kept)
+        self._sent_sequence = 0  # the newest report handed to the link in this session
+        self._oldest_sent_ns: int | None = None  # monotonic; when the oldest unacknowledged one was sent
+        self._reported: ReportedState | None = None  # what the controller was told last
+        self._progress_ns = 0
+        self._is_blocked = False
+
+    @property
+    def is_blocked(self) -> bool:
+        """The link took less than there was: come back soon."""
+        return self._is_blocked
+
+    def event(
+        self,
+        kind: str,
+        *,
+        model_id: str = "",
+        from_variant_id: str = "",
+        to_variant_id: str = "",
+        reason: str = "",
+        duration_ms: float | None = None,
+        details: Mapping[str, str] | None = None,
+    ) -> None:
+        """Queue an event as a report."""
+        log.info("%s%s%s", kind, f" {model_id}" if model_id else "", f": {reason}" if reason else "")
+        event = Event(
+            event_id=secrets.token_hex(16),
+            kind=kind,
+            at_ns=self._parts.clock.now_ns(),
+            model_id=model_id,
+            from_variant_id=from_variant_id,
+            to_variant_id=to_variant_id,
+            reason=reason,
+            duration_ms=duration_ms,
+            details=dict(details or {}),
+        )
+        self._parts.state.queue_events([event])
+
+    def pass_on(self, events: Sequence[Event]) -> None:
+        """Queue what serving processes reported."""
+        now_ns = self._parts.clock.now_ns()
+        complete = [
+            replace(event, event_id=event.event_id or secrets.token_hex(16), at_ns=event.at_ns or now_ns)
+            for event in events
+        ]
+        if complete:
+            self._parts.state.queue_events(complete)
+
+    def progress(self, progress: Progress) -> None:
+        """Tell how far a step is, at most five times a second; lossy."""
+        now_ns = self._parts.clock.monotonic_ns()
+        if progress.done < progress.total and now_ns - self._progress_ns < _PROGRESS_EVERY_NS:
+            return
+        self._progress_ns = now_ns
+        self._parts.link.send(AgentMessage(progress))
+
+    def telemetry(self, samples: Sequence[Telemetry]) -> None:
+        """Keep samples until the link takes them; the oldest are dropped first."""
+        self._telemetry.extend(samples)
+
+    def session_began(self, epoch: int, version: int) -> None:
+        """Open with Hello; the rest follows from ``pump``."""
+        self._sent_sequence = 0
+        self._oldest_sent_ns = None
+        self._reported = None
+        self._parts.link.send(AgentMessage(Hello(self._parts.inventory(), epoch, version)))
+
+    def acknowledged(self, ack: ReportAck) -> None:
+        """The controller has stored a report, or never will."""
+        known = self._parts.state.acknowledge(ack.request_id, ack.attempt, ack.sequence, ack.rejected_reason)
+        self._oldest_sent_ns = self._parts.clock.monotonic_ns()
+        if known and ack.rejected_reason:
+            log.warning("the controller rejected report %s #%d: %s", ack.request_id, ack.sequence, ack.rejected_reason)
+
+    def pump(self, reported: ReportedState) -> None:
+        """Send what is due, in a session."""
+        self._is_blocked = not (self._send_reported(reported) and self._send_reports() and self._send_telemetry())
+
+    def _send_reported(self, reported: ReportedState) -> bool:
+        if self._reported is not None and replace(reported, at_ns=0) == replace(self._reported, at_ns=0):
+            return True
+        if not self._parts.link.send(AgentMessage(reported)):
+            return False
+        self._reported = reported
+        return True
+
+    def _send_reports(self) -> bool:
+        now_ns = self._parts.clock.monotonic_ns()
+        overdue_ns = int(self._settings.resend_after_s * 1e9)
+        if self._oldest_sent_ns is not None and now_ns - self._oldest_sent_ns > overdue_ns:
+            self._sent_sequence = 0
+            self._oldest_sent_ns = None
+        while batch := self._parts.state.reports(self._sent_sequence, _BATCH):
+            for report in batch:
+                if not self._parts.link.send(AgentMessage(report)):
+                    return False
+                self._sent_sequence = report.sequence
+                self._oldest_sent_ns = self._oldest_sent_ns or now_ns
+        if self._oldest_sent_ns is not None and not self._parts.state.reports(0, 1):
+            self._oldest_sent_ns = None
+        return True
+
+    def _send_telemetry(self) -> bool:
+        while self._telemetry:
+            if not self._parts.link.send(AgentMessage(self._telemetry[0])):
+                return False
+            self._telemetry.popleft()
+        return True

@@ -1,0 +1,228 @@
+"""The serving steps: self-test, activate, resume, commit, roll back, stop.
+
+Every one writes the durable pointer before it touches a process, so that a kill at any point finds either the old or
+the new deployment on record, never neither.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from muster_agent.core import transitions
+from muster_agent.core.known import Live, ServingRecord, bad_key
+from muster_agent.core.steps import Activate, Commit, Resume, Rollback, SelfTest, StopServing, step_key
+from muster_agent.core.wanted import Wanted, WantedModel, same_grant
+from muster_agent.daemon.moment import Moment
+from muster_agent.daemon.outbox import Outbox
+from muster_agent.daemon.parts import Parts, Settings
+from muster_agent.failpoint import hit
+from muster_agent.ports import Subject
+from muster_protos.errors import ConflictError, PermanentError, TemporaryError
+from muster_protos.model import (
+    DeploymentState,
+    LocalGrant,
+    LocalReady,
+    LocalVariant,
+    ServingGrant,
+    VariantManifest,
+)
+
+log = logging.getLogger(__name__)
+
+
+class ServingSteps:
+    """Does the serving steps. Called by the runner, one at a time."""
+
+    def __init__(self, parts: Parts, settings: Settings, moment: Moment, outbox: Outbox) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._moment = moment
+        self._outbox = outbox
+
+    def self_test(self, step: SelfTest, wanted: Wanted | None) -> None:
+        """Golden inputs through the configuration in a child; a failure concludes the deployment.
+
+        Raises:
+            TemporaryError: the bytes have rotted and are fetched again first.
+        """
+        model = self._granted(wanted, step.model_id, step.deployment_id)
+        manifest = model.manifest(step.configuration.variant_id)
+        if manifest is None:
+            raise ConflictError(f"variant {step.configuration.variant_id} left the desired state meanwhile")
+        subject = subject_of(manifest, self._parts, is_serving=True)
+        hit("swap")
+        try:
+            self._parts.measurer.self_test(subject, step.configuration)
+        except TemporaryError:
+            raise
+        except PermanentError as error:
+            reason = f"self-test of {step.configuration.variant_id}: {error}"
+            self._parts.state.mark_bad(bad_key(manifest.artifact.sha256, step.configuration), str(error))
+            self._conclude(step.model_id, model, DeploymentState.ROLLED_BACK, reason)
+            return
+        record = self._record(step.model_id)
+        self._parts.state.put_serving(transitions.passed_test(record, step.deployment_id, step.configuration))
+
+    def activate(self, step: Activate, wanted: Wanted | None) -> None:
+        """Write the pointer, then load the deployment beside what is up and switch to it."""
+        model = self._granted(wanted, step.model_id, step.deployment_id)
+        variants = tuple(self._local_variant(model, name) for name in _names(model))
+        hit("swap")
+        record = transitions.begun(self._record(step.model_id), model)
+        self._parts.state.put_serving(record)
+        hit("swap")
+        self._load(record, model, variants, step_key(step))
+
+    def resume(self, step: Resume) -> None:
+        """Load the target on record again."""
+        record = self._record(step.model_id)
+        model = record.target
+        if model is None or model.deployment_id != step.deployment_id:
+            raise ConflictError(f"deployment {step.deployment_id} is not on record any more")
+        variants = tuple(self._local_variant(model, name) for name in step.variant_ids)
+        if record.trial is not None:
+            record = transitions.started_again(record)
+            self._parts.state.put_serving(record)
+        hit("swap")
+        self._load(record, model, variants, step_key(step))
+
+    def commit(self, step: Commit, wanted: Wanted | None) -> None:
+        """Make the trial the last good one."""
+        model = self._granted(wanted, step.model_id, step.deployment_id)
+        record = self._record(step.model_id)
+        hit("commit")
+        self._parts.state.put_serving(transitions.committed(record, model))
+        hit("commit")
+        self._outbox.event("deployment.committed", model_id=step.model_id, details={"deployment": step.deployment_id})
+
+    def roll_back(self, step: Rollback, wanted: Wanted | None) -> None:
+        """Conclude a deployment, whether it was tried or refused."""
+        record = self._record(step.model_id)
+        model = record.trial if record.trial is not None and record.trial.deployment_id == step.deployment_id else None
+        if model is None:
+            model = self._granted(wanted, step.model_id, step.deployment_id)
+        self._conclude(step.model_id, model, step.state, step.reason)
+
+    def stop(self, step: StopServing) -> None:
+        """Forget the model's pointer, then end its process."""
+        self._parts.state.drop_serving(step.model_id)
+        self._parts.served.stop(step.model_id, step.reason)
+        live = self._moment.set_down(step.model_id)
+        active = live.active_variant_id if live else ""
+        self._outbox.event("serving.stopped", model_id=step.model_id, from_variant_id=active, reason=step.reason)
+
+    # ---- parts of steps ----
+
+    def _load(self, record: ServingRecord, model: WantedModel, variants: tuple[LocalVariant, ...], key: str) -> None:
+        assert model.grant is not None
+        before = self._moment.live(model.model_id)
+        grant = _local_grant(model.grant, record, variants, self._settings.memory_limit_bytes)
+        began_ns = self._parts.clock.monotonic_ns()
+        try:
+            answer = self._parts.served.serve(grant, self._settings.ready_timeout_s)
+        except PermanentError as error:
+            if record.trial is None:
+                raise TemporaryError(str(error)) from error  # the last good one is never given up
+            self._conclude(model.model_id, model, DeploymentState.ROLLED_BACK, str(error))
+            return
+        hit("swap")
+        self._moment.set_live(model.model_id, _live(model.grant, variants, answer))
+        self._moment.succeeded(key)
+        self._parts.state.put_serving(transitions.ready(self._record(model.model_id), answer))
+        self._outbox.event(
+            "deployment.activated" if record.trial is not None else "serving.resumed",
+            model_id=model.model_id,
+            from_variant_id=before.active_variant_id if before else "",
+            to_variant_id=answer.active_variant_id,
+            duration_ms=(self._parts.clock.monotonic_ns() - began_ns) / 1e6,
+            details={"deployment": model.deployment_id},
+        )
+
+    def _conclude(self, model_id: str, model: WantedModel, state: DeploymentState, reason: str) -> None:
+        """Write the end of a deployment, then make sure that none of it stays up."""
+        assert model.grant is not None
+        record = self._record(model_id)
+        is_trial = record.trial is not None and same_grant(record.trial.grant, model.grant)
+        record = transitions.concluded_with(record, model.grant, state, reason, is_trial)
+        hit("commit")
+        self._parts.state.put_serving(record)
+        hit("commit")
+        live = self._moment.live(model_id)
+        is_up = live is not None and same_grant(live.grant, model.grant)
+        if record.target is None and (is_up or is_trial):
+            self._parts.served.stop(model_id, reason)
+            self._moment.set_down(model_id)
+        back_to = "" if record.target is None else record.target.deployment_id
+        self._outbox.event(
+            f"deployment.{state.value}",
+            model_id=model_id,
+            from_variant_id=live.active_variant_id if live and is_up else "",
+            reason=reason,
+            details={"deployment": model.deployment_id, "back_to": back_to},
+        )
+
+    def _granted(self, wanted: Wanted | None, model_id: str, deployment_id: str) -> WantedModel:
+        model = wanted.model(model_id) if wanted else None
+        if model is None or model.grant is None or model.deployment_id != deployment_id:
+            raise ConflictError(f"deployment {deployment_id} of {model_id} left the desired state meanwhile")
+        return model
+
+    def _record(self, model_id: str) -> ServingRecord:
+        return self._parts.state.serving().get(model_id, ServingRecord(model_id))
+
+    def _local_variant(self, model: WantedModel, variant_id: str) -> LocalVariant:
+        manifest = model.manifest(variant_id)
+        if manifest is None:
+            raise ConflictError(f"variant {variant_id} of {model.model_id} has no manifest")
+        subject = subject_of(manifest, self._parts, is_serving=True)
+        return LocalVariant(manifest, str(subject.artifact_path), str(subject.golden_path or ""))
+
+
+def subject_of(manifest: VariantManifest, parts: Parts, is_serving: bool = False) -> Subject:
+    """A variant's files, each hashed again now: nothing that has rotted reaches a runtime.
+
+    Raises:
+        TemporaryError: one has rotted and is in quarantine.
+    """
+    golden = manifest.golden
+    evaluation = None if is_serving else manifest.evaluation
+    golden_path: Path | None = parts.cache.check(golden) if golden is not None and golden.sha256 else None
+    evaluation_path: Path | None = (
+        parts.cache.check(evaluation) if evaluation is not None and evaluation.sha256 else None
+    )
+    return Subject(manifest, parts.cache.check(manifest.artifact), golden_path, evaluation_path)
+
+
+def _names(model: WantedModel) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(configuration.variant_id for configuration in model.ladder()))
+
+
+def _local_grant(
+    grant: ServingGrant, record: ServingRecord, variants: tuple[LocalVariant, ...], memory_limit_bytes: int | None
+) -> LocalGrant:
+    names = {variant.manifest.variant_id for variant in variants}
+    return LocalGrant(
+        grant=replace(
+            grant,
+            ladder=tuple(rung for rung in grant.ladder if rung.configuration.variant_id in names),
+            http_port=grant.http_port or record.http_port,
+            grpc_port=grant.grpc_port or record.grpc_port,
+        ),
+        model_id=record.model_id,
+        signature=variants[0].manifest.signature,
+        variants=variants,
+        memory_limit_bytes=memory_limit_bytes,
+    )
+
+
+def _live(grant: ServingGrant, variants: tuple[LocalVariant, ...], answer: LocalReady) -> Live:
+    return Live(
+        grant=grant,
+        variant_ids=tuple(variant.manifest.variant_id for variant in variants),
+        active_variant_id=answer.active_variant_id,
+        resident_variant_ids=answer.resident_variant_ids,
+        http_port=answer.http_port,
+        grpc_port=answer.grpc_port,
+    )

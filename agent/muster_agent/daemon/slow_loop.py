@@ -1,0 +1,108 @@
+"""Once a second: caps from the sensors, what the guard did, telemetry, and whether a trial has proved healthy."""
+
+from __future__ import annotations
+
+import logging
+
+from muster_agent.core import transitions
+from muster_agent.core.caps import Cap, CapState, Readings, cap_for, next_cap
+from muster_agent.core.known import Live
+from muster_agent.core.wanted import same_grant
+from muster_agent.daemon.moment import Moment
+from muster_agent.daemon.outbox import Outbox
+from muster_agent.daemon.parts import Parts, Settings
+from muster_protos.model import LocalCap, LocalStatus, Telemetry
+
+log = logging.getLogger(__name__)
+
+PERIOD_NS = 1_000_000_000
+_DEVICE_SAMPLE_EVERY = 5  # periods between whole-device samples
+
+
+class SlowLoop:
+    """Belongs to the daemon's loop."""
+
+    def __init__(self, parts: Parts, settings: Settings, moment: Moment, outbox: Outbox) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._moment = moment
+        self._outbox = outbox
+        self._state = CapState()
+        self._caps: dict[str, Cap] = {}  # by deployment
+        self._up_since_ns: dict[str, int] = {}  # by deployment
+        self._periods = 0
+        self._next_ns = 0
+
+    @property
+    def next_ns(self) -> int:
+        """When it wants to run again, monotonic."""
+        return self._next_ns
+
+    def turn(self) -> None:
+        """Do a period's work when it is due."""
+        now_ns = self._parts.clock.monotonic_ns()
+        if now_ns < self._next_ns:
+            return
+        self._next_ns = now_ns + PERIOD_NS
+        self._periods += 1
+        readings = self._parts.sensors.read()
+        self._state = next_cap(self._state, readings, now_ns)
+        samples: list[Telemetry] = []
+        lives = {model_id: live for model_id in self._moment.live_ids() if (live := self._moment.live(model_id))}
+        for model_id, live in lives.items():
+            self._cap(model_id, live)
+            self._mark_healthy(model_id, live, now_ns)
+            status = self._parts.served.status(model_id)
+            if status is not None:
+                self._moment.set_active(model_id, status.active_variant_id, status.resident_variant_ids)
+                samples.append(self._sample(model_id, status))
+        deployments = {live.grant.deployment_id for live in lives.values()}
+        self._caps = {key: cap for key, cap in self._caps.items() if key in deployments}
+        self._up_since_ns = {key: since for key, since in self._up_since_ns.items() if key in deployments}
+        if self._periods % _DEVICE_SAMPLE_EVERY == 1:
+            samples.append(self._device_sample(readings))
+        self._outbox.telemetry(samples)
+
+    def _cap(self, model_id: str, live: Live) -> None:
+        deployment_id = live.grant.deployment_id
+        cap = cap_for(self._state, len(live.variant_ids))
+        before = self._caps.get(deployment_id, Cap(0, ""))
+        if cap.highest_rung == before.highest_rung:
+            return
+        self._caps[deployment_id] = cap
+        self._parts.served.cap(model_id, LocalCap(cap.highest_rung, cap.reason))
+        reason = cap.reason or "the cause is gone"
+        self._outbox.event("rung.capped", model_id=model_id, reason=f"highest rung {cap.highest_rung}: {reason}")
+
+    def _mark_healthy(self, model_id: str, live: Live, now_ns: int) -> None:
+        since_ns = self._up_since_ns.setdefault(live.grant.deployment_id, now_ns)
+        if now_ns - since_ns < self._settings.healthy_after_s * 1e9:
+            return
+        record = self._parts.state.serving().get(model_id)
+        if record is None or record.trial is None or record.trial_starts == 0:
+            return
+        if same_grant(record.trial.grant, live.grant):
+            self._parts.state.put_serving(transitions.healthy(record))
+
+    def _sample(self, model_id: str, status: LocalStatus) -> Telemetry:
+        finished = status.answered + status.failed + status.shed
+        return Telemetry(
+            at_ns=self._parts.clock.now_ns(),
+            model_id=model_id,
+            variant_id=status.active_variant_id,
+            requests_per_s=status.requests_per_s,
+            p50_ns=status.p50_ns,
+            p95_ns=status.p95_ns,
+            slo_missed_ratio=status.slo_missed / finished if finished else None,
+            queue_length=status.queue_length,
+            slowdown_ratio=status.slowdown_ratio,
+        )
+
+    def _device_sample(self, readings: Readings) -> Telemetry:
+        return Telemetry(
+            at_ns=self._parts.clock.now_ns(),
+            cpu_ratio=readings.cpu_ratio,
+            available_bytes=readings.available_bytes,
+            temperature_celsius=readings.temperature_celsius,
+            battery_ratio=readings.battery_ratio,
+        )
