@@ -1,0 +1,231 @@
+"""Measure or self-test one configuration in throw-away children, and write the record. Parent side: no numpy."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from muster_bench.cold_starts import measure_cold_starts
+from muster_bench.converse import Json, run_child
+from muster_bench.errors import ChildError, SelfTestError
+from muster_bench.limits import ChildLimits
+from muster_bench.tiers import HARD_CAP_S, run_length
+from muster_bench.validity import judge
+from muster_devices import preflight as devices_preflight
+from muster_devices import pressure as devices_pressure
+from muster_devices import thermal as devices_thermal
+from muster_devices.boot import boot_id
+from muster_protos.codec import decode, encode
+from muster_protos.errors import InvalidInputError
+from muster_protos.model import (
+    BenchmarkRecord,
+    BenchmarkRequest,
+    Configuration,
+    DeviceFacts,
+    Emulation,
+    Energy,
+    Progress,
+    RecordState,
+    Scenario,
+    VariantManifest,
+    Workload,
+)
+
+SCHEMA_VERSION = 1
+_UNKNOWN_DEVICE = DeviceFacts()
+NO_SENSOR = "no power sensor"
+_LOOP_SHARE = 0.7  # of the wall limit; the rest is for cold starts, the null model and accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSpec:
+    """What to measure, and what to say about where."""
+
+    artifact_path: Path
+    manifest: VariantManifest
+    request: BenchmarkRequest
+    evaluation_path: Path | None = None
+    device: DeviceFacts = _UNKNOWN_DEVICE
+    emulation: Emulation | None = None
+    slowdown_ratio: float = 1.0  # declared slowdown of an emulated device; 1.0 = none
+    agent_version: str = ""
+    commit: str = ""
+    idle_celsius: float | None = None
+    root: Path = Path("/")
+
+
+def run_benchmark(
+    spec: MeasureSpec,
+    limits: ChildLimits,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+    stop: threading.Event | None = None,
+    on_spawn: Callable[[int], None] | None = None,
+) -> BenchmarkRecord:
+    """Pre-flight, cold starts, then one child that measures; the record says whether it may be believed.
+
+    ``limits.wall_s`` holds for the whole run, and so does the request's deadline. ``on_spawn`` gets the process id of
+    each child before it starts its work (``Emulator.enter``).
+
+    Raises:
+        InvalidInputError: a scenario other than single_stream, an unknown tier, a declared slowdown without emulation.
+        ChildError: a child crashed, hung, ran out of memory or could not execute the artifact.
+        StoppedError: ``stop`` was set.
+    """
+    _check(spec)
+    started_at_ns, deadline_ns = time.time_ns(), _deadline_ns(spec, limits)
+    before = devices_preflight.check(spec.root, spec.idle_celsius, needed_bytes=0)
+    base = _base_record(spec, started_at_ns)
+    if before.refusals:
+        return replace(base, state=RecordState.INVALID, reasons=before.refusals, finished_at_ns=time.time_ns())
+    report = _reporter(spec, on_progress)
+    length = run_length(spec.request.tier, spec.request.percentiles)
+    report(0.0, "cold start")
+    cold = measure_cold_starts(
+        length.cold_starts, _child_spec(spec), _left(limits, deadline_ns), stop=stop, on_spawn=on_spawn
+    )
+    left = _left(limits, deadline_ns)
+    cap_s = min(length.cap_s, HARD_CAP_S, left.wall_s * _LOOP_SHARE)
+    result = run_child(
+        "benchmark",
+        {**_child_spec(spec), "cap_s": cap_s},
+        left,
+        on_message=lambda message: _forward(message, report),
+        stop=stop,
+        on_spawn=on_spawn,
+    )
+    after_pressure, after_thermal = devices_pressure.read_pressure(spec.root), devices_thermal.read_thermal(spec.root)
+    measured = _joined(base, decode(BenchmarkRecord, base64.b64decode(result["record"])), spec)
+    validity, state, reasons = judge(
+        measured, length, spec.request.percentiles, int(result["queries"]), int(result["duration_ns"]), before.reasons
+    )
+    report(1.0, "done")
+    return replace(
+        measured,
+        cold_start=cold,
+        validity=validity,
+        state=state,
+        reasons=reasons,
+        pressure=devices_pressure.over_a_run(before.pressure, after_pressure),
+        thermal=devices_thermal.over_a_run(before.thermal, after_thermal),
+        finished_at_ns=time.time_ns(),
+    )
+
+
+def run_self_test(
+    artifact_path: Path,
+    manifest: VariantManifest,
+    configuration: Configuration,
+    golden_path: Path,
+    limits: ChildLimits,
+    stop: threading.Event | None = None,
+    on_spawn: Callable[[int], None] | None = None,
+) -> float:
+    """Run the golden inputs in a child; the largest absolute error, which is within the manifest's tolerance.
+
+    Raises:
+        SelfTestError: the outputs differ, the artifact cannot be executed, or the child crashed or hung.
+        StoppedError: ``stop`` was set.
+    """
+    spec = {
+        "artifact_path": str(artifact_path.absolute()),
+        "golden_path": str(golden_path.absolute()),
+        "manifest": base64.b64encode(encode(manifest)).decode(),
+        "configuration": base64.b64encode(encode(configuration)).decode(),
+    }
+    try:
+        return float(run_child("self_test", spec, limits, stop=stop, on_spawn=on_spawn)["max_abs_error"])
+    except ChildError as error:
+        raise SelfTestError(str(error), kind=error.kind, stage=error.stage, signal_name=error.signal_name) from error
+
+
+def _check(spec: MeasureSpec) -> None:
+    if spec.request.scenario not in (Scenario.SINGLE_STREAM, Scenario.UNSPECIFIED):
+        raise InvalidInputError(
+            f"expected the scenario single_stream, found {spec.request.scenario.value}, which is not measured yet"
+        )
+    if spec.slowdown_ratio > 1.0 and spec.emulation is None:
+        raise InvalidInputError("a declared slowdown without an emulation would pass emulated figures off as measured")
+
+
+def _deadline_ns(spec: MeasureSpec, limits: ChildLimits) -> int:
+    seconds = limits.wall_s
+    if spec.request.deadline_ms:
+        seconds = min(seconds, spec.request.deadline_ms / 1000)
+    return time.monotonic_ns() + int(seconds * 1e9)
+
+
+def _left(limits: ChildLimits, deadline_ns: int) -> ChildLimits:
+    return replace(limits, wall_s=max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9))
+
+
+def _child_spec(spec: MeasureSpec) -> Json:
+    return {
+        "artifact_path": str(spec.artifact_path.absolute()),
+        "evaluation_path": str(spec.evaluation_path.absolute()) if spec.evaluation_path else "",
+        "manifest": base64.b64encode(encode(spec.manifest)).decode(),
+        "request": base64.b64encode(encode(spec.request)).decode(),
+        "configuration": base64.b64encode(encode(spec.request.configuration)).decode(),
+        "slowdown_ratio": spec.slowdown_ratio,
+    }
+
+
+def _base_record(spec: MeasureSpec, started_at_ns: int) -> BenchmarkRecord:
+    return BenchmarkRecord(
+        schema_version=SCHEMA_VERSION,
+        record_id=uuid.uuid4().hex,
+        request_id=spec.request.request_id,
+        attempt=spec.request.attempt,
+        boot_id=boot_id(spec.root),
+        started_at_ns=started_at_ns,
+        emulation=spec.emulation,
+        device=spec.device,
+        configuration=spec.request.configuration,
+        model_id=spec.manifest.model_id,
+        model_version=spec.manifest.model_version,
+        artifact=spec.manifest.artifact,
+        format=spec.manifest.format,
+        energy=Energy(method="none", unavailable_reason=NO_SENSOR),
+    )
+
+
+def _joined(base: BenchmarkRecord, measured: BenchmarkRecord, spec: MeasureSpec) -> BenchmarkRecord:
+    """What the parent knows and what the child measured."""
+    data = spec.manifest.evaluation if spec.evaluation_path else None
+    return replace(
+        base,
+        build=replace(measured.build, agent_version=spec.agent_version, commit=spec.commit),
+        precision=measured.precision,
+        workload=Workload(
+            scenario=Scenario.SINGLE_STREAM,
+            batch=measured.workload.batch,
+            data_sha256=data.sha256 if data else "",
+            inputs=measured.workload.inputs,
+            seed=spec.request.seed,
+            tier=spec.request.tier,
+        ),
+        latency=measured.latency,
+        throughput_ips=measured.throughput_ips,
+        memory=measured.memory,
+        accuracy=measured.accuracy,
+        latency_sketch=measured.latency_sketch,
+        warmup_queries=measured.warmup_queries,
+    )
+
+
+def _reporter(spec: MeasureSpec, on_progress: Callable[[Progress], None]) -> Callable[[float, str], None]:
+    def report(done: float, note: str) -> None:
+        on_progress(Progress("benchmark", spec.request.request_id, done, 1.0, note))
+
+    return report
+
+
+def _forward(message: Json, report: Callable[[float, str], None]) -> None:
+    if "progress" in message:
+        report(float(message["progress"]["done"]), str(message["progress"]["note"]))
+    elif "stage" in message:
+        report(0.0, str(message["stage"]))
