@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from muster_devices.control_group import PREFIX, ControlGroup, Limits, NoControlGroupError, make_group, sweep
+from muster_devices.data_limit import DataLimit
 from muster_devices.profiles import EmulationLimits, Profile
 from muster_protos.errors import InvalidInputError
 from muster_protos.ids import check_id
@@ -36,12 +37,14 @@ class Emulator:
         how: tuple[str, ...],
         groups: tuple[ControlGroup, ...],
         has_quota: bool,
+        data_limit: DataLimit | None,
     ) -> None:
         self._profile = profile
         self._limits = limits
         self._how = how
         self._groups = groups
         self._has_quota = has_quota
+        self._data_limit = data_limit
 
     @property
     def slowdown_ratio(self) -> float:
@@ -50,16 +53,16 @@ class Emulator:
 
     @property
     def memory_limit_bytes(self) -> int | None:
-        """The memory of the emulated device; children that load models get it as their limit as well."""
+        """The memory of the emulated device."""
         return self._limits.memory_limit_bytes
 
     @property
     def isolation(self) -> Isolation:
-        """What holds the children: a memory control group, or their own resource limits."""
+        """What bounds the children's memory: a control group, or resource limits of each."""
         return Isolation.CGROUP if any(group.limits_memory for group in self._groups) else Isolation.RLIMIT
 
     def enter(self, pid: int) -> None:
-        """Put a process and its future children under the limits; without control groups there is nothing to enter.
+        """Put a process and its future children under the limits.
 
         Raises:
             NotFoundError: there is no such process.
@@ -67,6 +70,8 @@ class Emulator:
         """
         for group in self._groups:
             group.enter(pid)
+        if self._data_limit is not None:
+            self._data_limit.enter(pid)
 
     def describe(self) -> Emulation:
         """What every record and view of this device shows."""
@@ -76,6 +81,8 @@ class Emulator:
         """Move whoever is left back and remove the groups; safe to call twice."""
         for group in self._groups:
             group.close()
+        if self._data_limit is not None:
+            self._data_limit.close()
 
     def __enter__(self) -> Emulator:
         return self
@@ -106,14 +113,17 @@ def start_emulation(
     limits = profile.emulation
     cpu_how, groups = _quota(root, name, limits) if use_cgroups else ("", ())
     how = [cpu_how or f"declared slowdown {1.0 / limits.cpu_quota_cores:.1f}x around each inference"]
-    has_quota = bool(cpu_how)
+    has_quota, data_limit = bool(cpu_how), None
     if limits.memory_limit_bytes is not None:
+        size = f"memory limit {limits.memory_limit_bytes // _MIB} MiB"
         memory = _memory(root, name, limits.memory_limit_bytes, groups) if use_cgroups else None
-        groups = (*groups, memory) if memory is not None and memory not in groups else groups
-        how.append(
-            f"memory limit {limits.memory_limit_bytes // _MIB} MiB " + ("by cgroup" if memory else "per child process")
-        )
-    return Emulator(profile.name, limits, tuple(how), groups, has_quota)
+        if memory is None:
+            data_limit = DataLimit(limits.memory_limit_bytes)
+            how.append(f"{size} of writable memory per process by RLIMIT_DATA")
+        else:
+            groups = groups if memory in groups else (*groups, memory)
+            how.append(f"{size} by cgroup v{memory.version}")
+    return Emulator(profile.name, limits, tuple(how), groups, has_quota, data_limit)
 
 
 def group_name(device_id: str, scope: str) -> str:
@@ -144,5 +154,5 @@ def _memory(root: Path, name: str, memory_bytes: int, groups: tuple[ControlGroup
     try:
         return make_group(root, ("memory",), name, Limits(memory_bytes=memory_bytes))
     except NoControlGroupError as error:
-        _log.info("no memory control group for %s, its children get limits of their own: %s", name, error)
+        _log.info("no memory control group for %s, each process gets a limit of its own: %s", name, error)
         return None

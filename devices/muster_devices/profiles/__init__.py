@@ -20,7 +20,7 @@ class EmulationLimits:
     """What makes a host pass for a device of the class. Declared, not derived from any one device."""
 
     cpu_quota_cores: float  # 0.25 = a quarter of one host core for the whole device
-    memory_limit_bytes: int | None  # for each child that loads a model
+    memory_limit_bytes: int | None  # of the whole device, or of each process where no control group can do that
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,3 @@
-import os
-
 import pytest
 
 from muster_devices.emulation import group_name, start_emulation
@@ -15,13 +13,12 @@ def test_without_control_groups_the_slowdown_is_declared(tmp_path, name, ratio):
         assert emulator.describe().profile == name
         assert emulator.describe().how[0] == f"declared slowdown {ratio:.1f}x around each inference"
         assert emulator.isolation is Isolation.RLIMIT
-        emulator.enter(os.getpid())
 
 
-def test_memory_of_a_declared_device_is_each_childs(tmp_path):
+def test_without_control_groups_memory_is_limited_per_process(tmp_path):
     emulator = start_emulation(load_profile("pi"), "d1", root=tmp_path)
     assert emulator.memory_limit_bytes == 512 << 20
-    assert emulator.describe().how[1] == "memory limit 512 MiB per child process"
+    assert emulator.describe().how[1] == "memory limit 512 MiB of writable memory per process by RLIMIT_DATA"
 
 
 def test_control_groups_can_be_declined():
@@ -44,7 +41,7 @@ def test_v2_puts_quota_and_memory_into_one_group(plant):
     )
     emulator = start_emulation(load_profile("phone"), "d1", "/state", root=root)
     assert emulator.describe() == Emulation(
-        "phone", ("cpu quota 50 % of one core by cgroup v2, period 5 ms", "memory limit 1024 MiB by cgroup")
+        "phone", ("cpu quota 50 % of one core by cgroup v2, period 5 ms", "memory limit 1024 MiB by cgroup v2")
     )
     assert (emulator.slowdown_ratio, emulator.isolation) == (1.0, Isolation.CGROUP)
     assert (root / f"sys/fs/cgroup/box/{name}/memory.max").read_text() == str(1 << 30)
