@@ -1,0 +1,197 @@
+"""Both links behind one face, so that one contract-test class runs over them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Protocol
+
+import pytest
+
+from muster_agent.adapters.link_grpc import Credentials, LinkTiming
+from muster_agent.adapters.link_grpc import GrpcLink as AgentGrpcLink
+from muster_agent.join import make_request
+from muster_agent.ports import Link
+from muster_agent.testing_link import MemoryLink, RecordingLinkSink
+from muster_agent.testing_network import TcpProxy
+from muster_controller.adapters.identity_x509 import X509Authority, open_authority
+from muster_controller.adapters.link_grpc import GrpcLink as ControllerGrpcLink
+from muster_controller.testing_link import CertificateBook, MemorySwitchboard, RecordingSink
+from muster_protos.model import AgentMessage, SigningKey
+
+QUICK = LinkTiming(
+    keepalive_time_s=1.0, keepalive_timeout_s=1.0, connect_timeout_s=5.0, retry_base_s=0.05, retry_cap_s=0.2
+)
+
+
+class LoopThread:
+    """An event loop in a thread, as the controller has one."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+
+class Pair(Protocol):
+    """A controller's end and as many devices as a test wants."""
+
+    sink: RecordingSink
+    book: CertificateBook
+
+    def device(self, device_id: str, greeting: AgentMessage | None = None) -> tuple[Link, RecordingLinkSink]:
+        """An agent's link; ``greeting`` is sent from within its online call."""
+        ...
+
+    def twin(self, device_id: str) -> tuple[Link, RecordingLinkSink]:
+        """Another agent with the identity of an existing device."""
+        ...
+
+    def cut(self, device_id: str) -> None:
+        """Break the connection without a word."""
+        ...
+
+    def stop_controller(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Devices:
+    """What both pairs do alike."""
+
+    def __init__(self) -> None:
+        self.sink = RecordingSink()
+        self.book = CertificateBook()
+        self.greeted: list[bool] = []
+        self._links: list[Link] = []
+
+    def _start(self, link: Link, greeting: AgentMessage | None) -> tuple[Link, RecordingLinkSink]:
+        sink = RecordingLinkSink()
+        if greeting is not None:
+            sink.on_online = lambda: self.greeted.append(link.send(greeting))
+        self._links.append(link)
+        link.start(sink)
+        return link, sink
+
+    def _close_links(self) -> None:
+        for link in self._links:
+            link.close()
+
+
+class MemoryPair(_Devices):
+    def __init__(self) -> None:
+        super().__init__()
+        self._switchboard = MemorySwitchboard(self.sink, self.book)
+        self.sink.renewal = lambda device_id, csr: (f"renewed {device_id}".encode(), (SigningKey("k", b"p"),))
+
+    def device(self, device_id: str, greeting: AgentMessage | None = None) -> tuple[Link, RecordingLinkSink]:
+        self.book.admit(device_id.encode(), device_id)
+        return self.twin(device_id, greeting)
+
+    def twin(self, device_id: str, greeting: AgentMessage | None = None) -> tuple[Link, RecordingLinkSink]:
+        return self._start(MemoryLink(self._switchboard, device_id.encode()), greeting)
+
+    def cut(self, device_id: str) -> None:
+        self._switchboard.session(device_id).break_off()
+
+    def stop_controller(self) -> None:
+        self._switchboard.stop()
+
+    def close(self) -> None:
+        self._close_links()
+
+
+class GrpcPair(_Devices):
+    def __init__(
+        self,
+        authority: X509Authority,
+        make_csr: Callable[[str], tuple[bytes, bytes]],
+        proxy: Callable[[int], TcpProxy],
+    ) -> None:
+        super().__init__()
+        self._make_csr = make_csr
+        self._authority = authority
+        self._loop = LoopThread()
+        self._controller = ControllerGrpcLink(self.sink, authority, self.book, port=0)
+        self._port = self._loop.run(self._controller.start())
+        self._make_proxy = proxy
+        self._proxies: dict[str, Any] = {}
+        self._credentials: dict[str, Credentials] = {}
+        self.sink.renewal = lambda device_id, csr: (
+            authority.issue_device_certificate(csr, device_id)[0],
+            authority.signing_keys(),
+        )
+
+    def device(self, device_id: str, greeting: AgentMessage | None = None) -> tuple[Link, RecordingLinkSink]:
+        key, csr = self._make_csr(device_id)
+        certificate, _, _ = self._authority.issue_device_certificate(csr, device_id)
+        self.book.admit(certificate, device_id)
+        self._credentials[device_id] = Credentials(self._authority.ca_pem(), certificate, key)
+        self._proxies[device_id] = self._make_proxy(self._port)
+        return self.twin(device_id, greeting)
+
+    def twin(self, device_id: str, greeting: AgentMessage | None = None) -> tuple[Link, RecordingLinkSink]:
+        url = f"grpcs://127.0.0.1:{self._proxies[device_id].port}"
+        return self._start(AgentGrpcLink(url, lambda: self._credentials[device_id], QUICK), greeting)
+
+    def cut(self, device_id: str) -> None:
+        self._proxies[device_id].reset()
+
+    def stop_controller(self) -> None:
+        self._loop.run(self._controller.stop())
+
+    def close(self) -> None:
+        self._close_links()
+        self._loop.run(self._controller.stop())
+        self._loop.close()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> X509Authority:
+    return open_authority(tmp_path_factory.mktemp("authority"), "lab")
+
+
+@pytest.fixture(scope="session")
+def make_csr(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[bytes, bytes]]:
+    """(private key PEM, certificate request PEM) of a device, made once by the agent's own child."""
+    folder = tmp_path_factory.mktemp("keys")
+
+    def make(device_id: str) -> tuple[bytes, bytes]:
+        path = folder / f"{device_id}.pem"
+        csr = make_request(path)
+        return path.read_bytes(), csr
+
+    return make
+
+
+@pytest.fixture
+def tcp_proxy() -> Iterator[Callable[[int], TcpProxy]]:
+    made: list[TcpProxy] = []
+
+    def make(port: int) -> TcpProxy:
+        made.append(TcpProxy(port))
+        return made[-1]
+
+    yield make
+    for proxy in made:
+        proxy.close()
+
+
+@pytest.fixture(params=["memory", "grpc"])
+def pair(
+    request: pytest.FixtureRequest,
+    authority: X509Authority,
+    make_csr: Callable[[str], tuple[bytes, bytes]],
+    tcp_proxy: Callable[[int], TcpProxy],
+) -> Iterator[Pair]:
+    made: Pair = MemoryPair() if request.param == "memory" else GrpcPair(authority, make_csr, tcp_proxy)
+    yield made
+    made.close()
