@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,8 +20,13 @@ _PAUSE_S = 0.05
 
 
 def turn_path() -> Path:
-    """The lock file that all agents of this host share, whoever runs them."""
-    return Path(tempfile.gettempdir()) / "muster-turn.lock"
+    """The lock file that all agents of this host share, whoever runs them and whatever their TMPDIR.
+
+    Termux has no /tmp that can be written; there, one user runs everything and TMPDIR is the same for all.
+    """
+    shared = Path("/tmp")
+    folder = shared if os.access(shared, os.W_OK | os.X_OK) else Path(os.environ.get("TMPDIR", "."))
+    return folder / "muster-turn.lock"
 
 
 @contextmanager

@@ -62,5 +62,13 @@ def test_no_child_inherits_the_turn(tmp_path):
     assert "turn.lock" not in child.stdout
 
 
-def test_all_agents_of_a_host_share_one_path():
-    assert turn_path() == turn_path()
+def test_all_agents_of_a_host_share_one_path_whatever_their_tmpdir(monkeypatch, tmp_path):
+    before = turn_path()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert turn_path() == before
+
+
+def test_without_a_shared_tmp_the_users_own_serves(monkeypatch, tmp_path):
+    monkeypatch.setattr("muster_devices.turn.os.access", lambda *_: False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert turn_path() == tmp_path / "muster-turn.lock"
