@@ -2,8 +2,8 @@
 
 Invariants:
 - a wave starts only when enough of the one before is committed (``success_threshold_ratio``);
-- more failures, in the active wave or in all, than ``error_threshold_ratio`` stop the rollout at once: what is not committed is
-  taken back, what has not been started never is;
+- more failures than ``error_threshold_ratio``, in the active wave or in all, stop the rollout at once: what is not
+  committed is taken back, what has not been started never is;
 - silence is failure: every started deployment has a deadline;
 - what has ended never moves again, but for a rollback, which a person asks for.
 """
