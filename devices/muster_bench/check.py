@@ -18,7 +18,7 @@ from muster_protos.model import TensorSpec
 CHECK_LIMITS = ChildLimits(wall_s=11.0, cpu_s=60, memory_bytes=3072 * MIB)
 
 
-class Verdict(Enum):
+class Verdict(str, Enum):
     """What becomes of the file."""
 
     ACCEPTED = "accepted"  # one real inference gave finite outputs of the declared shapes
@@ -54,6 +54,7 @@ def check_model(path: Path, limits: ChildLimits = CHECK_LIMITS) -> ModelCheck:
 
     A child reads its structure, loads it with the runtime that takes its format, and makes one inference on generated
     inputs (free dimensions 1). A child that crashes, hangs or runs out of memory is a rejection with its signal named.
+    Limits that the caller leaves open are those of ``CHECK_LIMITS``, and none is wider in time.
 
     Raises:
         NotFoundError: there is no such file.
@@ -64,10 +65,18 @@ def check_model(path: Path, limits: ChildLimits = CHECK_LIMITS) -> ModelCheck:
         return ModelCheck(Verdict.REJECTED, "unknown", f"expected a file, found a folder or device: {path.name}")
     facts = _Facts()
     try:
-        result = run_child("check", {"path": str(path.absolute())}, limits, on_message=facts.take)
+        result = run_child("check", {"path": str(path.absolute())}, _tightened(limits), on_message=facts.take)
     except ChildError as error:
         return _failed(facts.known, error)
     return _check(Verdict(result["verdict"]), facts.known, str(result["reason"]))
+
+
+def _tightened(limits: ChildLimits) -> ChildLimits:
+    return ChildLimits(
+        wall_s=min(limits.wall_s, CHECK_LIMITS.wall_s),
+        cpu_s=limits.cpu_s or CHECK_LIMITS.cpu_s,
+        memory_bytes=limits.memory_bytes or CHECK_LIMITS.memory_bytes,
+    )
 
 
 def _failed(known: Mapping[str, Any], error: ChildError) -> ModelCheck:

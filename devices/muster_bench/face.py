@@ -48,14 +48,18 @@ class Face:
         return {name: face.convert(raw[face.tensor_name]) for name, face in self._outputs.items()}
 
     def bind(self, feeds_list: Sequence[Feeds]) -> list[FaceRun]:
-        """One prepared query for each canonical feed.
+        """One prepared query for each canonical feed; those of equal shapes share their memory for conversions.
 
         Raises:
             FaceError: a name, dtype or shape is not the signature's.
         """
         for feeds in feeds_list:
             self.check(feeds)
-        return [FaceRun(self._session, self._inputs, self._outputs, feeds) for feeds in feeds_list]
+        runs: list[FaceRun] = []
+        for feeds in feeds_list:
+            like = runs[0] if runs and runs[0].has_shapes_of(feeds) else None
+            runs.append(FaceRun(self._session, self._inputs, self._outputs, feeds, like))
+        return runs
 
     def check(self, feeds: Feeds) -> None:
         """Raise FaceError unless names, dtypes and shapes are the signature's."""
@@ -77,29 +81,48 @@ class FaceRun:
         inputs: Mapping[str, InputFace],
         outputs: Mapping[str, OutputFace],
         feeds: Feeds,
+        like: FaceRun | None,
     ) -> None:
-        self._bound: BoundRun
-        tensors = {face.tensor_name: face.convert(feeds[name]) for name, face in inputs.items()}
-        self._before = [
-            (face, feeds[name], tensors[face.tensor_name]) for name, face in inputs.items() if not face.is_identity
-        ]
-        self._bound = session.bind(tensors)
-        raw = self._bound.outputs
-        self.outputs: Feeds = {
-            name: raw[face.tensor_name] if face.is_identity else face.convert(raw[face.tensor_name])
-            for name, face in outputs.items()
+        self._feeds = feeds
+        self._output_faces = outputs
+        self.converted: Feeds = {
+            name: (like.converted[name] if like else face.convert(feeds[name]))
+            for name, face in inputs.items()
+            if not face.is_identity
         }
-        self._after = [
-            (face, raw[face.tensor_name], self.outputs[name]) for name, face in outputs.items() if not face.is_identity
-        ]
+        self._before = [(inputs[name], feeds[name], tensor) for name, tensor in self.converted.items()]
+        tensors = {face.tensor_name: self.converted.get(name, feeds[name]) for name, face in inputs.items()}
+        self._bound: BoundRun = session.bind(tensors, like.raw if like else None)
+        self.raw: Feeds = self._bound.outputs
+        self.outputs: Feeds = self._converted_outputs()
+        self._after = self._output_steps()
 
     def run(self) -> None:
         """Convert in, execute, convert out."""
         for input_face, canonical, tensor in self._before:
             input_face.convert_into(canonical, tensor)
         self._bound.run()
+        if self._bound.outputs is not self.raw:
+            self.raw = self._bound.outputs
+            self.outputs = self._converted_outputs()
+            self._after = self._output_steps()
+            return
         for output_face, tensor, canonical in self._after:
             output_face.convert_into(tensor, canonical)
+
+    def has_shapes_of(self, feeds: Feeds) -> bool:
+        """Whether ``feeds`` has the shapes of this query's inputs."""
+        return all(self._feeds[name].shape == array.shape for name, array in feeds.items())
+
+    def _converted_outputs(self) -> Feeds:
+        return {name: face.convert(self.raw[face.tensor_name]) for name, face in self._output_faces.items()}
+
+    def _output_steps(self) -> list[tuple[OutputFace, Array, Array]]:
+        return [
+            (face, self.raw[face.tensor_name], self.outputs[name])
+            for name, face in self._output_faces.items()
+            if not face.is_identity
+        ]
 
 
 def _check_cover(what: str, found: Sequence[str], expected: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ from muster_protos.model import (
 )
 
 _MAX_INPUTS = 32
-_MAX_INPUT_BYTES = 32 << 20
+_MAX_INPUT_BYTES = 8 << 20
 _NULL_LENGTH = RunLength(min_queries=1000, min_duration_s=0.1, cap_s=5.0, warmup_min_s=0.05, warmup_cap_s=0.5)
 
 
@@ -101,7 +101,7 @@ def _measure(runs: list[FaceRun], length: RunLength, slowdown: Slowdown, send: S
 
 
 def _inputs(manifest: VariantManifest, evaluation: Path | None, seed: int) -> list[dict[str, Array]]:
-    """Real samples where there are some, else generated ones; at most 32 and 32 MiB, chosen and ordered by the seed."""
+    """Real samples where there are some, else generated ones; at most 32 and 8 MiB, chosen and ordered by the seed."""
     specs = manifest.signature.inputs
     if evaluation is None:
         first = generate(specs, seed)

@@ -28,7 +28,7 @@ class BoundRun(Protocol):
 
     @property
     def outputs(self) -> Feeds:
-        """The output arrays; the next ``run`` overwrites them."""
+        """The output arrays; the next ``run`` overwrites them, or replaces the mapping when sizes change."""
         ...
 
     def run(self) -> None:
@@ -67,8 +67,15 @@ class Session(Protocol):
         """
         ...
 
-    def bind(self, feeds: Feeds) -> BoundRun:
-        """Prepare a query over ``feeds``, whose memory is read at every run; the model is run once to size outputs."""
+    def bind(self, feeds: Feeds, sample: Feeds | None = None) -> BoundRun:
+        """Prepare a query over ``feeds``, whose memory is read at every run.
+
+        ``sample`` is the output memory to write to (of a query with inputs of the same shapes); without it the model
+        is run once to learn the sizes.
+
+        Raises:
+            ModelLoadError: the runtime fails on these feeds.
+        """
         ...
 
     def close(self) -> None:

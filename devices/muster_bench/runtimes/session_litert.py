@@ -76,9 +76,9 @@ class LiteRtSession:
         except (ValueError, RuntimeError, TypeError) as error:
             raise _translated(error) from error
 
-    def bind(self, feeds: Feeds) -> LiteRtRun:
+    def bind(self, feeds: Feeds, sample: Feeds | None = None) -> LiteRtRun:
         """See ``port.Session``."""
-        sample = self.run(feeds)
+        sample = self.run(feeds) if sample is None else sample
         return LiteRtRun(self, self._interpreter, self._input_index, self._output_index, feeds, sample)
 
     def resize(self, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -112,7 +112,8 @@ class LiteRtRun:
         self._invoke: Callable[[], None] = interpreter.invoke
         self._shapes = {name: tuple(array.shape) for name, array in feeds.items()}
         self._fixed = all(spec.shape == fixed_shape(spec.shape) for spec in session.inputs)
-        self.outputs: Feeds = {name: np.empty_like(array) for name, array in sample.items()}
+        self.outputs: Feeds = dict(sample)
+        self._has_fixed_outputs = all(min(spec.shape, default=0) >= 0 for spec in session.outputs)
         # Only the functions are kept: a live view of its memory would forbid the interpreter to run.
         self._in_views = [(interpreter.tensor(input_index[name]), array) for name, array in feeds.items()]
         self._out_views = [(interpreter.tensor(output_index[name]), array) for name, array in self.outputs.items()]
@@ -124,8 +125,17 @@ class LiteRtRun:
         for view, array in self._in_views:
             np.copyto(view(), array)
         self._invoke()
+        if not self._has_fixed_outputs:
+            self._fit_outputs()
         for view, array in self._out_views:
             np.copyto(array, view())
+
+    def _fit_outputs(self) -> None:
+        """Free output dimensions may have other sizes than in the last run."""
+        if all(view().shape == array.shape for view, array in self._out_views):
+            return
+        self._out_views = [(view, np.empty_like(view())) for view, _ in self._out_views]
+        self.outputs = dict(zip(self.outputs, (array for _, array in self._out_views), strict=True))
 
 
 def _indices(details: list[dict[str, Any]]) -> dict[str, int]:

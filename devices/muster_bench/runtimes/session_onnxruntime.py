@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ class OnnxSession:
         self.inputs = tuple(_spec(item) for item in self._ort.get_inputs())
         self.outputs = tuple(_spec(item) for item in self._ort.get_outputs())
         self._output_names = [spec.name for spec in self.outputs]
+        self._has_fixed_outputs = _follow_from_inputs(self.inputs, self.outputs)
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """See ``port.Session``."""
@@ -82,9 +83,10 @@ class OnnxSession:
             raise _translated(error) from error
         return dict(zip(self._output_names, (np.asarray(value) for value in values), strict=True))
 
-    def bind(self, feeds: Feeds) -> OnnxRun:
+    def bind(self, feeds: Feeds, sample: Feeds | None = None) -> OnnxRun:
         """See ``port.Session``."""
-        return OnnxRun(self._ort, feeds, self.run(feeds))
+        outputs = self.run(feeds) if sample is None else sample
+        return OnnxRun(self._ort, feeds, outputs, self._output_names, is_fixed=self._has_fixed_outputs)
 
     def close(self) -> None:
         """See ``port.Session``."""
@@ -92,22 +94,43 @@ class OnnxSession:
 
 
 class OnnxRun:
-    """See ``port.BoundRun``; inputs are read where they lie, outputs are written where they stay."""
+    """See ``port.BoundRun``; inputs are read where they lie, outputs are written where they stay.
 
-    def __init__(self, ort_session: Any, feeds: Feeds, sample: Mapping[str, Array]) -> None:
+    Only outputs whose sizes depend on values, not on the inputs' shapes, are allocated by the runtime at every run.
+    """
+
+    def __init__(
+        self, ort_session: Any, feeds: Feeds, sample: Feeds, output_names: Sequence[str], *, is_fixed: bool
+    ) -> None:
         self._session = ort_session
         self._binding = ort_session.io_binding()
         # Contiguous copies only where needed: the runtime reads raw memory, which must stay alive and in place.
         self._inputs = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
-        self.outputs: Feeds = {name: np.empty(array.shape, array.dtype) for name, array in sample.items()}
+        self.outputs: Feeds = {name: np.ascontiguousarray(sample[name]) for name in output_names}
+        self._is_fixed = is_fixed
         for name, array in self._inputs.items():
             self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, array in self.outputs.items():
-            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            if is_fixed:
+                self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            else:
+                self._binding.bind_output(name, "cpu")
 
     def run(self) -> None:
         """See ``port.BoundRun``."""
         self._session.run_with_iobinding(self._binding)
+        if not self._is_fixed:
+            self.outputs = dict(zip(self.outputs, self._binding.copy_outputs_to_cpu(), strict=True))
+
+
+def _follow_from_inputs(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
+    """Whether every free output dimension bears the name of an input's, so that its size is known before the run."""
+    names = {name for spec in inputs for name in spec.dim_names if name}
+    return all(
+        size >= 0 or name in names
+        for spec in outputs
+        for size, name in zip(spec.shape, spec.dim_names or ("",) * len(spec.shape), strict=True)
+    )
 
 
 def _options(ort: Any, threads: int) -> Any:
