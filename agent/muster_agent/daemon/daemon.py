@@ -252,10 +252,10 @@ class Daemon:
             if not ended.is_stopped:
                 self._moment.succeeded(key)
             return
-        if isinstance(ended.error, ConflictError):
-            log.info("step %s is out of date: %s", type(ended.step).__name__, ended.error)
-            return  # the world moved on; the next plan knows
-        failure = self._moment.failed(key, ended.error, self._parts.clock.monotonic_ns())
+        error = ended.error
+        if isinstance(error, ConflictError):  # the world moved on while the step was on its way; the next plan knows
+            error = TemporaryError(str(error))
+        failure = self._moment.failed(key, error, self._parts.clock.monotonic_ns())
         log.warning("step %s failed (%d in a row): %s", type(ended.step).__name__, failure.count, ended.error)
 
     # ---- state ----

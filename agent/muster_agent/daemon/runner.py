@@ -89,6 +89,33 @@ class ThreadRunner:
         return not thread.is_alive()
 
 
+class InlineRunner:
+    """Runs each step at once, in the loop's own thread: for tests."""
+
+    def __init__(self) -> None:
+        self._step: Step | None = None
+        self._stop = threading.Event()
+
+    @property
+    def running(self) -> Step | None:
+        return self._step
+
+    def taken(self) -> None:
+        self._step = None
+
+    def start(self, step: Step, act: Act, post: Post) -> None:
+        assert self._step is None, f"{self._step} is still running"
+        self._step = step
+        self._stop.clear()
+        post(perform(step, act, self._stop))
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def join(self, timeout_s: float) -> bool:  # noqa: ARG002 (nothing to wait for)
+        return True
+
+
 def perform(step: Step, act: Act, stop: threading.Event) -> StepEnded:
     """Do a step and say how it ended; a bug in it must not take the agent down."""
     try:
