@@ -105,6 +105,7 @@ class Guard:
         has_slo = self._slo_ns < math.inf
         self._overhead = Overhead(0.02 * self._slo_ns if has_slo else 0.0, 0.25 * self._slo_ns if has_slo else _S)
         self._resident = frozenset(range(len(self._rungs)))
+        self._lost: frozenset[int] = frozenset()
         self._pin = self._index_of(grant.pinned_variant_id)
         self._cap, self._cap_reason = 0, ""
         self._permitted: tuple[int, ...] = ()
@@ -193,6 +194,11 @@ class Guard:
     def resident(self, rungs: AbstractSet[int]) -> None:
         """Which rungs are loaded; only these can answer."""
         self._resident = frozenset(rungs)
+        self._allowed = self._allow()
+
+    def lost(self, rung: int) -> None:
+        """This rung's runtime fails: never use it again."""
+        self._lost |= {rung}
         self._allowed = self._allow()
 
     def inherit(self, other: Guard) -> None:
@@ -325,7 +331,8 @@ class Guard:
 
     def _allow(self) -> tuple[int, ...]:
         count = len(self._rungs)
-        self._permitted = (self._pin,) if self._pin is not None else tuple(range(self._cap, count))
+        usable = (self._pin,) if self._pin is not None else range(self._cap, count)
+        self._permitted = tuple(index for index in usable if index not in self._lost)
         allowed = tuple(index for index in self._permitted if index in self._resident)
         return allowed or tuple(sorted(self._resident))[-1:] or (count - 1,)
 

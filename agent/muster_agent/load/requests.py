@@ -6,14 +6,15 @@ Built once before the load starts, so that sending costs a write and nothing els
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muster_protos.errors import InvalidInputError
+from muster_bench.dataset import columns, load_arrays, split
+from muster_protos.model import TensorSpec
 
 _DATATYPES = {
     "bool": "BOOL",
@@ -29,40 +30,24 @@ _DATATYPES = {
     "float32": "FP32",
     "float64": "FP64",
 }
+_DTYPES = {datatype: dtype for dtype, datatype in _DATATYPES.items()}
 MAX_DISTINCT = 64
 
 
-def load_samples(path: Path, ranks: dict[str, int], limit: int = MAX_DISTINCT) -> list[dict[str, NDArray[Any]]]:
+def specs_of(tensors: Sequence[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+    """The inputs or outputs of a model's metadata as the protocol describes them."""
+    return tuple(TensorSpec(t["name"], _DTYPES[t["datatype"]], tuple(t["shape"])) for t in tensors)
+
+
+def load_samples(path: Path, specs: Sequence[TensorSpec], limit: int = MAX_DISTINCT) -> list[dict[str, NDArray[Any]]]:
     """At most ``limit`` requests' worth of inputs from a golden (``in_``) or evaluation (``x_``) npz.
 
-    Args:
-        path: the npz; its arrays are stacked samples, one per row.
-        ranks: number of dimensions of every canonical input.
-
     Raises:
-        InvalidInputError: no such file, or it lacks one of the inputs.
+        InvalidInputError: no such file, it lacks one of the inputs, or they do not fit.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            columns = {name: _column(archive, name, path) for name in ranks}
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"expected an npz with model inputs, found {path}: {error}") from error
-    rows = min(limit, *(len(column) for column in columns.values()))
-    return [
-        {
-            name: column[row] if column.ndim == ranks[name] + 1 else column[row : row + 1]
-            for name, column in columns.items()
-        }
-        for row in range(rows)
-    ]
-
-
-def _column(archive: Any, name: str, path: Path) -> NDArray[Any]:
-    for key in (f"in_{name}", f"x_{name}"):
-        if key in archive:
-            column: NDArray[Any] = archive[key]
-            return column
-    raise InvalidInputError(f"expected input {name!r} in {path}, found {', '.join(archive)}")
+    arrays = load_arrays(path)
+    prefix = "in_" if any(name.startswith("in_") for name in arrays) else "x_"
+    return split(columns(arrays, prefix, specs), specs)[:limit]
 
 
 def http_request(model_id: str, host: str, inputs: dict[str, NDArray[Any]], outputs: Sequence[str]) -> bytes:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from muster_agent.load.arrivals import arrivals_s
 from muster_agent.load.exchange import Answer, Exchange
-from muster_agent.load.requests import http_request, load_samples
+from muster_agent.load.requests import http_request, load_samples, specs_of
 from muster_agent.load_process import LoadError, LoadSpec
 from muster_protos.model import LoadResult
 
@@ -115,9 +115,8 @@ class LoadRun:
         if answer.status != 200:
             raise LoadError(f"expected metadata of {spec.request.model_id}, found status {answer.status}")
         metadata = json.loads(answer.body)
-        ranks = {tensor["name"]: len(tensor["shape"]) for tensor in metadata["inputs"]}
         outputs = [tensor["name"] for tensor in metadata["outputs"]]
-        samples = load_samples(Path(spec.inputs_path), ranks)
+        samples = load_samples(Path(spec.inputs_path), specs_of(metadata["inputs"]))
         return [http_request(spec.request.model_id, spec.host, sample, outputs) for sample in samples]
 
     async def _fly(self, body: bytes, at_s: float) -> None:

@@ -1,0 +1,78 @@
+"""uvicorn inside this process's event loop: its socket is ours, signals stay ours, nothing is logged per request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from muster_agent.serving.errors import GrantError
+from muster_agent.serving.http_app import HttpApp
+
+_MAX_CONNECTIONS = 256  # further ones are answered 503 at once
+_KEEP_ALIVE_S = 75
+_SHUTDOWN_S = 3
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpListener:
+    """One listening port of the HTTP transport."""
+
+    def __init__(self, app: HttpApp, host: str, port: int) -> None:
+        """Take the port, 0 for any.
+
+        Raises:
+            GrantError: it is taken, or not ours to take.
+        """
+        self._socket = _bind(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        self._uvicorn = _Uvicorn(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                loop="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                limit_concurrency=_MAX_CONNECTIONS,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_SHUTDOWN_S,
+            )
+        )
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._running = asyncio.ensure_future(self._uvicorn.serve(sockets=[self._socket]))
+        while not self._uvicorn.started:
+            await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        """Stop listening, finish what is under way."""
+        self._uvicorn.should_exit = True
+        if self._running is not None:
+            await self._running
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # with proto 0 asyncio does not set TCP_NODELAY on what is accepted, and every answer waits 40 ms for an ACK
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise GrantError(f"port: expected {host}:{port} to be free, found {error.strerror}") from error
+    return listener

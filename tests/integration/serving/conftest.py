@@ -1,0 +1,165 @@
+"""A model of two rungs, made here: a wide and a narrow network of matrix products behind one signature."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from muster_agent.serving_process import LocalListener, Peer
+from muster_bench.face import identity_binding
+from muster_bench.runtimes import open_session
+from muster_protos.model import (
+    ArtifactRef,
+    Configuration,
+    Event,
+    Format,
+    LocalFailed,
+    LocalGrant,
+    LocalReady,
+    LocalStatus,
+    LocalVariant,
+    Rung,
+    ServingGrant,
+    Signature,
+    Slo,
+    TensorSpec,
+    VariantManifest,
+)
+
+INPUT = TensorSpec("x", "float32", (-1, 64), ("batch", ""))
+OUTPUT = TensorSpec("y", "float32", (-1, 4), ("batch", ""))
+SIGNATURE = Signature((INPUT,), (OUTPUT,), task="classification")
+
+
+def write_model(path: Path, width: int, seed: int) -> None:
+    """x (n, 64) -> width -> width -> y (n, 4)."""
+    source = np.random.default_rng(seed)
+    shapes = ((64, width), (width, width), (width, 4))
+    weights = [
+        numpy_helper.from_array((source.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32), f"w{index}")
+        for index, shape in enumerate(shapes)
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w0"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w1"], ["c"]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("MatMul", ["d", "w2"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+
+
+def make_variant(folder: Path, name: str, width: int, seed: int = 1, golden_shift: float = 0.0) -> LocalVariant:
+    """An artifact with goldens; a shift makes them wrong."""
+    path, golden_path = folder / f"{name}.onnx", folder / f"{name}.golden.npz"
+    write_model(path, width, seed)
+    session = open_session(path, Format.ONNX, "onnxruntime", "cpu", 1)
+    binding = identity_binding(SIGNATURE, session.inputs, session.outputs)
+    x = np.random.default_rng(7).standard_normal((8, 64)).astype(np.float32)
+    y = np.concatenate([session.run({"x": row[None]})["y"] for row in x])
+    np.savez(golden_path, in_x=x, out_y=y + np.float32(golden_shift))
+    session.close()
+    manifest = VariantManifest(
+        variant_id=f"net.v1.{name}",
+        model_id="net",
+        model_version=1,
+        name=name,
+        artifact=ArtifactRef("0" * 64, path.stat().st_size),
+        format=Format.ONNX,
+        signature=SIGNATURE,
+        binding=binding,
+        golden_max_abs_error=1e-3,
+    )
+    return LocalVariant(manifest, str(path), str(golden_path))
+
+
+def rung_of(variant: LocalVariant, p50_ms: float) -> Rung:
+    configuration = Configuration(variant.manifest.variant_id, "onnxruntime", "cpu", 1)
+    return Rung(configuration, round(p50_ms * 1e6), round(p50_ms * 1.2e6), 0.9)
+
+
+def grant_of(
+    *variants: LocalVariant, deployment_id: str = "d1", p50_ms: tuple[float, ...] = (4.0, 1.0), slo_ms: float = 1000
+) -> LocalGrant:
+    ladder = tuple(rung_of(variant, ms) for variant, ms in zip(variants, p50_ms, strict=False))
+    serving = ServingGrant(deployment_id, ladder, Slo(round(slo_ms * 1e6), 95.0))
+    return LocalGrant(serving, "net", SIGNATURE, variants)
+
+
+@dataclass
+class RecordingSink:
+    """What serving processes said, and a way to wait for it."""
+
+    said: list[object] = field(default_factory=list)
+    peers: list[Peer] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def _note(self, peer: Peer, message: object) -> None:
+        with self.changed:
+            self.said.append(message)
+            self.peers.append(peer)
+            self.changed.notify_all()
+
+    def on_ready(self, peer: Peer, ready: LocalReady) -> None:
+        self._note(peer, ready)
+
+    def on_failed(self, peer: Peer, failed: LocalFailed) -> None:
+        self._note(peer, failed)
+
+    def on_status(self, peer: Peer, status: LocalStatus) -> None:
+        self._note(peer, status)
+
+    def on_event(self, peer: Peer, event: Event) -> None:
+        self._note(peer, event)
+
+    def on_exit(self, peer: Peer, reason: str) -> None:
+        self._note(peer, reason)
+
+    def wait_for(self, is_it: Callable[[object], bool], timeout_s: float = 30) -> object:
+        """The first message that is it, now or later."""
+        deadline_s = time.monotonic() + timeout_s
+        with self.changed:
+            while True:
+                for message in self.said:
+                    if is_it(message):
+                        return message
+                assert self.changed.wait(max(0.0, deadline_s - time.monotonic())), f"never came; came: {self.said}"
+
+
+@pytest.fixture
+def sink() -> RecordingSink:
+    return RecordingSink()
+
+
+@pytest.fixture
+def listener(tmp_path: Path, sink: RecordingSink) -> Iterator[LocalListener]:
+    listening = LocalListener(tmp_path / "serving.sock", sink)
+    listening.start()
+    yield listening
+    listening.close()
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> LocalVariant:
+    return make_variant(tmp_path, "wide", 512)
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> LocalVariant:
+    return make_variant(tmp_path, "narrow", 64)
