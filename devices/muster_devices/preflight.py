@@ -2,14 +2,20 @@
 
 A run is tagged when the CPU pressure "some avg10" is above 5 % or the device is more than 3 C over its idle
 temperature. It is refused when its memory is not there or the battery would not last.
+A device that is emulated by a CPU quota makes that pressure itself, so there the host's idle cores decide instead.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from muster_devices.cgroups import own_group
+from muster_devices.control_group import PREFIX
 from muster_devices.facts import available_bytes
+from muster_devices.idle import idle_cores, read_cpu_times
 from muster_devices.pressure import PressureReading, read_pressure
 from muster_devices.sensors.power_supply import is_on_mains, read_battery
 from muster_devices.thermal import ThermalReading, read_thermal
@@ -17,6 +23,8 @@ from muster_devices.thermal import ThermalReading, read_thermal
 MAX_CPU_PRESSURE_PERCENT = 5.0
 MAX_WARMING_CELSIUS = 3.0
 MIN_BATTERY_RATIO = 0.15
+MIN_IDLE_CORES = 1.0  # under a quota: one whole core to run on whenever the quota allows
+MIN_IDLE_RATIO = 0.9  # of a host with one core
 _MIB = 1 << 20
 _STEADY_GOVERNORS = ("performance", "userspace", "")
 
@@ -38,26 +46,52 @@ class Preflight:
         return not self.reasons and not self.refusals
 
 
-def check(root: Path = Path("/"), idle_celsius: float | None = None, needed_bytes: int = 0) -> Preflight:
-    """Look at the device before a run.
+def check(
+    root: Path = Path("/"),
+    idle_celsius: float | None = None,
+    needed_bytes: int = 0,
+    wait: Callable[[float], None] = time.sleep,
+) -> Preflight:
+    """Look at the device before a run; takes half a second where the host's idle cores must be counted.
 
     Args:
         root: the tree with proc and sys.
         idle_celsius: its temperature at rest when that is known.
         needed_bytes: memory that the run may take.
+        wait: sleeps for so many seconds.
     """
     pressure, thermal, available = read_pressure(root), read_thermal(root), available_bytes(root)
-    reasons = (*_pressure_reasons(pressure), *_thermal_reasons(thermal, idle_celsius), *_supply_reasons(root))
+    reasons = (
+        *_pressure_reasons(root, pressure, wait),
+        *_thermal_reasons(thermal, idle_celsius),
+        *_supply_reasons(root),
+    )
+    reasons = tuple(reason for group in tags for reason in group)
     refusals = (*_memory_refusals(available, needed_bytes), *_battery_refusals(root))
     return Preflight(reasons, refusals, pressure, thermal, available, is_on_mains(root))
 
 
-def _pressure_reasons(pressure: PressureReading) -> list[str]:
+def _pressure_reasons(root: Path, pressure: PressureReading, wait: Callable[[float], None]) -> list[str]:
     if pressure.cpu_percent is None:
         return ["cpu pressure unknown: " + pressure.unavailable_reason]
-    if pressure.cpu_percent > MAX_CPU_PRESSURE_PERCENT:
+    if pressure.cpu_percent <= MAX_CPU_PRESSURE_PERCENT:
+        return []
+    if not _has_quota_of_ours(root):
         return [f"cpu pressure {pressure.cpu_percent:.1f} % > {MAX_CPU_PRESSURE_PERCENT:.0f} %"]
-    return []
+    return _contention_reasons(root, wait)
+
+
+def _has_quota_of_ours(root: Path) -> bool:
+    group = own_group(root, "cpu")
+    return group is not None and group.path.name.startswith(PREFIX)
+
+
+def _contention_reasons(root: Path, wait: Callable[[float], None]) -> list[str]:
+    times, idle = read_cpu_times(root), idle_cores(root, wait)
+    if times is None or idle is None:
+        return ["idle cores of the host unknown: /proc/stat cannot be read"]
+    needed = min(MIN_IDLE_CORES, MIN_IDLE_RATIO * times.cores)
+    return [] if idle >= needed else [f"{idle:.2f} cores of the host idle < {needed:.1f}"]
 
 
 def _thermal_reasons(thermal: ThermalReading, idle_celsius: float | None) -> list[str]:

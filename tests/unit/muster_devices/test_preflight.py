@@ -73,3 +73,42 @@ def test_too_little_memory_is_refused(plant):
     preflight = check(plant(_QUIET), needed_bytes=1 << 30)
     assert preflight.refusals == ("488 MiB of memory free, the run may take 1024 MiB",)
     assert not preflight.is_quiet
+
+
+_EMULATED = {
+    **_QUIET,
+    "proc/pressure/cpu": "some avg10=40.00 avg60=0.00 avg300=0.00 total=5\n",
+    "proc/self/cgroup": "1:cpu:/muster-pi-1-00000000\n",
+    "proc/self/mountinfo": "31 23 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n",
+    "sys/fs/cgroup/cpu/muster-pi-1-00000000/cgroup.procs": "1",
+}
+
+
+def _stat(busy, idle, cores=2):
+    return f"cpu {busy} 0 0 {idle} 0 0 0 0 0 0\n" + "".join(f"cpu{n} 0 0 0 0 0 0 0 0 0 0\n" for n in range(cores))
+
+
+@pytest.mark.parametrize(
+    ("busy", "idle", "cores", "reasons"),
+    [
+        (40, 60, 2, ()),
+        (60, 40, 2, ("0.80 cores of the host idle < 1.0",)),
+        (5, 45, 1, ()),
+        (6, 44, 1, ("0.88 cores of the host idle < 0.9",)),
+    ],
+)
+def test_under_a_quota_of_ours_idle_cores_decide_and_not_the_pressure_it_makes(plant, busy, idle, cores, reasons):
+    root = plant({**_EMULATED, "proc/stat": _stat(1000, 1000, cores)})
+    preflight = check(root, wait=lambda _: plant({"proc/stat": _stat(1000 + busy, 1000 + idle, cores)}) and None)
+    assert preflight.reasons == reasons
+    assert preflight.pressure.cpu_percent == 40.0
+
+
+def test_under_a_quota_unknown_idle_cores_are_a_reason(plant):
+    preflight = check(plant(_EMULATED), wait=lambda _: None)
+    assert preflight.reasons == ("idle cores of the host unknown: /proc/stat cannot be read",)
+
+
+def test_a_quota_that_is_not_ours_keeps_the_pressure_rule(plant):
+    root = plant({**_EMULATED, "proc/self/cgroup": "1:cpu:/docker\n", "sys/fs/cgroup/cpu/docker/cgroup.procs": ""})
+    assert check(root, wait=lambda _: pytest.fail("waited")).reasons == ("cpu pressure 40.0 % > 5 %",)
