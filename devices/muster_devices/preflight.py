@@ -66,7 +66,6 @@ def check(
         *_thermal_reasons(thermal, idle_celsius),
         *_supply_reasons(root),
     )
-    reasons = tuple(reason for group in tags for reason in group)
     refusals = (*_memory_refusals(available, needed_bytes), *_battery_refusals(root))
     return Preflight(reasons, refusals, pressure, thermal, available, is_on_mains(root))
 
