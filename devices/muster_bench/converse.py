@@ -50,6 +50,7 @@ def run_child(
     on_message: Callable[[Json], None] | None = None,
     stop: threading.Event | None = None,
     on_spawn: Callable[[int], None] | None = None,
+    module: str = "muster_bench.child",
 ) -> Json:
     """Run one command of ``muster_bench.child`` and return its result.
 
@@ -64,7 +65,7 @@ def run_child(
     spawned_ns = time.monotonic_ns()
     try:
         process = spawn_child(
-            "muster_bench.child",
+            module,
             limits=limits,
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -36,6 +36,7 @@ def run_loop(
     length: RunLength,
     slowdown: Slowdown,
     on_progress: Callable[[int, int], None] = lambda _queries, _elapsed_ns: None,
+    clock: Callable[[], int] = time.perf_counter_ns,
 ) -> LoopResult:
     """Warm up, then rotate through ``runs`` until minimum queries AND minimum duration hold, or the cap is reached.
 
@@ -47,8 +48,8 @@ def run_loop(
     gc.freeze()
     gc.disable()
     try:
-        warmup_queries = _warm_up(runs, length, slowdown)
-        return _measure(runs, length, slowdown, on_progress, kept, warmup_queries)
+        warmup_queries = _warm_up(runs, length, slowdown, clock)
+        return _measure(runs, length, slowdown, on_progress, clock, kept, warmup_queries)
     finally:
         gc.enable()
         gc.unfreeze()
@@ -59,10 +60,10 @@ def _measure(
     length: RunLength,
     slowdown: Slowdown,
     on_progress: Callable[[int, int], None],
+    clock: Callable[[], int],
     kept: array[int],
     warmup_queries: int,
 ) -> LoopResult:
-    clock = time.perf_counter_ns
     executes = [run.run for run in runs]
     rotation, stretch, is_slowed = len(executes), slowdown.stretch, slowdown.ratio > 1.0
     min_ns, cap_ns = int(length.min_duration_s * 1e9), int(length.cap_s * 1e9)
@@ -93,9 +94,8 @@ def _measure(
             report_ns = end_ns + _REPORT_EVERY_NS
 
 
-def _warm_up(runs: Sequence[BoundRun], length: RunLength, slowdown: Slowdown) -> int:
+def _warm_up(runs: Sequence[BoundRun], length: RunLength, slowdown: Slowdown, clock: Callable[[], int]) -> int:
     """At least 3 runs and ``warmup_min_s``; then blocks of 10 until two successive medians differ < 2 %, or the cap."""
-    clock = time.perf_counter_ns
     begin_ns, queries = clock(), 0
 
     def once() -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from muster_bench.errors import HostileArtifactError
 from muster_bench.files.protobuf_wire import integers, signed, text, view, walk
 
-_MAX_DEPTH = 32
+_MAX_DEPTH = 16
 _EXTERNAL = 1  # TensorProto.DataLocation
 
 
@@ -71,7 +71,7 @@ def read_onnx(content: memoryview) -> Model:
     """Parse ``content``.
 
     Raises:
-        HostileArtifactError: it is no ONNX model, is cut off, or nests deeper than 32 levels.
+        HostileArtifactError: it is no ONNX model, is cut off, or nests deeper than 16 levels.
     """
     model = Model()
     for number, _, value in walk(content):

@@ -19,6 +19,12 @@ class TfliteTensor:
     shape: tuple[int, ...]
     buffer: int
     is_sparse: bool
+    shape_signature: tuple[int, ...]  # -1 = free; empty = as shape
+
+    @property
+    def declared_shape(self) -> tuple[int, ...]:
+        """The shape with -1 for free dimensions."""
+        return self.shape_signature or self.shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ def _tensor(table: Table) -> TfliteTensor:
         shape=tuple(table.integers(0, "i")),
         buffer=table.integer(2, "I"),
         is_sparse=table.table(6) is not None,
+        shape_signature=tuple(table.integers(7, "i")),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 _LOG_ERRORS_ONLY = 3
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : ")
+_SOURCE_PLACE = re.compile(r"/\S+\.(?:cc|h|hpp):\d+ [^()]*\([^()]*(?:\([^()]*\)[^()]*)*\)\s*(?:const )?")
 _NOT_IMPLEMENTED = (
     "NOT_IMPLEMENTED",
     "Unsupported model IR version",
@@ -158,7 +161,7 @@ def _spec(item: Any) -> TensorSpec:
 
 
 def _translated(error: Exception) -> ModelLoadError:
-    text = " ".join(str(error).split())
+    text = _SOURCE_PLACE.sub("", _CODE.sub("", " ".join(str(error).split())))
     if any(mark in f"{type(error).__name__} {text}" for mark in _NOT_IMPLEMENTED):
         return NotExecutableError(f"onnxruntime does not implement it: {text[:300]}")
     return ModelLoadError(f"onnxruntime: {text[:300]}")
