@@ -1,0 +1,111 @@
+"""The child process: ``python -m muster_compression.child`` reads one order on stdin and answers in JSON lines.
+
+Whatever libraries or a user's own module print goes to stderr; the answer has a descriptor of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import IO, Any
+
+from pydantic import TypeAdapter
+
+from muster_compression.orders import ImportOrder, RecipeOrder, VariantOrder
+from muster_compression.process import OnProgress
+from muster_protos.errors import InvalidInputError, MusterError
+
+
+_SHORTEST_PAUSE_S = 0.1
+
+
+def main() -> int:
+    """Do one order; the exit status is 0 only when an answer without error was written."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    request = json.loads(sys.stdin.buffer.readline())
+    _limit(int(request["address_space_bytes"]), int(request["file_bytes"]))
+    _die_with_parent()
+    warnings.simplefilter("ignore")
+    order_type, do = _verb(str(request["verb"]))
+    order = TypeAdapter(order_type).validate_python(request["order"])
+    try:
+        result = do(order, _Reporter(answers))
+        _say(answers, {"result": TypeAdapter(type(result)).dump_python(result, mode="json")})
+    except MusterError as error:
+        _say(answers, {"error": str(error), "kind": type(error).__name__})
+        return 1
+    except MemoryError:
+        limit_gib = int(request["address_space_bytes"]) / 2**30
+        _say(answers, {"error": f"ran out of the {limit_gib:.0f} GiB that it may use", "kind": "PermanentError"})
+        return 1
+    except OSError as error:
+        traceback.print_exc()
+        _say(answers, {"error": f"{error.strerror or error}: {error.filename or ''}", "kind": "PermanentError"})
+        return 1
+    return 0
+
+
+def _verb(name: str) -> tuple[type[Any], Callable[[Any, OnProgress], object]]:
+    """The function that does an order; imported late, they are heavy."""
+    match name:
+        case "ImportOrder":
+            from muster_compression.importing import do_import
+
+            return ImportOrder, do_import
+        case "VariantOrder":
+            from muster_compression.ready_made import do_variant
+
+            return VariantOrder, do_variant
+        case "RecipeOrder":
+            from muster_compression.runner import do_recipe
+
+            return RecipeOrder, do_recipe
+    raise InvalidInputError(f"expected an order that this child knows, found {name!r}")
+
+
+def _limit(address_space_bytes: int, file_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+
+def _die_with_parent() -> None:
+    """End when the parent does: its end of stdin closes then."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class _Reporter:
+    """Passes progress on, at most ten times a second; a loop over samples may report each of them."""
+
+    def __init__(self, answers: IO[str]) -> None:
+        self._answers = answers
+        self._last = 0.0
+
+    def __call__(self, ratio: float, note: str) -> None:
+        now = time.monotonic()
+        if now - self._last >= _SHORTEST_PAUSE_S or ratio >= 1.0:
+            self._last = now
+            _say(self._answers, {"progress": min(1.0, max(0.0, ratio)), "note": note})
+
+
+def _say(answers: IO[str], message: dict[str, object]) -> None:
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

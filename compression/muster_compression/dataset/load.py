@@ -1,0 +1,31 @@
+"""Find the data that a user named."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from muster_compression.dataset.npz import load_npz
+from muster_compression.dataset.splits import DataSet
+from muster_protos.errors import NotFoundError
+
+BUILTIN = "builtin:"
+
+
+def load_data(text: str) -> DataSet:
+    """``builtin:digits`` or the path of an npz file.
+
+    Raises:
+        NotFoundError: there is no such data set or file.
+        MissingExtraError: the built-in set needs scikit-learn.
+        InvalidInputError: the file is not what it should be.
+    """
+    if not text.startswith(BUILTIN):
+        return load_npz(Path(text))
+    name = text.removeprefix(BUILTIN)
+    if name == "digits":
+        from muster_compression.digits.data import digits
+
+        return digits()
+    near = difflib.get_close_matches(name, ["digits"], 1)
+    raise NotFoundError(f"no built-in data {name!r}; there is builtin:digits" + (", did you mean it?" if near else ""))

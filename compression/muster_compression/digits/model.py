@@ -1,0 +1,16 @@
+"""``make`` and ``make_narrow``: trained digits models, as ``muster model add`` and ``muster-compress`` take them."""
+
+from __future__ import annotations
+
+from muster_compression.digits.net import DigitsNet
+from muster_compression.digits.train import NARROW, WIDE, trained
+
+
+def make() -> DigitsNet:
+    """The wide network in eval mode: the baseline."""
+    return trained(WIDE)
+
+
+def make_narrow() -> DigitsNet:
+    """A third of the width: a ready-made variant."""
+    return trained(NARROW)

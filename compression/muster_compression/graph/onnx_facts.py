@@ -1,0 +1,125 @@
+"""Parameters, MACs, precision, sparsity and operators of an ONNX file."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from muster_compression.graph.facts import GraphFacts, precision_of
+from muster_compression.graph.onnx_clean import load_onnx
+
+_PRECISIONS: Mapping[int, str] = {
+    TensorProto.FLOAT: "fp32",
+    TensorProto.DOUBLE: "fp64",
+    TensorProto.FLOAT16: "fp16",
+    TensorProto.BFLOAT16: "bf16",
+    TensorProto.INT8: "int8",
+    TensorProto.UINT8: "int8",
+    TensorProto.INT4: "int4",
+    TensorProto.UINT4: "int4",
+}
+_WEIGHTED = frozenset(
+    ("Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+)
+_SMALLEST_WEIGHT = 2  # dimensions; biases, scales and shapes have fewer
+_MOST_COUNTED_FOR_SPARSITY = 2**31
+
+
+def onnx_facts(path: Path) -> GraphFacts:
+    """Facts of a checked file; MACs are None when a shape is unknown."""
+    model = load_onnx(path)
+    graph = model.graph
+    weights = [tensor for tensor in graph.initializer if tensor.data_type in _PRECISIONS]
+    kernels = [tensor for tensor in weights if len(tensor.dims) >= _SMALLEST_WEIGHT] or weights
+    by_dtype: Counter[str] = Counter()
+    for tensor in kernels:
+        by_dtype[_PRECISIONS[tensor.data_type]] += math.prod(tensor.dims)
+    return GraphFacts(
+        precision=precision_of(by_dtype),
+        params=_count_params(graph, weights),
+        macs=_count_macs(model),
+        sparsity=_sparsity(kernels),
+        opset=next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), None),
+        operators=dict(sorted(Counter(node.op_type for node in graph.node).items())),
+    )
+
+
+def _count_params(graph: onnx.GraphProto, weights: Sequence[TensorProto]) -> int:
+    """Trained values: scales and zero points of Q/DQ nodes are not counted, int32 biases are."""
+    helpers = {
+        name for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear") for name in node.input[1:]
+    }
+    own = sum(math.prod(tensor.dims) for tensor in weights if tensor.name not in helpers)
+    biases = {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear" and node.input}
+    return own + sum(
+        math.prod(tensor.dims)
+        for tensor in graph.initializer
+        if tensor.data_type == TensorProto.INT32 and tensor.name in biases
+    )
+
+
+def _sparsity(kernels: Sequence[TensorProto]) -> float | None:
+    total = zeros = 0
+    for tensor in kernels:
+        size = math.prod(tensor.dims)
+        if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4) or size > _MOST_COUNTED_FOR_SPARSITY:
+            continue
+        values = _values(tensor)
+        total += values.size
+        zeros += int(np.count_nonzero(values == 0))
+    return zeros / total if total else None
+
+
+def _values(tensor: TensorProto) -> NDArray[np.generic]:
+    return numpy_helper.to_array(tensor)
+
+
+def _count_macs(model: onnx.ModelProto) -> int | None:
+    """Convolution: output elements x kernel elements per output; matrix product: output elements x shared length."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False)
+    except (onnx.shape_inference.InferenceError, ValueError):
+        return None
+    shapes = _shapes(inferred.graph)
+    total = 0
+    for node in inferred.graph.node:
+        if node.op_type not in _WEIGHTED:
+            continue
+        macs = _node_macs(node, shapes)
+        if macs is None:
+            return None
+        total += macs
+    return total
+
+
+def _node_macs(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    output = shapes.get(node.output[0])
+    second = 3 if node.op_type.startswith("QLinear") else 1
+    left, right = shapes.get(node.input[0]), shapes.get(node.input[second])
+    if output is None or left is None or right is None:
+        return None
+    if node.op_type in ("Conv", "QLinearConv", "ConvInteger"):
+        return math.prod(output) * math.prod(right[1:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(left) * math.prod(right[1:])
+    if node.op_type == "Gemm":
+        is_transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+        return math.prod(output) * left[0 if is_transposed else 1]
+    return math.prod(output) * left[-1]
+
+
+def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    """Shape by tensor name; a free dimension counts as 1 (one sample)."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else 1 for dim in dims)
+    return shapes

@@ -1,0 +1,141 @@
+"""Parameters, MACs, precision, sparsity and operators of a TFLite file, read with LiteRT's own schema."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muster_compression.graph.facts import GraphFacts, precision_of
+from muster_protos.errors import MissingExtraError
+
+_PRECISIONS = {
+    "FLOAT32": ("fp32", 4),
+    "FLOAT64": ("fp64", 8),
+    "FLOAT16": ("fp16", 2),
+    "INT8": ("int8", 1),
+    "UINT8": ("int8", 1),
+    "INT4": ("int4", 0.5),
+}
+_SMALLEST_WEIGHT = 2  # dimensions; biases and scales have fewer
+
+
+def tflite_facts(path: Path) -> GraphFacts:
+    """Facts of a checked file.
+
+    Raises:
+        MissingExtraError: LiteRT, whose schema reads the file, is not installed.
+    """
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError as error:
+        raise MissingExtraError("TFLite files need LiteRT: pip install 'muster-edge[litert]'") from error
+    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(path.read_bytes(), 0))
+    types = _names(schema.TensorType)
+    constants = [
+        (tensor, types[tensor.type], model.buffers[tensor.buffer].data)
+        for graph in model.subgraphs
+        for tensor in graph.tensors
+        if model.buffers[tensor.buffer].data is not None
+    ]
+    weights = [item for item in constants if item[1] in _PRECISIONS and len(_shape(item[0])) >= _SMALLEST_WEIGHT]
+    by_dtype: Counter[str] = Counter()
+    for tensor, kind, _ in weights:
+        by_dtype[_PRECISIONS[kind][0]] += math.prod(_shape(tensor))
+    biases = [item for item in constants if item[1] in ("FLOAT32", "FLOAT16", "INT32") and _is_bias(item[0])]
+    return GraphFacts(
+        precision=precision_of(by_dtype),
+        params=sum(by_dtype.values()) + _bias_count(model, biases),
+        macs=_count_macs(model, schema),
+        sparsity=_sparsity(weights),
+        operators=dict(sorted(_operators(model, schema).items())),
+    )
+
+
+def _names(enumeration: Any) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+
+
+def _is_bias(tensor: Any) -> bool:
+    return len(_shape(tensor)) == 1
+
+
+def _bias_count(model: Any, biases: list[tuple[Any, str, Any]]) -> int:
+    """Only 1-D constants that some operator takes as its third input are biases; shapes and axes are not."""
+    own = {id(tensor) for tensor, _, _ in biases}
+    found: dict[int, int] = {}
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            inputs = [] if operator.inputs is None else [int(index) for index in operator.inputs]
+            if len(inputs) >= 3 and inputs[2] >= 0 and id(graph.tensors[inputs[2]]) in own:
+                found[id(graph.tensors[inputs[2]])] = math.prod(_shape(graph.tensors[inputs[2]]))
+    return sum(found.values())
+
+
+def _operators(model: Any, schema: Any) -> Counter[str]:
+    names = _names(schema.BuiltinOperator)
+    codes = [_code(item, names) for item in model.operatorCodes]
+    return Counter(codes[operator.opcodeIndex] for graph in model.subgraphs for operator in graph.operators)
+
+
+def _code(item: Any, names: dict[int, str]) -> str:
+    """Old files keep the code in a byte of its own; the larger of the two is the code."""
+    number = max(int(item.builtinCode), int(item.deprecatedBuiltinCode))
+    name = names.get(number, str(number))
+    return item.customCode.decode(errors="replace") if name == "CUSTOM" and item.customCode else name
+
+
+def _sparsity(weights: list[tuple[Any, str, Any]]) -> float | None:
+    """Zeros are those of the stored values minus the zero point, which is 0 for every kernel that XNNPACK takes."""
+    total = zeros = 0
+    dtypes = {"FLOAT32": np.float32, "FLOAT64": np.float64, "FLOAT16": np.float16, "INT8": np.int8, "UINT8": np.uint8}
+    for tensor, kind, data in weights:
+        dtype = dtypes.get(kind)
+        if dtype is None:
+            continue
+        values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), dtype)
+        zero = _zero_point(tensor)
+        total += values.size
+        zeros += int(np.count_nonzero(values == zero))
+    return zeros / total if total else None
+
+
+def _zero_point(tensor: Any) -> int:
+    quantization = tensor.quantization
+    if quantization is None or quantization.zeroPoint is None or len(quantization.zeroPoint) != 1:
+        return 0
+    return int(quantization.zeroPoint[0])
+
+
+def _count_macs(model: Any, schema: Any) -> int | None:
+    """Convolutions (OHWI kernels), depthwise ones and products with weights or activations; None without shapes."""
+    names = _names(schema.BuiltinOperator)
+    codes = [_code(item, names) for item in model.operatorCodes]
+    graph = model.subgraphs[0]
+    total = 0
+    for operator in graph.operators:
+        kind = codes[operator.opcodeIndex]
+        if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"):
+            continue
+        left, right = (_shape(graph.tensors[int(index)]) for index in operator.inputs[:2])
+        output = _shape(graph.tensors[int(operator.outputs[0])])
+        if not output or not right:
+            return None
+        match kind:
+            case "CONV_2D":
+                per_output = math.prod(right[1:])
+            case "DEPTHWISE_CONV_2D":
+                per_output = math.prod(right[1:3])
+            case "FULLY_CONNECTED":
+                per_output = right[-1]
+            case _:
+                per_output = left[-1]
+        total += math.prod(output) * per_output
+    return total

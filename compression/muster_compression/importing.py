@@ -1,0 +1,199 @@
+"""Turn a source into a model version: child side of ``import_model``."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from muster_bench.generated_inputs import generate
+from muster_bench.runtimes import Session
+from muster_compression.artifact import ref_of, write_npz
+from muster_compression.checking import checked_format
+from muster_compression.dataset.fit import fit_samples
+from muster_compression.dataset.load import load_data
+from muster_compression.dataset.splits import Array, DataSet, Split
+from muster_compression.face import bind, canonical_signature, open_artifact
+from muster_compression.judge import judge, reference_outputs
+from muster_compression.manifest import Lineage, draft, judged
+from muster_compression.orders import ImportedModel, ImportOrder
+from muster_compression.process import OnProgress
+from muster_compression.sources.kind import SourceKind, kind_of, split_torch
+from muster_protos.errors import InvalidInputError
+from muster_protos.model import Binding, Format, Signature
+
+EVALUATION_COUNT = 512
+CALIBRATION_COUNT = 256
+_GENERATED_COUNT = 64
+_FEWEST_CLASSES = 2
+
+
+def do_import(order: ImportOrder, on_progress: OnProgress) -> ImportedModel:
+    """See ``import_model.import_model``."""
+    on_progress(0.0, "reading")
+    data = load_data(order.data) if order.data else None
+    path, format, tools = _artifact(order, data, on_progress)  # noqa: A001
+    on_progress(0.5, "reading the signature")
+    session = open_artifact(path, format)
+    labels = None if data is None else data.judging().labels
+    signature = canonical_signature(session, format, order.labels, "")
+    signature = _with_metric(signature, order.metric, labels)
+    binding = bind(session, signature)
+    notes = list(_notes(signature, data, labels))
+    evaluation_path = order.out_dir / f"{order.name}.v{order.version}.evaluation.npz"
+    _write_evaluation(evaluation_path, path, format, signature, binding, session, data, order.seed)
+    calibration_path = _write_calibration(order, signature, data)
+    lineage = Lineage(order.name, order.version, "baseline", seed=order.seed, tools=tools)
+    manifest = draft(path, format, signature, binding, lineage)
+    manifest = draft(path, format, signature, binding, replace(lineage, name=manifest.precision or "baseline"))
+    final = path.rename(path.with_name(f"{manifest.variant_id}.{format.value}"))
+    on_progress(0.6, "judging the baseline")
+    judgement = judge(
+        final,
+        format,
+        signature,
+        binding,
+        evaluation_path,
+        manifest.precision,
+        lambda done, total: on_progress(0.6 + 0.4 * done / total, f"judging the baseline: {done} of {total} samples"),
+    )
+    golden_path = order.out_dir / f"{manifest.variant_id}.golden.npz"
+    manifest = judged(manifest, judgement, golden_path, evaluation_path)
+    if calibration_path is not None:
+        manifest = replace(manifest, calibration=ref_of(calibration_path))
+    return ImportedModel(
+        signature=signature,
+        manifest=manifest,
+        artifact_path=final,
+        golden_path=golden_path,
+        evaluation_path=evaluation_path,
+        calibration_path=calibration_path,
+        is_labelled=labels is not None,
+        source=_shown(order.source),
+        notes=tuple(notes),
+    )
+
+
+def _artifact(
+    order: ImportOrder, data: DataSet | None, on_progress: OnProgress
+) -> tuple[Path, Format, tuple[str, ...]]:
+    """The baseline's file in the output folder, checked."""
+    if kind_of(order.source) is SourceKind.FILE:
+        copy = order.out_dir / "source"
+        shutil.copyfile(order.source, copy)
+        return copy, checked_format(copy, Path(order.source).name), ()
+    from muster_compression.sources.torch_module import load_torch
+    from muster_compression.sources.torch_to_onnx import export_onnx
+
+    named = split_torch(order.source)
+    assert named is not None
+    on_progress(0.1, f"calling {named[0].name}:{named[1]}")
+    samples = None if data is None else data.judging()
+    source = load_torch(*named, samples)
+    on_progress(0.3, "exporting to ONNX")
+    exported = export_onnx(source, order.out_dir / "source")
+    return exported, checked_format(exported, source.name), ("torch", "onnxscript", "onnx")
+
+
+def _with_metric(signature: Signature, asked: str, labels: Array | None) -> Signature:
+    """The metric follows from the labels and the outputs unless it was asked for."""
+    if labels is None:
+        if asked:
+            raise InvalidInputError(f"expected labels for the metric {asked!r}, found none; add y_val to the data")
+        return replace(signature, metric="")
+    metric = asked or _metric_of(signature, labels)
+    if metric == "accuracy":
+        _check_classes(signature, labels)
+    task = {"accuracy": "classification", "mae": "regression", "mse": "regression"}.get(metric, signature.task)
+    return replace(signature, metric=metric, task=task)
+
+
+def _metric_of(signature: Signature, labels: Array) -> str:
+    if labels.dtype.kind == "f" and bool((labels.astype(np.float64) % 1).any()):
+        return "mae"
+    if signature.task == "classification":
+        return "accuracy"
+    is_binary = set(np.unique(labels).tolist()) <= {0, 1}
+    return "auc" if is_binary else "mae"
+
+
+def _check_classes(signature: Signature, labels: Array) -> None:
+    """Labels must be classes that the model has, and more than one of them."""
+    classes = signature.outputs[0].shape[-1]
+    found = np.unique(labels)
+    if len(found) < _FEWEST_CLASSES:
+        raise InvalidInputError(f"expected labels of at least 2 classes, found only {found.tolist()}")
+    if classes > 1 and (found.min() < 0 or found.max() >= classes):
+        raise InvalidInputError(
+            f"expected labels 0 to {classes - 1} as the model has {classes} classes, "
+            f"found {found.min()} to {found.max()}"
+        )
+
+
+def _notes(signature: Signature, data: DataSet | None, labels: Array | None) -> list[str]:
+    notes = []
+    if data is None:
+        notes.append("no data: inputs were generated, so only agreement is known, no accuracy")
+    elif labels is None:
+        notes.append("no labels: agreement is known, accuracy is not")
+    if data is not None and data.train is None:
+        notes.append("no training samples: static quantization will calibrate on the samples that judge")
+    if signature.layout:
+        notes.append(f"layout {signature.layout}, decided from the input's shape")
+    return notes
+
+
+def _write_evaluation(
+    path: Path,
+    artifact: Path,
+    format: Format,  # noqa: A002
+    signature: Signature,
+    binding: Binding,
+    session: Session,
+    data: DataSet | None,
+    seed: int,
+) -> None:
+    """Inputs, labels when there are any, and the baseline's own answers."""
+    from muster_bench.face import Face
+
+    if data is None:
+        split = Split(_generated(session, signature, seed))
+    else:
+        split = fit_samples(data.judging().sample(EVALUATION_COUNT, seed), signature, data.name)
+    references = reference_outputs(Face(session, signature, binding), split.inputs, artifact.name)
+    arrays: dict[str, Array] = {f"x_{name}": values for name, values in split.inputs.items()}
+    arrays |= {f"ref_{name}": values for name, values in references.items()}
+    if split.labels is not None:
+        arrays["y"] = split.labels
+    write_npz(path, arrays)
+    del format
+
+
+def _generated(session: Session, signature: Signature, seed: int) -> dict[str, Array]:
+    """Seeded noise; for a quantized input spread over the range that it can express."""
+    feeds = [generate(signature.inputs, seed * _GENERATED_COUNT + index) for index in range(_GENERATED_COUNT)]
+    joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+    for own, spec in zip(session.inputs, signature.inputs, strict=True):
+        known = session.quantization.get(own.name)
+        if known is not None and own.dtype in ("int8", "uint8"):
+            limits = np.iinfo(np.dtype(own.dtype))
+            low, high = ((limit - known.zero_point) * known.scale for limit in (limits.min, limits.max))
+            joined[spec.name] = (low + joined[spec.name] * (high - low)).astype(np.float32)
+    return joined
+
+
+def _write_calibration(order: ImportOrder, signature: Signature, data: DataSet | None) -> Path | None:
+    """Training samples without labels: what static quantization measures its ranges on."""
+    if data is None or data.train is None:
+        return None
+    split = fit_samples(data.train.sample(CALIBRATION_COUNT, order.seed), signature, data.name)
+    path = order.out_dir / f"{order.name}.v{order.version}.calibration.npz"
+    return write_npz(path, {f"x_{name}": values for name, values in split.inputs.items()})
+
+
+def _shown(source: str) -> str:
+    """What the user handed in, without its folder."""
+    named = split_torch(source)
+    return f"{named[0].name}:{named[1]}" if named else Path(source).name

@@ -1,0 +1,1 @@
+"""Passes: each takes a model and its settings and gives a changed model and a record of what it did."""

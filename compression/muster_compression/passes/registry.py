@@ -1,0 +1,100 @@
+"""All passes by name. A pass is added here and nowhere else; its module is imported when it is used."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from typing import Any, cast
+
+from muster_compression.passes.port import Form, PassFunction, Settings
+from muster_protos.errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True)
+class PassSpec:
+    """Where a pass lives and what it takes."""
+
+    name: str
+    module: str
+    takes: frozenset[Form]
+    gives: Form
+    version: int  # part of the cache key: raise it when the pass computes something else
+    is_lossless: bool  # outputs stay equal, so the floor need not be checked after it
+    libraries: tuple[str, ...]  # distributions whose version is part of the cache key
+    summary: str
+
+    @property
+    def settings(self) -> type[Settings]:
+        """The model of its settings: a class named ``...Settings`` in its module."""
+        return cast("type[Settings]", self._load().SETTINGS)
+
+    @property
+    def function(self) -> PassFunction[Settings]:
+        """The pass itself."""
+        return cast("PassFunction[Settings]", self._load().apply)
+
+    def _load(self) -> Any:
+        return importlib.import_module(f"muster_compression.passes.{self.module}")
+
+
+_ONNX, _TFLITE = frozenset((Form.ONNX,)), frozenset((Form.TFLITE,))
+
+PASSES = {
+    spec.name: spec
+    for spec in (
+        PassSpec(
+            "onnx-prepare",
+            "onnx_prepare",
+            _ONNX,
+            Form.ONNX,
+            1,
+            True,
+            ("onnx", "onnxruntime"),
+            "shapes inferred, constants folded, batch normalisation merged: what a quantizer needs",
+        ),
+        PassSpec(
+            "onnx-fp16",
+            "onnx_fp16",
+            _ONNX,
+            Form.ONNX,
+            1,
+            False,
+            ("onnx", "onnxruntime"),
+            "weights and arithmetic in float16, inputs and outputs stay float32",
+        ),
+        PassSpec(
+            "onnx-static-int8",
+            "onnx_static_int8",
+            _ONNX,
+            Form.ONNX,
+            1,
+            False,
+            ("onnx", "onnxruntime"),
+            "weights and activations in 8 bits, per channel, calibrated on samples",
+        ),
+        PassSpec(
+            "tflite-static-int8",
+            "tflite_static_int8",
+            _TFLITE,
+            Form.TFLITE,
+            1,
+            False,
+            ("ai-edge-quantizer", "ai-edge-litert"),
+            "weights and activations in 8 bits, per channel, calibrated on samples by true minimum and maximum",
+        ),
+    )
+}
+
+
+def find_pass(name: str) -> PassSpec:
+    """The pass ``name``.
+
+    Raises:
+        InvalidInputError: there is none; the nearest name is suggested.
+    """
+    if name in PASSES:
+        return PASSES[name]
+    near = difflib.get_close_matches(name, PASSES, 1, 0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(PASSES))}"
+    raise InvalidInputError(f"no pass {name!r}; {hint}")

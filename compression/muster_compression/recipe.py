@@ -1,0 +1,151 @@
+"""Recipes as data: YAML, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from muster_compression.floor import parse_floor
+from muster_compression.passes.port import Settings
+from muster_compression.passes.registry import PassSpec, find_pass
+from muster_protos.errors import InvalidInputError, NotFoundError
+
+BASELINE = "baseline"
+_TEMPLATES = Path(__file__).parent / "recipes"
+_CLOSED = ConfigDict(extra="forbid", frozen=True)
+
+
+class Step(BaseModel):
+    """One pass with its settings: ``{pass: onnx-fp16, <setting>: <value>, ...}``."""
+
+    model_config = _CLOSED
+
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and "pass" in value:
+            rest = {key: item for key, item in value.items() if key != "pass"}
+            return {"name": value["pass"], "settings": rest}
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Step:
+        try:
+            self.parsed()
+        except InvalidInputError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def spec(self) -> PassSpec:
+        """The pass."""
+        return find_pass(self.name)
+
+    def parsed(self) -> Settings:
+        """The settings as the pass takes them.
+
+        Raises:
+            InvalidInputError: no such pass, or settings that it does not take.
+        """
+        try:
+            return self.spec.settings.model_validate(self.settings)
+        except ValidationError as error:
+            raise InvalidInputError(f"{self.name}: {_one_line(error)}") from error
+
+
+class VariantRecipe(BaseModel):
+    """The passes that lead to one variant."""
+
+    model_config = _CLOSED
+
+    name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+    parent: str = Field(BASELINE, alias="from")
+    formats: tuple[Literal["onnx", "tflite"], ...] = ("onnx", "tflite")
+    passes: tuple[Step, ...] = Field(min_length=1)
+
+
+class Recipe(BaseModel):
+    """An ordered set of variants; each starts at the baseline or at an earlier variant."""
+
+    model_config = _CLOSED
+
+    name: str
+    title: str = ""
+    when: str = ""  # when to use it, for people
+    seed: int = 0
+    floor: str = ""
+    variants: tuple[VariantRecipe, ...] = Field(min_length=1)
+
+    @field_validator("floor", mode="before")
+    @classmethod
+    def _floor(cls, value: object) -> str:
+        text = "" if value is None else str(value)
+        try:
+            parse_floor(text)
+        except InvalidInputError as error:
+            raise ValueError(str(error)) from error
+        return text
+
+    @model_validator(mode="after")
+    def _parents(self) -> Recipe:
+        known = {BASELINE}
+        for variant in self.variants:
+            if variant.parent not in known:
+                raise ValueError(f"{variant.name} starts from {variant.parent!r}, which does not come before it")
+            known.add(variant.name)
+        return self
+
+
+def load_recipe(text: str) -> Recipe:
+    """A template by name or a YAML file by path.
+
+    Raises:
+        NotFoundError: there is neither; the nearest template is suggested.
+        InvalidInputError: the YAML is not a recipe; the message says where.
+    """
+    path = Path(text)
+    if not path.is_file():
+        path = _TEMPLATES / f"{text}.yaml"
+        if "/" in text or not path.is_file():
+            near = difflib.get_close_matches(text, template_names(), 1, 0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(template_names())}"
+            raise NotFoundError(f"no recipe {text!r}; {hint}")
+    return parse_recipe(path.read_text(encoding="utf-8"), path.name)
+
+
+def parse_recipe(text: str, shown_name: str) -> Recipe:
+    """Recipe from YAML text.
+
+    Raises:
+        InvalidInputError: it is not one; the message says where.
+    """
+    try:
+        return Recipe.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise InvalidInputError(f"{shown_name}: expected YAML; {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise InvalidInputError(f"{shown_name}: {_one_line(error)}") from error
+
+
+def template_names() -> list[str]:
+    """The recipes that ship with the package."""
+    return sorted(path.stem for path in _TEMPLATES.glob("*.yaml"))
+
+
+def _one_line(error: ValidationError) -> str:
+    """Where and what, for the first two mistakes."""
+    parts = []
+    for item in error.errors()[:2]:
+        where = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{where}: {message}" if where else message)
+    return "; ".join(parts)

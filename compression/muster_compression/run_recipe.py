@@ -1,0 +1,55 @@
+"""Run a recipe on an imported model: from one baseline to several judged variants."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from muster_compression.import_model import absolute_data
+from muster_compression.orders import Parent, RecipeOrder, RecipeResult
+from muster_compression.process import Limits, OnProgress, run_order
+from muster_compression.variant_of import absolute_parent
+
+__all__ = ["run_recipe"]
+
+
+def run_recipe(
+    parent: Parent,
+    recipe: str,
+    out_dir: Path,
+    on_progress: OnProgress | None = None,
+    *,
+    stop: threading.Event | None = None,
+    floor: str = "",
+    data: str = "",
+    seed: int = 0,
+    cache_dir: Path | None = None,
+    measure_latency: bool = False,
+    limits: Limits | None = None,
+) -> RecipeResult:
+    """Make the recipe's variants of ``parent``'s model; the work happens in a child process.
+
+    Args:
+        recipe: a template's name ("quick") or the path of a YAML file.
+        floor: "0.88", "-0.01" or "0.99rel"; variants under it come back with ``is_kept`` False and the figures.
+        data: where to calibrate from instead of the samples kept at import.
+        measure_latency: also measure each variant on this host, one thread; a hint, devices decide.
+
+    Raises:
+        NotFoundError: no such recipe.
+        InvalidInputError: the recipe or floor is wrong, or no variant could be made at all.
+        MissingExtraError, ChildError, InterruptedError: as ``import_model``.
+    """
+    recipe_path = Path(recipe)
+    named = str(recipe_path.resolve()) if recipe_path.is_file() else recipe
+    order = RecipeOrder(
+        recipe=named,
+        parent=absolute_parent(parent),
+        out_dir=out_dir,
+        floor=floor,
+        data=absolute_data(data),
+        cache_dir=cache_dir and cache_dir.resolve(),
+        seed=seed,
+        measure_latency=measure_latency,
+    )
+    return run_order(order, RecipeResult, on_progress, stop, limits)

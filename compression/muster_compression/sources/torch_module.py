@@ -1,0 +1,138 @@
+"""Load a user's ``file.py:function`` and export its module. Runs the user's own code, so only ever in a child."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from muster_compression.dataset.splits import ONLY_INPUT, Split
+from muster_protos.errors import InvalidInputError, MusterError, NotFoundError
+
+_REASON_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class TorchSource:
+    """A module in eval mode with what an export needs to know."""
+
+    module: nn.Module
+    example_inputs: tuple[Tensor, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    name: str  # file:function, for messages
+
+
+def load_torch(path: Path, function: str, samples: Split | None) -> TorchSource:
+    """Call the function and check what it returns.
+
+    ``function()`` returns a module in eval mode, or (module, example inputs). Without examples the first sample of
+    the data gives the shapes. ``module.input_names`` and ``module.output_names`` are used when they exist.
+
+    Raises:
+        NotFoundError: the file has no such function.
+        InvalidInputError: it fails, or returns something else, or the module is in training mode.
+    """
+    name = f"{path.name}:{function}"
+    made = _call(path, function, name)
+    module, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(module, nn.Module):
+        raise InvalidInputError(f"{name}: expected a torch.nn.Module, found {type(module).__name__}")
+    if module.training:
+        raise InvalidInputError(f"{name}: expected a module in eval mode, found training mode; return module.eval()")
+    input_names = _input_names(module)
+    example_inputs = _examples(examples, samples, input_names, name)
+    input_names = input_names[: len(example_inputs)]
+    outputs = _try_forward(module, example_inputs, name)
+    module.requires_grad_(False)
+    return TorchSource(module, example_inputs, input_names, _output_names(module, outputs), name)
+
+
+def _call(path: Path, function: str, name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"muster_source_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InvalidInputError(f"{path.name}: expected a Python file")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded
+    sys.path.insert(0, str(path.resolve().parent))
+    with _users_code(name):
+        spec.loader.exec_module(loaded)
+    make = getattr(loaded, function, None)
+    if not callable(make):
+        have = [key for key, value in vars(loaded).items() if inspect.isfunction(value) and not key.startswith("_")]
+        raise NotFoundError(f"{path.name} has no function {function!r}; it has {', '.join(have) or 'none'}")
+    with _users_code(name):
+        return make()
+
+
+@contextlib.contextmanager
+def _users_code(name: str) -> Iterator[None]:
+    """Whatever a user's own code raises becomes one line."""
+    try:
+        yield
+    except MusterError:
+        raise
+    except (Exception, SystemExit) as error:
+        import traceback
+
+        traceback.print_exc()
+        raise InvalidInputError(f"{name} failed: {type(error).__name__}: {_one_line(error)}") from error
+
+
+def _input_names(module: nn.Module) -> tuple[str, ...]:
+    own = getattr(module, "input_names", None)
+    if isinstance(own, Sequence) and own:
+        return tuple(str(name) for name in own)
+    return tuple(inspect.signature(module.forward).parameters)
+
+
+def _examples(given: Any, samples: Split | None, names: tuple[str, ...], source: str) -> tuple[Tensor, ...]:
+    if given is not None:
+        tensors = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+        if not all(isinstance(tensor, Tensor) for tensor in tensors):
+            raise InvalidInputError(f"{source}: expected example inputs that are tensors")
+        return tensors
+    if samples is None:
+        raise InvalidInputError(
+            f"{source}: the shapes of its inputs are unknown; give --data, or return (module, example_inputs)"
+        )
+    first = samples.inputs
+    if ONLY_INPUT in first:
+        return (_as_tensor(first[ONLY_INPUT][:1]),)
+    missing = [name for name in names if name not in first]
+    if missing and len(missing) == len(names):
+        raise InvalidInputError(f"{source}: expected data for the inputs {list(names)}, found {sorted(first)}")
+    return tuple(_as_tensor(first[name][:1]) for name in names if name in first)
+
+
+def _as_tensor(values: Any) -> Tensor:
+    tensor = torch.from_numpy(values)
+    return tensor if tensor.dtype in (torch.int64, torch.int32, torch.bool) else tensor.to(torch.float32)
+
+
+def _try_forward(module: nn.Module, examples: tuple[Tensor, ...], name: str) -> Any:
+    with torch.inference_mode(), _users_code(f"{name} with inputs {[list(tensor.shape) for tensor in examples]}"):
+        return module(*examples)
+
+
+def _output_names(module: nn.Module, outputs: Any) -> tuple[str, ...]:
+    own = getattr(module, "output_names", None)
+    if isinstance(own, Sequence) and own:
+        return tuple(str(name) for name in own)
+    if isinstance(outputs, Mapping):
+        return tuple(str(name) for name in outputs)
+    if isinstance(outputs, (tuple, list)) and len(outputs) > 1:
+        return tuple(f"output_{index}" for index in range(len(outputs)))
+    return ("output",)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:_REASON_CHARACTERS]

@@ -1,0 +1,67 @@
+"""Children write into a staging folder; only finished work gets its place in the output folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from muster_protos.errors import PermanentError
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def staging(out_dir: Path) -> Iterator[Path]:
+    """A folder inside ``out_dir`` that is gone afterwards, whatever happens.
+
+    Raises:
+        PermanentError: the output folder cannot be made or written.
+    """
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=out_dir)).resolve()
+    except OSError as error:
+        raise PermanentError(f"cannot write to {out_dir}: {error.strerror}; choose another folder") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(value: T, folder: Path, out_dir: Path) -> T:
+    """Move every staged file that ``value`` names into ``out_dir`` and return the value with the final paths."""
+    published: T = _published(value, folder, out_dir)
+    return published
+
+
+def _published(value: Any, folder: Path, out_dir: Path) -> Any:
+    if isinstance(value, Path):
+        return _moved(value, folder, out_dir)
+    if isinstance(value, tuple):
+        return tuple(_published(item, folder, out_dir) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and _names_a_path(value):
+        changes = {
+            item.name: _published(getattr(value, item.name), folder, out_dir) for item in dataclasses.fields(value)
+        }
+        return dataclasses.replace(value, **changes)
+    return value
+
+
+def _names_a_path(value: Any) -> bool:
+    """Contract dataclasses name none: they pass through untouched."""
+    return type(value).__module__.startswith("muster_compression.")
+
+
+def _moved(path: Path, folder: Path, out_dir: Path) -> Path:
+    if not path.is_relative_to(folder):
+        return path
+    final = out_dir / path.relative_to(folder)
+    if path.exists():  # named twice: the first time moved it
+        final.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(final)
+    return final
