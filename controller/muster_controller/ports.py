@@ -246,6 +246,12 @@ class Store(Protocol):
     def list_events(
         self, after_sequence: int = 0, device_id: str | None = None, kind: str | None = None, limit: int = 200
     ) -> tuple[FleetEvent, ...]: ...
+    def newest_events(
+        self, device_id: str | None = None, kind: str | None = None, limit: int = 200
+    ) -> tuple[FleetEvent, ...]:
+        """The last ``limit`` of them, oldest first."""
+        ...
+
     def add_telemetry(self, device_id: str, samples: Sequence[Telemetry]) -> None: ...
     def list_telemetry(
         self, device_id: str, since_ns: int, model_id: str | None = None, limit: int = 1000
@@ -312,9 +318,10 @@ class Authenticator(Protocol):
 class FleetAuthority(Protocol):
     """The fleet's CA and signing key."""
 
-    signer: Signer
-    verifier: Verifier
-
+    @property
+    def signer(self) -> Signer: ...
+    @property
+    def verifier(self) -> Verifier: ...
     def ca_pem(self) -> bytes: ...
     def ca_fingerprint(self) -> str:
         """sha256 over the CA certificate's DER, lower-case hex."""

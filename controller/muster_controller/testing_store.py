@@ -501,6 +501,11 @@ class MemoryStore:
             ]
         return tuple(found[:limit])
 
+    def newest_events(
+        self, device_id: str | None = None, kind: str | None = None, limit: int = 200
+    ) -> tuple[FleetEvent, ...]:
+        return self.list_events(0, device_id, kind, len(self._events))[-limit:]
+
     def add_telemetry(self, device_id: str, samples: Sequence[Telemetry]) -> None:
         with self._lock:
             self._telemetry += [(device_id, sample) for sample in samples]

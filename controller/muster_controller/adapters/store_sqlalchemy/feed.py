@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import Connection, CursorResult, delete, insert, select
+from sqlalchemy import Connection, CursorResult, Select, delete, insert, select
 
 from muster_controller.adapters.store_sqlalchemy.paging import one, page_of
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
@@ -44,14 +45,18 @@ class FeedRows(Transactions):
     def list_events(
         self, after_sequence: int = 0, device_id: str | None = None, kind: str | None = None, limit: int = 200
     ) -> tuple[FleetEvent, ...]:
-        query = select(EVENTS).where(EVENTS.c.sequence > after_sequence)
-        if device_id is not None:
-            query = query.where(EVENTS.c.device_id == device_id)
-        if kind is not None:
-            query = query.where(EVENTS.c.kind == kind)
+        query = _events_of(device_id, kind).where(EVENTS.c.sequence > after_sequence)
         with self._reading() as connection:
             rows = connection.execute(query.order_by(EVENTS.c.sequence).limit(limit)).mappings().all()
         return tuple(_EVENT.value(row) for row in rows)
+
+    def newest_events(
+        self, device_id: str | None = None, kind: str | None = None, limit: int = 200
+    ) -> tuple[FleetEvent, ...]:
+        query = _events_of(device_id, kind).order_by(EVENTS.c.sequence.desc()).limit(limit)
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        return tuple(_EVENT.value(row) for row in reversed(rows))
 
     def add_telemetry(self, device_id: str, samples: Sequence[Telemetry]) -> None:
         rows = [
@@ -90,3 +95,10 @@ def append_event(connection: Connection, event: FleetEvent) -> FleetEvent:
     del row["sequence"]
     sequence = connection.execute(insert(EVENTS).values(row).returning(EVENTS.c.sequence)).scalar_one()
     return replace(event, sequence=sequence)
+
+
+def _events_of(device_id: str | None, kind: str | None) -> Select[Any]:
+    query = select(EVENTS)
+    if device_id is not None:
+        query = query.where(EVENTS.c.device_id == device_id)
+    return query if kind is None else query.where(EVENTS.c.kind == kind)
