@@ -1,0 +1,58 @@
+"""Long work on the controller's host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from muster.connection import Connection
+from muster.view import View
+from muster.waiting import wait_for
+from muster_protos.errors import PermanentError
+
+T = TypeVar("T")
+
+
+class OperationView(View):
+    """How far it is."""
+
+    @property
+    def state(self) -> str:
+        return str(self.fields["state"])
+
+    @property
+    def progress_ratio(self) -> float:
+        return float(self.fields["progress_ratio"])
+
+    @property
+    def note(self) -> str:
+        return str(self.fields["note"])
+
+    @property
+    def is_done(self) -> bool:
+        return self.state != "running"
+
+
+class Operation(Generic[T]):
+    """A handle on running work; letting go of it does not stop the work."""
+
+    def __init__(self, connection: Connection, fields: View, collect: Callable[[OperationView], T]) -> None:
+        self._connection = connection
+        self._collect = collect
+        self.operation_id = str(fields.fields["operation_id"])
+        self.url = f"{connection.url}/v1/operations/{self.operation_id}"
+
+    def view(self) -> OperationView:
+        return OperationView(self._connection.get(f"/v1/operations/{self.operation_id}"))
+
+    def result(self, timeout_s: float | None = None, on_progress: Callable[[OperationView], None] | None = None) -> T:
+        """Wait for what it makes.
+
+        Raises:
+            PermanentError: it failed or was interrupted; the message says why.
+            WaitTimeoutError: ``timeout_s`` went by; it goes on.
+        """
+        done = wait_for(self.view, lambda view: view.is_done, self.operation_id, timeout_s, on_progress)
+        if done.state != "succeeded":
+            raise PermanentError(str(done.fields["reason"]) or f"{self.operation_id} {done.state}")
+        return self._collect(done)

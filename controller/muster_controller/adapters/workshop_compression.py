@@ -1,0 +1,72 @@
+"""The Workshop port over the compression package, which runs every order in a child process of its own."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from muster_compression import orders
+from muster_compression.process import run_order
+from muster_controller.service.workshop import (
+    CompressOrder,
+    ImportOrder,
+    MadeVariant,
+    OnProgress,
+    Product,
+    Shelved,
+    VariantOrder,
+)
+
+
+class CompressionWorkshop:
+    """Translates orders and results; holds no state."""
+
+    def import_model(
+        self, order: ImportOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
+    ) -> Product:
+        asked = orders.ImportOrder(
+            source=str(order.source),
+            name=order.model_id,
+            version=order.version,
+            out_dir=out_folder,
+            data=f"builtin:{order.builtin_data}" if order.builtin_data else str(order.data or ""),
+            metric=order.metric,
+            labels=order.labels,
+        )
+        made = run_order(asked, orders.ImportedModel, on_progress, stop)
+        return Product(
+            signature=made.signature,
+            variants=(MadeVariant(made.manifest),),
+            files=made.files,
+            evaluation=made.manifest.evaluation,
+            is_labelled=made.is_labelled,
+        )
+
+    def import_variant(
+        self, order: VariantOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
+    ) -> Product:
+        asked = orders.VariantOrder(
+            source=str(order.source), name=order.name, parent=_parent(order.parent), out_dir=out_folder
+        )
+        made = run_order(asked, orders.VariantResult, on_progress, stop)
+        return _product((made,))
+
+    def compress(
+        self, order: CompressOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
+    ) -> Product:
+        asked = orders.RecipeOrder(
+            recipe=order.recipe, parent=_parent(order.parent), out_dir=out_folder, floor=order.floor
+        )
+        made = run_order(asked, orders.RecipeResult, on_progress, stop)
+        return _product(made.variants)
+
+
+def _parent(shelved: Shelved) -> orders.Parent:
+    return orders.Parent(shelved.manifest, shelved.artifact_path, shelved.evaluation_path, shelved.calibration_path)
+
+
+def _product(made: tuple[orders.VariantResult, ...]) -> Product:
+    return Product(
+        variants=tuple(MadeVariant(variant.manifest, variant.is_kept, variant.reason) for variant in made),
+        files=tuple(path for variant in made for path in variant.files),
+    )

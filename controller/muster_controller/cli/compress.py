@@ -1,0 +1,76 @@
+"""muster compress"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from muster.models import Variant
+from muster_controller.cli.options import Output, Timeout, Wait, chosen, fleet
+from muster_controller.cli.output import Format, emit, out, shown_bytes
+from muster_controller.cli.waiting import follow_operation
+from muster_protos.errors import NotFoundError
+
+
+def register(app: typer.Typer) -> None:
+    app.command("compress")(compress)
+
+
+def compress(
+    model: Annotated[str, typer.Argument(help="name or name:version")],
+    recipe: Annotated[str, typer.Option("-r", "--recipe", help="A recipe's name, or a YAML file.")] = "quick",
+    floor: Annotated[str, typer.Option(help="Drop variants below: 0.88, -0.01 (points) or 0.99rel.")] = "",
+    wait: Wait = True,
+    timeout: Timeout = None,
+    output: Output = None,
+) -> None:
+    """Make smaller, faster variants of a model on the controller's host."""
+    form = chosen(output)
+    with fleet() as found:
+        known = found.models.get(model)
+        operation = known.compress(_recipe(recipe), {"accuracy": floor} if floor else None)
+        if not follow_operation(operation, wait, timeout, form):
+            return
+        variants = known.variants(only_kept=False)
+    if form is not Format.TABLE:
+        emit([variant.fields for variant in variants], form, {"VARIANT": "manifest.name", "KEPT": "is_kept"})
+        return
+    _tree(known.reference, variants)
+
+
+def _recipe(text: str) -> str | Path:
+    """A name, or a file when it looks like one."""
+    if not text.endswith((".yaml", ".yml")):
+        return text
+    path = Path(text)
+    if not path.is_file():
+        raise NotFoundError(f"expected a recipe at {path}, found nothing")
+    return path
+
+
+def _tree(reference: str, variants: list[Variant]) -> None:
+    kept = [variant for variant in variants if variant.is_kept]
+    baseline, *others = kept
+    out().print(f"{reference:12} {_figures(baseline)}   baseline", markup=False)
+    for number, variant in enumerate(others):
+        branch = "└─" if number == len(others) - 1 else "├─"
+        out().print(f" {branch} {_figures(variant)}   ✓", markup=False)
+    for variant in variants:
+        if not variant.is_kept:
+            out().print(f"dropped: {variant.name} ({variant.fields['dropped_reason']})", markup=False)
+
+
+def _figures(variant: Variant) -> str:
+    accuracy = variant.manifest["accuracy"] or {}
+    value, agreement = accuracy.get("value"), accuracy.get("agreement")
+    if value is not None:
+        quality = f"{accuracy.get('metric') or 'metric'} {value:.2%}" if value <= 1 else f"{value:.4g}"
+        quality += (
+            f" [{accuracy['ci_low']:.2%}, {accuracy['ci_high']:.2%}]" if accuracy.get("ci_low") is not None else ""
+        )
+    else:
+        quality = "no labels" if agreement is None else f"agreement {agreement:.2%}"
+    size = shown_bytes(variant.manifest["artifact"]["size_bytes"])
+    return f"{variant.name:22} {quality:36} {size:>9}"

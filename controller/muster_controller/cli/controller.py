@@ -1,0 +1,228 @@
+"""One controller process: adapters wired to the service, REST, gRPC and join endpoints in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from muster.settings import ENDPOINTS
+from muster_controller.adapters.artifacts_folder import FolderArtifactStore
+from muster_controller.adapters.feed_local import LocalChangeFeed
+from muster_controller.adapters.identity_x509 import X509Authority, open_admin_token, open_authority
+from muster_controller.adapters.identity_x509.authenticator import StoreAuthenticator
+from muster_controller.adapters.join_https import JoinEndpoint
+from muster_controller.adapters.link_grpc import GrpcLink
+from muster_controller.adapters.store_sqlalchemy import open_store
+from muster_controller.adapters.workshop_compression import CompressionWorkshop
+from muster_controller.cli.lan import check_host, lan_address
+from muster_controller.cli.local_agent import LocalAgent
+from muster_controller.cli.rest_endpoint import RestEndpoint
+from muster_controller.cli.welcome import Welcome, say_welcome
+from muster_controller.ports import Authenticator, Store
+from muster_controller.service.context import Context
+from muster_controller.service.fleet import ensure_fleet
+from muster_controller.service.service import Service
+from muster_controller.web.app import create_app
+from muster_protos.errors import ConflictError, MusterError, PermanentError
+
+_log = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+_CLEAN_EVERY_S = 3600.0
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What ``muster up`` was asked for; port 0 = any free one."""
+
+    data: Path
+    rest_port: int = 8470
+    grpc_port: int = 8471
+    join_port: int = 8472
+    rest_host: str = "127.0.0.1"
+    is_lan: bool = False
+    fleet_name: str = "lab"
+    has_device: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What was wired."""
+
+    service: Service
+    authority: X509Authority
+    authenticator: Authenticator
+    store: Store
+
+
+class SystemClock:
+    """``ports.Clock`` of this machine."""
+
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+
+def run_controller(options: UpOptions) -> int:
+    """Run until SIGINT (130) or SIGTERM (0).
+
+    Raises:
+        ConflictError: another controller uses the data folder.
+        PermanentError: a port is taken, or the data folder cannot be used.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_data_folder(options.data))
+        parts = _wire(options)
+        stack.callback(parts.store.close)
+        stack.callback(parts.service.close)
+        parts.service.start()
+        return asyncio.run(_serve(options, parts))
+
+
+def _wire(options: UpOptions) -> Parts:
+    clock = SystemClock()
+    store = open_store(options.data / "fleet.sqlite3")
+    fleet = ensure_fleet(store, clock, options.fleet_name)
+    authority = open_authority(options.data / "identity", fleet.fleet_id)
+    token = open_admin_token(options.data / "identity")
+    context = Context(
+        store=store,
+        artifacts=FolderArtifactStore(options.data / "artifacts"),
+        feed=LocalChangeFeed(),
+        authority=authority,
+        clock=clock,
+        workshop=CompressionWorkshop(),
+        folder=options.data,
+    )
+    authenticator = StoreAuthenticator(store, fleet.fleet_id, token)
+    return Parts(Service(context), authority, authenticator, store)
+
+
+async def _serve(options: UpOptions, parts: Parts) -> int:
+    stop = asyncio.Event()
+    seen: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def ask(number: int) -> None:
+        seen.append(number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask, number)
+    service, authority = parts.service, parts.authority
+    check_host(options.rest_host, is_tls=options.is_lan)
+    device_host = "0.0.0.0" if options.is_lan else "127.0.0.1"
+    address = lan_address() if options.is_lan else "127.0.0.1"
+    rest_host = device_host if options.is_lan and options.rest_host == "127.0.0.1" else options.rest_host
+    app = create_app(service, parts.authenticator)
+    tls = authority.issue_host_certificate([address]) if options.is_lan else None
+    rest = RestEndpoint(app, rest_host, options.rest_port, tls)
+    link = GrpcLink(service.sessions, authority, parts.authenticator, device_host, options.grpc_port, [address])
+    joining = JoinEndpoint(service.sessions.join, authority, device_host, options.join_port, [address])
+    started = []
+    agent = LocalAgent(options.data / "agent")
+    try:
+        for what, flag, part in (
+            ("REST", "--port", rest),
+            ("gRPC", "--grpc-port", link),
+            ("join", "--join-port", joining),
+        ):
+            ports = await _start(what, flag, part)
+            started.append((part, ports))
+        rest_port, grpc_port, join_port = (port for _, port in started)
+        service.joining.advertise((f"grpcs://{address}:{grpc_port}",), address, join_port)
+        endpoints = _endpoints(options, address, rest_port, grpc_port, join_port)
+        _write_endpoints(options.data / ENDPOINTS, endpoints)
+        if options.has_device:
+            await asyncio.to_thread(agent.start, service)
+        link_line = service.tokens.new(note="printed by muster up").link
+        say_welcome(Welcome(service, options.data, endpoints, link_line, options.is_lan, agent.outcome))
+        await _until_stopped(service, stop, agent)
+    finally:
+        app.state.stopping.set()
+        (options.data / ENDPOINTS).unlink(missing_ok=True)
+        await asyncio.to_thread(agent.stop)
+        for part, _ in reversed(started):
+            await part.stop()
+    return INTERRUPTED if seen and seen[0] == signal.SIGINT else 0
+
+
+async def _start(what: str, flag: str, part: RestEndpoint | GrpcLink | JoinEndpoint) -> int:
+    try:
+        return await part.start()
+    except PermanentError as error:
+        raise PermanentError(f"{what}: {error} (choose another port with {flag}, 0 = any free one)") from error
+
+
+async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgent) -> None:
+    """Tick once a second; a tick that fails is logged and the next one comes all the same."""
+    cleaned_at = time.monotonic()
+    while not stop.is_set():
+        try:
+            await asyncio.wait_for(stop.wait(), _TICK_S)
+        except TimeoutError:
+            await asyncio.to_thread(_tick, service)
+            await asyncio.to_thread(agent.watch)
+        if time.monotonic() - cleaned_at > _CLEAN_EVERY_S:
+            cleaned_at = time.monotonic()
+            await asyncio.to_thread(service.clean)
+
+
+def _tick(service: Service) -> None:
+    try:
+        service.tick()
+    except MusterError:
+        _log.exception("a tick failed; the next one comes in %g s", _TICK_S)
+
+
+@contextmanager
+def _data_folder(folder: Path) -> Iterator[None]:
+    """The folder, private, and ours alone while the block runs."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(folder / "controller.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise PermanentError(
+            f"expected a data folder at {folder}, found: {error.strerror}; choose with --data"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConflictError(f"another controller runs on {folder}; stop it, or choose another --data") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _endpoints(options: UpOptions, address: str, rest_port: int, grpc_port: int, join_port: int) -> dict[str, str]:
+    scheme = "https" if options.is_lan else "http"
+    rest_host = address if options.is_lan else options.rest_host
+    endpoints = {
+        "url": f"{scheme}://{rest_host}:{rest_port}",
+        "grpc": f"grpcs://{address}:{grpc_port}",
+        "join": f"https://{address}:{join_port}",
+        "pid": str(os.getpid()),
+    }
+    if options.is_lan:
+        endpoints["ca"] = str(options.data / "identity" / "ca.pem")
+    return endpoints
+
+
+def _write_endpoints(path: Path, endpoints: dict[str, str]) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(endpoints, indent=2))
+    temporary.replace(path)

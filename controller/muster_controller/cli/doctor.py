@@ -1,0 +1,112 @@
+"""muster doctor: what is wrong on the controller's side, each with a line that fixes it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import typer
+
+from muster.settings import ADMIN_TOKEN, ENDPOINTS
+from muster_controller.cli.options import Output, chosen, data_folder, fleet, settings
+from muster_controller.cli.output import emit
+from muster_protos.errors import MusterError
+
+COLUMNS = {"CHECK": "check", "OK": "is_ok", "FOUND": "found", "FIX": "fix"}
+_LOW_DISK_BYTES = 2 * 2**30
+_MAX_SKEW_S = 60.0
+_EXTRAS = {
+    "onnxruntime": "pip install 'muster-edge[ort]'",
+    "ai_edge_litert": "pip install 'muster-edge[litert]'",
+    "torch": "pip install 'muster-edge[compress]'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at."""
+
+    check: str
+    is_ok: bool
+    found: str
+    fix: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("doctor")(doctor)
+
+
+def doctor(output: Output = None) -> None:
+    """Look for what commonly goes wrong. Exit 1 when something is."""
+    checks = [*_host_checks(data_folder()), *_controller_checks()]
+    emit([asdict(check) for check in checks], chosen(output), COLUMNS)
+    if not all(check.is_ok for check in checks):
+        raise typer.Exit(1)
+
+
+def _host_checks(folder: Path) -> Iterator[Check]:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    yield Check("disk", free > _LOW_DISK_BYTES, f"{free / 2**30:.1f} GiB free at {existing}", "free some space")
+    is_writable = os.access(existing, os.W_OK)
+    yield Check("data folder", is_writable, str(folder), f"make {existing} writable, or use --data")
+    token = folder / ADMIN_TOKEN
+    if token.exists():
+        mode = token.stat().st_mode & 0o777
+        yield Check("admin token", mode == 0o600, f"mode {mode:o}", f"chmod 600 {token}")
+    for module, fix in _EXTRAS.items():
+        is_there = importlib.util.find_spec(module) is not None
+        yield Check(module, is_there, "installed" if is_there else "missing", "" if is_there else fix)
+
+
+def _controller_checks() -> Iterator[Check]:
+    url = settings()["url"].value
+    try:
+        with fleet() as found:
+            summary = found.status()
+            skews = [_skew_s(device.fields) for device in found.devices.list() if device.is_online]
+    except MusterError as error:
+        yield Check("controller", False, str(error), "muster up")
+        yield _port(url)
+        return
+    yield Check("controller", True, f"{summary['name']} {summary['version']} at {url}")
+    yield Check("devices", True, f"{summary['online']} of {summary['devices']} online")
+    worst = max((abs(skew) for skew in skews), default=0.0)
+    yield Check("clock skew", worst < _MAX_SKEW_S, f"at most {worst:.0f} s", "set the clocks (NTP) of the devices")
+    yield from _endpoint_ports(data_folder() / ENDPOINTS)
+
+
+def _skew_s(device: object) -> float:
+    """How far the device's clock was off when it said hello."""
+    fields = dict(device) if isinstance(device, dict) else {}
+    clock_ns = fields["inventory"]["clock_ns"]
+    seen_ns = fields.get("hello_at_ns") or fields["last_seen_ns"]
+    return (clock_ns - seen_ns) / 1e9 if clock_ns and seen_ns and abs(clock_ns - seen_ns) > 3600e9 else 0.0
+
+
+def _endpoint_ports(path: Path) -> Iterator[Check]:
+    try:
+        endpoints = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return
+    for name in ("grpc", "join"):
+        yield _port(str(endpoints.get(name, "")), name)
+
+
+def _port(url: str, name: str = "port") -> Check:
+    parts = urlsplit(url)
+    where = (parts.hostname or "127.0.0.1", parts.port or 0)
+    started = time.monotonic()
+    try:
+        with socket.create_connection(where, timeout=2):
+            return Check(name, True, f"{where[0]}:{where[1]} answers in {1000 * (time.monotonic() - started):.1f} ms")
+    except OSError as error:
+        return Check(name, False, f"{where[0]}:{where[1]}: {error.strerror or error}", "muster up")

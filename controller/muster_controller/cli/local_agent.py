@@ -1,0 +1,104 @@
+"""This machine as a device: an agent process that `muster up` joins and runs over the same path as any other."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from muster_controller.service.service import Service
+
+_log = logging.getLogger(__name__)
+
+_JOIN_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 15.0
+_MAX_STARTS = 5
+
+
+class LocalAgent:
+    """Starts `muster-agent run` on its own state folder; its log goes to ``agent.log`` there."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+        self.outcome = "not started (--no-device)"
+
+    def start(self, service: Service) -> None:
+        """Join if this machine has no identity here yet, then run. A failure is told, never fatal."""
+        self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (self._state / "identity" / "cert.pem").exists():
+            problem = self._join(service)
+            if problem:
+                self.outcome = f"this machine could not join: {problem}"
+                return
+        self._run()
+        self.outcome = f"this machine joined; its agent runs (log: {self._log_path})"
+
+    def watch(self) -> None:
+        """Start it again when it ended by itself, a few times."""
+        if self._process is None or self._process.poll() is None:
+            return
+        status = self._process.returncode
+        self._process = None
+        if self._starts >= _MAX_STARTS:
+            _log.error("this machine's agent ended with status %s again; see %s", status, self._log_path)
+            return
+        _log.warning("this machine's agent ended with status %s; starting it again", status)
+        self._run()
+
+    def stop(self) -> None:
+        """End it and wait; what it served ends with it."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    @property
+    def _log_path(self) -> Path:
+        return self._state / "agent.log"
+
+    def _join(self, service: Service) -> str:
+        """Why joining failed; "" when it did not. The secret travels on standard input, not in the process list."""
+        token = service.tokens.new(lifetime_s=300, note="this machine")
+        link = token.link.replace(f".{token.secret}.", ".")
+        command = [*_AGENT, "join", link, "--secret-stdin", "--state", str(self._state), "--id", host_id()]
+        try:
+            done = subprocess.run(
+                command, input=token.secret.encode(), capture_output=True, timeout=_JOIN_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"no answer within {_JOIN_TIMEOUT_S:.0f} s"
+        if done.returncode == 0:
+            return ""
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"status {done.returncode}"
+
+    def _run(self) -> None:
+        self._starts += 1
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*_AGENT, "run", "--state", str(self._state)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the controller, which then ends the agent in order
+            )
+
+
+_AGENT = (sys.executable, "-m", "muster_agent")
+
+
+def host_id() -> str:
+    """The host's name as a device id."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).strip("-._")[:60]
+    return name or "host"

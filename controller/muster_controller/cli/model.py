@@ -1,0 +1,158 @@
+"""muster model add | ls | show | rm | check | export"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from muster.models import BUILTIN, Model
+from muster.operation import Operation
+from muster_controller.cli.local_sources import check_file, local_data, local_source
+from muster_controller.cli.options import Output, Timeout, Wait, Yes, chosen, fleet
+from muster_controller.cli.output import Format, cell, emit, emit_one, err, out, shown
+from muster_controller.cli.progress import meter
+from muster_controller.cli.waiting import follow_operation
+
+app = typer.Typer(help="Models and their variants.", no_args_is_help=True)
+
+COLUMNS = {
+    "MODEL": "model_id",
+    "VERSION": "version",
+    "TASK": "signature.task",
+    "METRIC": "signature.metric",
+    "LABELLED": "is_labelled",
+    "SOURCE": "source",
+    "CREATED": "created_at_ns",
+}
+VARIANTS = {
+    "VARIANT": "manifest.name",
+    "FORMAT": "manifest.format",
+    "PRECISION": "manifest.precision",
+    "SIZE": "manifest.artifact.size_bytes",
+    "ACCURACY": "manifest.accuracy.value",
+    "CI LOW": "manifest.accuracy.ci_low",
+    "CI HIGH": "manifest.accuracy.ci_high",
+    "AGREEMENT": "manifest.accuracy.agreement",
+    "N": "manifest.accuracy.n",
+    "PARENT": "manifest.parent_variant_id",
+    "DROPPED": "dropped_reason",
+}
+TENSORS = {"TENSOR": "name", "DTYPE": "dtype", "SHAPE": "shape"}
+Reference = Annotated[str, typer.Argument(help="name or name:version")]
+
+
+@app.command("add")
+def add(
+    source: Annotated[
+        str, typer.Argument(help="An ONNX or TFLite file, or file.py:function that makes a torch model.")
+    ],
+    name: Annotated[str, typer.Option(help="The model's name.")] = "",
+    variant_of: Annotated[str, typer.Option(help="Add the file as a variant of this model instead.")] = "",
+    data: Annotated[str, typer.Option(help="An .npz with inputs and labels, or builtin:digits.")] = "",
+    metric: Annotated[str, typer.Option(help="What the labels are judged by; decided from them when absent.")] = "",
+    class_label: Annotated[list[str] | None, typer.Option(help="A class name, in order, repeatable.")] = None,
+    wait: Wait = True,
+    timeout: Timeout = None,
+    output: Output = None,
+) -> None:
+    """Import a model (the file's content decides its format), or a ready-made variant of one."""
+    if not name:
+        raise typer.BadParameter("expected --name", param_hint="--name")
+    form = chosen(output)
+    with fleet() as found, local_source(source, name, data) as path, meter("send") as bar:
+
+        def on_bytes(done: int, size: int) -> None:
+            bar.show(done / max(size, 1), "sending")
+
+        if variant_of:
+            operation: Operation[object] = found.models.get(variant_of).add_variant(path, name, on_bytes)  # type: ignore[assignment]
+        else:
+            taken = data if data.startswith(BUILTIN) else local_data(data)
+            operation = found.models.add(  # type: ignore[assignment]
+                path, name, taken, metric, class_label or (), source=Path(source).name, on_bytes=on_bytes
+            )
+        bar.show(1.0, "sent")
+        reference = variant_of or name
+    with fleet() as found:
+        if not follow_operation(operation, wait, timeout, form):
+            return
+        _show_model(found.models.get(reference), form)
+
+
+@app.command("ls")
+def ls(output: Output = None) -> None:
+    """List models, the newest version of each."""
+    with fleet() as found:
+        models = [model.fields for model in found.models.list()]
+    emit(models, chosen(output), COLUMNS, "no model yet: muster model add examples/digits.py:make --name digits")
+
+
+@app.command("show")
+def show(model: Reference, output: Output = None) -> None:
+    """Show a model's face and its variants."""
+    with fleet() as found:
+        _show_model(found.models.get(model), chosen(output))
+
+
+@app.command("rm")
+def rm(model: Reference, yes: Yes = False) -> None:
+    """Remove a model with all its versions and variants."""
+    with fleet() as found:
+        known = found.models.get(model)
+        if not yes:
+            typer.confirm(f"remove every version of {known.id}?", abort=True, err=True)
+        found.models.remove(known.id)
+    err().print(f"{known.id} is removed")
+
+
+@app.command("export")
+def export(
+    variant: Annotated[str, typer.Argument(help="A variant id, <model>.v<version>.<name>.")],
+    to: Annotated[Path | None, typer.Option(help="Where to; the variant's own name here when absent.")] = None,
+) -> None:
+    """Write a variant's file."""
+    with fleet() as found:
+        fields = found.connection.get(f"/v1/variants/{variant}")
+        target = to or Path(f"{variant}.{fields['manifest']['format']}")
+        found.models.export(variant, target)
+    out().print(str(target), markup=False)
+
+
+@app.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(help="A model file.")],
+    output: Output = None,
+) -> None:
+    """Check a file in a child process; no controller is needed. Exit 0 when it is accepted, else 1."""
+    form = Format.JSON if output is None and not out().is_terminal else (output or Format.TABLE)
+    verdict = check_file(file)
+    emit_one(
+        verdict,
+        form,
+        {"verdict": "verdict", "format": "format", "precision": "precision", "reason": "reason"},
+    )
+    if form is Format.TABLE:
+        for side in ("inputs", "outputs"):
+            for tensor in verdict[side]:
+                out().print(f"{side[:-1]:8} {tensor['name']} {tensor['dtype']} {tensor['shape']}", markup=False)
+    if verdict["verdict"] != "accepted":
+        raise typer.Exit(1)
+
+
+def _show_model(model: Model, form: Format) -> None:
+    variants = [variant.fields for variant in model.variants(only_kept=False)]
+    if form in (Format.JSON, Format.JSONL):
+        emit_one({**model.fields, "variants": variants}, form, COLUMNS)
+        return
+    if form is Format.CSV:
+        emit(variants, form, VARIANTS)
+        return
+    size = shown(cell(variants[0], "manifest.artifact.size_bytes"), "size_bytes") if variants else "-"
+    labelled = "labelled" if model.fields["is_labelled"] else "not labelled"
+    out().print(f"{model.reference}  {model.fields['source']}  {size}  data {labelled}", markup=False, style="bold")
+    for side in ("inputs", "outputs"):
+        for tensor in model.fields["signature"][side]:
+            out().print(f"  {side[:-1]:7} {tensor['name']} {tensor['dtype']} {tensor['shape']}", markup=False)
+    emit(variants, form, VARIANTS)

@@ -1,0 +1,64 @@
+"""Options that several commands share, and the connection that they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from muster.connection import Connection
+from muster.fleet import Fleet
+from muster.settings import Setting, check_timeout, load_settings
+from muster_controller.cli.output import Format
+from muster_protos.errors import InvalidInputError
+
+Output = Annotated[
+    Format | None, typer.Option("-o", "--output", help="How to write data to standard output.", show_default="table")
+]
+Labels = Annotated[list[str] | None, typer.Option("-l", "--label", help="Only devices with this key=value.")]
+DeviceNames = Annotated[
+    list[str] | None, typer.Option("-d", "--device", help='Device id or name, repeatable; "all" is every device.')
+]
+VariantNames = Annotated[list[str] | None, typer.Option("--variant", help="Variant name or id, repeatable.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end. Ctrl-C stops waiting, not the work.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds to wait before giving up (exit 9).")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+_flags: dict[str, str | None] = {}
+
+
+def set_flags(url: str | None, token: str | None, data: Path | None) -> None:
+    """Remember the options in front of the command for this invocation."""
+    _flags.update({"url": url, "token": token, "data": None if data is None else str(data)})
+
+
+def settings() -> dict[str, Setting]:
+    return load_settings(_flags)
+
+
+def data_folder() -> Path:
+    """The controller's data folder on this machine."""
+    return Path(settings()["data"].value).expanduser()
+
+
+def chosen(output: Format | None) -> Format:
+    """``-o``, else MUSTER_OUTPUT or the configuration."""
+    if output is not None:
+        return output
+    text = settings()["output"].value
+    for known in Format:
+        if known.value == text:
+            return known
+    raise InvalidInputError(f"expected an output of {', '.join(f.value for f in Format)}, found {text!r}")
+
+
+@contextmanager
+def fleet() -> Iterator[Fleet]:
+    """The fleet that flags, environment and configuration point at."""
+    found = settings()
+    timeout_s = check_timeout(found["timeout_s"].value)
+    with Fleet(Connection(found["url"].value, found["token"].value, timeout_s)) as opened:
+        yield opened

@@ -1,0 +1,158 @@
+"""Data on standard output, for people or for programs; everything else on standard error."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from muster_protos.errors import InvalidInputError
+
+Row = Mapping[str, Any]
+
+
+class Format(Enum):
+    """What ``-o`` takes."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def out() -> Console:
+    """Standard output; plain when it is not a terminal or NO_COLOR is set. Rows never wrap in a pipe."""
+    is_terminal = sys.stdout.isatty()
+    width = None if is_terminal else int(os.environ.get("COLUMNS", "0") or 0) or 240
+    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=not is_terminal)
+
+
+def err() -> Console:
+    """Standard error."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def emit(rows: Iterable[Row], output: Format, columns: Mapping[str, str], empty: str = "nothing here yet") -> None:
+    """Write ``rows``: the chosen ``columns`` (title -> dotted key) in tables and CSV, everything in JSON."""
+    found = list(rows)
+    match output:
+        case Format.JSON:
+            print(json.dumps(found, indent=2))
+        case Format.JSONL:
+            for row in found:
+                print(json.dumps(row, separators=(",", ":")))
+        case Format.CSV:
+            print(_csv(found, columns), end="")
+        case Format.TABLE:
+            _table(found, columns, empty)
+
+
+def emit_one(row: Row, output: Format, columns: Mapping[str, str]) -> None:
+    """Write one thing: a two-column table, or the same as one row of a list."""
+    if output is Format.JSON:
+        print(json.dumps(row, indent=2))
+        return
+    if output is not Format.TABLE:
+        emit([row], output, columns)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for title, key in columns.items():
+        table.add_row(title, shown(cell(row, key), key))
+    out().print(table)
+
+
+def cell(row: Row, key: str) -> Any:
+    """The value under a dotted key; None where something on the way is absent."""
+    value: Any = row
+    for part in key.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(part)
+    return value
+
+
+def shown(value: Any, key: str = "") -> str:
+    """A value for people; units and times come from the key's suffix."""
+    if value is None or value == "":
+        return "-"
+    if key.endswith(("_at_ns", "seen_ns")):
+        return iso_time(value)
+    if key.endswith("_bytes") and isinstance(value, int):
+        return shown_bytes(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={item}" for name, item in value.items()) or "-"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(shown(item) for item in value) or "-"
+    return str(value)
+
+
+def iso_time(ns: int) -> str:
+    """ISO 8601 in UTC, to the second; "-" for never."""
+    if not ns:
+        return "-"
+    return datetime.datetime.fromtimestamp(ns / 1e9, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def shown_bytes(size: int) -> str:
+    """B, kB or MB, powers of ten as in UX of files."""
+    for unit, factor in (("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}" if size / factor < 100 else f"{size / factor:.0f} {unit}"
+    return f"{size} B"
+
+
+def milliseconds(ns: int | None) -> float | None:
+    return None if ns is None else ns / 1e6
+
+
+def parse_pairs(pairs: Sequence[str], what: str) -> dict[str, str]:
+    """``["a=b"]`` as a mapping. InvalidInputError on anything else."""
+    found = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise InvalidInputError(f'expected {what} as key=value, found "{pair}"')
+        found[key] = value
+    return found
+
+
+def _table(rows: Sequence[Row], columns: Mapping[str, str], empty: str) -> None:
+    if not rows:
+        err().print(empty, style="dim")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in columns:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(shown(cell(row, key), key) for key in columns.values()))
+    out().print(table)
+
+
+def _csv(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([title.lower().replace(" ", "_") for title in columns])
+    for row in rows:
+        writer.writerow([_plain(cell(row, key), key) for key in columns.values()])
+    return buffer.getvalue()
+
+
+def _plain(value: Any, key: str) -> Any:
+    if value is None or (isinstance(value, str | int | float) and not key.endswith("_at_ns")):
+        return value
+    return shown(value, key)

@@ -1,0 +1,90 @@
+"""The REST application on a socket, inside the controller's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from muster_protos.errors import PermanentError
+
+
+class RestEndpoint:
+    """Plain HTTP, or HTTPS when given a certificate and its key (PEM)."""
+
+    def __init__(self, app: FastAPI, host: str, port: int, tls: tuple[bytes, bytes] | None = None) -> None:
+        self._app = app
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._embedded: _Embedded | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listen; the real port. PermanentError: the port is taken or the address is not ours."""
+        listening = _listen(self._host, self._port)
+        config = uvicorn.Config(
+            self._app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
+        )
+        config.load()
+        if self._tls is not None:
+            config.ssl = _context(*self._tls)
+        self._embedded = _Embedded(config)
+        self._serving = asyncio.create_task(self._embedded.serve(sockets=[listening]), name="REST endpoint")
+        port: int = listening.getsockname()[1]
+        return port
+
+    async def stop(self) -> None:
+        """Finish running requests within three seconds. Safe to call twice."""
+        if self._embedded is None or self._serving is None:
+            return
+        self._embedded.should_exit = True
+        await self._serving
+        self._embedded = self._serving = None
+
+
+class _Embedded(uvicorn.Server):
+    """Signals belong to the controller, not to one of its endpoints."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(256)
+    except OSError as error:
+        listening.close()
+        why = f"port {port} is taken" if error.errno == errno.EADDRINUSE else str(error.strerror)
+        raise PermanentError(f"expected to listen on {host}:{port}, found: {why}") from error
+    listening.setblocking(False)
+    return listening
+
+
+def _context(certificate_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    with tempfile.TemporaryDirectory() as folder:  # 0700; the ssl module reads only files
+        path = Path(folder) / "host.pem"
+        path.write_bytes(certificate_pem + key_pem)
+        context.load_cert_chain(path)
+    return context

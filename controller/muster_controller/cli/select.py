@@ -1,0 +1,112 @@
+"""muster select"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from muster.selection import Decision, Plan
+from muster_controller.cli.bench import PARTIAL, read_policy
+from muster_controller.cli.options import DeviceNames, Labels, Output, chosen, fleet
+from muster_controller.cli.output import Format, emit, err, out, parse_pairs
+from muster_protos.errors import InvalidInputError
+
+COLUMNS = {
+    "DEVICE": "device_id",
+    "CHOSEN": "chosen",
+    "LADDER": "ladder",
+    "QUALITY": "quality",
+    "P95 MS": "p95_ms",
+    "EMULATED": "is_emulated",
+    "NEAREST MISS": "nearest_miss",
+    "DECISION": "decision_id",
+}
+CANDIDATES = {
+    "CONFIGURATION": "configuration",
+    "VERDICT": "verdict",
+    "QUALITY": "quality",
+    "P50 MS": "p50_ms",
+    "P95 MS": "p95_ms",
+    "P95 UPPER MS": "p95_upper_ms",
+    "PEAK MIB": "peak_memory_mib",
+    "SIZE MIB": "size_mib",
+    "ENERGY MJ": "energy_mj",
+    "NOTES": "notes",
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command("select")(select)
+
+
+def select(
+    model: Annotated[str, typer.Argument(help="name or name:version")],
+    policy: Annotated[Path | None, typer.Option("-p", "--policy", help="A policy file (YAML).")] = None,
+    p95_ms: Annotated[float | None, typer.Option(help="Instead of a policy: a bound on p95.")] = None,
+    device: DeviceNames = None,
+    label: Labels = None,
+    explain: Annotated[bool, typer.Option(help="What ruled each other configuration out.")] = False,
+    output: Output = None,
+) -> None:
+    """Choose a configuration and a ladder per device. Exit 7 when nothing satisfies the policy anywhere, 8 when it
+    is so on some devices."""
+    form = chosen(output)
+    text = _policy_text(policy, p95_ms)
+    with fleet() as found:
+        plan = found.select(model, policy=text, devices=device or "all", labels=parse_pairs(label or [], "a label"))
+    _show(plan, form, explain)
+    plan.check()
+    for decision in plan.infeasible:
+        err().print(f"{decision.device_id}: nothing satisfies the policy; {decision.nearest_miss}", markup=False)
+    if plan.infeasible:
+        raise typer.Exit(PARTIAL)
+
+
+def _policy_text(policy: Path | None, p95_ms: float | None) -> str:
+    if (policy is None) == (p95_ms is None):
+        raise InvalidInputError("expected either --policy FILE or --p95-ms, found both or neither")
+    if policy is not None:
+        return read_policy(policy)
+    return f"constraints: {{p95_ms: {{max: {p95_ms}}}}}\nobjective: accuracy\n"
+
+
+def _show(plan: Plan, form: Format, explain: bool) -> None:
+    if form in (Format.JSON, Format.JSONL):
+        emit([decision.fields for decision in plan.decisions], form, COLUMNS)
+        return
+    if explain:
+        for decision in plan.decisions:
+            _explain(decision, form)
+        return
+    emit([_row(decision) for decision in plan.decisions], form, COLUMNS)
+
+
+def _row(decision: Decision) -> dict[str, Any]:
+    chosen_one = next((c for c in decision.candidates if c["verdict"] == "chosen"), {})
+    return {
+        **decision.fields,
+        "chosen": decision.chosen,
+        "ladder": decision.ladder,
+        "quality": chosen_one.get("quality"),
+        "p95_ms": chosen_one.get("p95_ms"),
+    }
+
+
+def _explain(decision: Decision, form: Format) -> None:
+    if form is Format.TABLE:
+        emulated = " (emulated)" if decision.fields["is_emulated"] else ""
+        head = decision.chosen or "nothing satisfies the policy"
+        out().print(f"{decision.device_id}{emulated}: {head}", style="bold", markup=False)
+        out().print(f"  ladder: {' > '.join(decision.ladder) or '-'}", markup=False)
+        if not decision.is_feasible:
+            out().print(f"  nearest miss: {decision.nearest_miss}", markup=False)
+    rows = [{**candidate, "configuration": _text(candidate)} for candidate in decision.candidates]
+    emit(rows, form, CANDIDATES)
+
+
+def _text(candidate: Any) -> str:
+    from muster.bench import configuration_text
+
+    return configuration_text(candidate["configuration"])

@@ -1,0 +1,52 @@
+"""muster status"""
+
+from __future__ import annotations
+
+import typer
+
+from muster_controller.cli.options import Output, chosen, fleet
+from muster_controller.cli.output import Format, emit, emit_one, out
+
+COLUMNS = {
+    "fleet": "name",
+    "version": "version",
+    "devices": "devices",
+    "online": "online",
+    "models": "models",
+    "open benchmarks": "open_benchmarks",
+    "running rollouts": "running_rollouts",
+    "running operations": "running_operations",
+}
+SERVING = {
+    "DEVICE": "device_id",
+    "STATE": "presence",
+    "EMULATED": "inventory.emulation.profile",
+    "MODEL": "model_id",
+    "RUNG": "active_variant_id",
+    "DEPLOYMENT": "state",
+    "HTTP": "http_port",
+    "GRPC": "grpc_port",
+    "REASON": "reason",
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status")(status)
+
+
+def status(output: Output = None) -> None:
+    """Sum the fleet up: numbers, and what each device serves."""
+    form = chosen(output)
+    with fleet() as found:
+        summary = found.status()
+        devices = [device.fields for device in found.devices.list()]
+    rows = [
+        {**device, **serving} for device in devices for serving in (device["reported"] or {}).get("serving") or [{}]
+    ]
+    if form in (Format.JSON, Format.JSONL):
+        emit_one({**summary, "serving": rows}, form, COLUMNS)
+        return
+    emit_one(summary, form, COLUMNS)
+    if form is Format.TABLE and rows:
+        out().print()
+        emit(rows, form, SERVING)

@@ -1,0 +1,38 @@
+"""muster up"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from muster_controller.cli.options import data_folder
+
+
+def register(app: typer.Typer) -> None:
+    app.command("up")(up)
+
+
+def up(
+    port: Annotated[int, typer.Option(help="REST, plain HTTP on loopback; 0 = any free one.", min=0, max=65535)] = 8470,
+    grpc_port: Annotated[int, typer.Option(help="gRPC link, mutual TLS.", min=0, max=65535)] = 8471,
+    join_port: Annotated[int, typer.Option(help="Where devices join, TLS.", min=0, max=65535)] = 8472,
+    host: Annotated[str, typer.Option(help="Address for REST; beyond loopback it is served with TLS only.")] = "",
+    lan: Annotated[bool, typer.Option("--lan", help="Let devices of the local network join; REST with TLS.")] = False,
+    name: Annotated[str, typer.Option(help="The fleet's name, at the first start.")] = "lab",
+    device: Annotated[bool, typer.Option("--device/--no-device", help="Also run an agent for this machine.")] = True,
+) -> None:
+    """Start the controller, make the fleet at the first start, and print the next lines to paste."""
+    from muster_controller.cli.controller import UpOptions, run_controller
+
+    options = UpOptions(
+        data=data_folder(),
+        rest_port=port,
+        grpc_port=grpc_port,
+        join_port=join_port,
+        rest_host=host or "127.0.0.1",
+        is_lan=lan,
+        fleet_name=name,
+        has_device=device,
+    )
+    raise typer.Exit(run_controller(options))

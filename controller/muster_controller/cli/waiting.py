@@ -1,0 +1,45 @@
+"""Waits of the command line: the id and a URL first, then progress; Ctrl-C stops waiting, not the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from muster.operation import Operation, OperationView
+from muster_controller.cli.output import Format, emit_one, err
+from muster_controller.cli.progress import meter
+
+T = TypeVar("T")
+
+OPERATION = {"id": "operation_id", "kind": "kind", "subject": "subject", "state": "state", "note": "note"}
+
+
+def announce(identity: str, url: str) -> None:
+    err().print(f"{identity}  {url}", markup=False, style="dim")
+
+
+def follow_operation(operation: Operation[Any], wait: bool, timeout_s: float | None, form: Format) -> bool:
+    """Wait for an operation with a bar; with ``--no-wait`` print it and return False."""
+    announce(operation.operation_id, operation.url)
+    if not wait:
+        emit_one(operation.view().fields, form, OPERATION)
+        return False
+
+    def work(show: Callable[[float, str], None]) -> None:
+        def on_progress(view: OperationView) -> None:
+            show(view.progress_ratio, view.note)
+
+        operation.result(timeout_s, on_progress)
+
+    with_meter(operation.operation_id, work)
+    return True
+
+
+def with_meter(what: str, work: Callable[[Callable[[float, str], None]], T]) -> T:
+    """Run ``work`` with a meter; on Ctrl-C say that the work goes on."""
+    try:
+        with meter(what) as bar:
+            return work(bar.show)
+    except KeyboardInterrupt:
+        err().print(f"stopped waiting; {what} goes on", markup=False)
+        raise

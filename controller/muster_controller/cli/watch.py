@@ -1,0 +1,81 @@
+"""muster watch: the fleet, live."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from muster.connection import Json
+from muster.fleet import Fleet
+from muster_controller.cli.events import line
+from muster_controller.cli.options import fleet
+from muster_controller.cli.output import milliseconds, out, shown
+
+_EVENTS_SHOWN = 12
+_TELEMETRY_WINDOW_S = 30
+
+
+def register(app: typer.Typer) -> None:
+    app.command("watch")(watch)
+
+
+def watch() -> None:
+    """Show devices, what they serve and what happens, until Ctrl-C. In a pipe: events as lines."""
+    with fleet() as found:
+        if not sys.stdout.isatty():
+            for event in found.events(follow=True):
+                print(line(event.fields), flush=True)
+            return
+        recent: deque[str] = deque(maxlen=_EVENTS_SHOWN)
+        newest = found.connection.get("/v1/events", newest=True, limit=_EVENTS_SHOWN)["items"]
+        recent.extend(line(event) for event in newest)
+        after = int(newest[-1]["sequence"]) if newest else 0
+        with Live(_picture(found, recent), console=out(), screen=False, auto_refresh=False) as live:
+            for name, fields in found.connection.stream("/v1/events/stream", after=str(after)):
+                if name == "fleet":
+                    recent.append(line(fields))
+                else:
+                    recent.append(_progress_line(fields))
+                live.update(_picture(found, recent), refresh=True)
+
+
+def _picture(found: Fleet, recent: deque[str]) -> Group:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("DEVICE", "STATE", "MODEL", "RUNG", "P95 MS", "REQ/S", "SLO MISSED", "CPU", "°C"):
+        table.add_column(title)
+    for device in found.devices.list():
+        for serving in (device.fields["reported"] or {}).get("serving") or [{}]:
+            table.add_row(*_cells(found, device.fields, serving))
+    lines = Text("\n".join(recent), style="dim")
+    return Group(table, Text(), lines)
+
+
+def _cells(found: Fleet, device: Json, serving: Json) -> list[str]:
+    model = serving.get("model_id", "")
+    since_ns = time.time_ns() - _TELEMETRY_WINDOW_S * 10**9
+    samples = found.connection.get(
+        f"/v1/devices/{device['device_id']}/telemetry", since_ns=str(since_ns), model=model, limit=1000
+    )["items"]
+    last: Json = samples[-1] if samples else {}
+    emulated = device["inventory"]["emulation"]
+    name = device["device_id"] + (f" ({emulated['profile']}, emulated)" if emulated else "")
+    figures = (
+        milliseconds(last.get("p95_ns")),
+        last.get("requests_per_s"),
+        last.get("slo_missed_ratio"),
+        last.get("cpu_ratio"),
+        last.get("temperature_celsius"),
+    )
+    return [name, device["presence"], model or "-", serving.get("active_variant_id") or "-", *map(shown, figures)]
+
+
+def _progress_line(fields: Json) -> str:
+    share = f"{fields['done'] / fields['total']:.0%}" if fields["total"] else ""
+    return f"{fields['device_id']}  {fields['subject']}  {share}  {fields['note']}"

@@ -1,0 +1,89 @@
+"""Each device's desired state: composed from everything that asks something of it, signed, moved by compare-and-set."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from threading import Lock
+
+from muster_controller.core.desired import compose, content_sha256, next_version, stamped
+from muster_controller.core.entities import DesiredRow, Fleet, RequestState, Variant
+from muster_controller.service.context import Context
+from muster_controller.service.paging import every
+from muster_protos import codec
+from muster_protos.envelope import DESIRED_STATE
+from muster_protos.errors import ConflictError, NotFoundError
+from muster_protos.model import DesiredState
+
+_ATTEMPTS = 8
+
+
+class DesiredStates:
+    """Recomposes on request; a state whose content did not change keeps its version."""
+
+    def __init__(self, context: Context, fleet: Fleet) -> None:
+        self._context = context
+        self._store = context.store
+        self._fleet = fleet
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
+
+    def refresh(self, device_id: str, held_by_device: tuple[int, int] = (0, 0)) -> None:
+        """Bring the stored desired state up to date and wake the device's session.
+
+        ``held_by_device`` is the (epoch, version) that the device says it has; ours ends up above it when it is not
+        ours already (the store was restored from a backup).
+
+        Raises:
+            ConflictError: other controllers on this store kept changing it.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._locks[device_id]:
+                    is_new = self._refresh_once(device_id, held_by_device)
+            except ConflictError:
+                continue
+            if is_new:
+                self._context.feed.publish(f"device/{device_id}")
+            return
+        raise ConflictError(f"expected to set the desired state of {device_id}, found it changing {_ATTEMPTS} times")
+
+    def refresh_all(self) -> None:
+        """At start: whatever was asked for while nobody composed becomes desired now."""
+        for device in every(lambda cursor: self._store.list_devices(None, cursor, 500)):
+            if not device.is_revoked:
+                self.refresh(device.device_id)
+
+    def _refresh_once(self, device_id: str, held_by_device: tuple[int, int]) -> bool:
+        row = self._store.desired(device_id)
+        content = self._compose(device_id)
+        sha256 = content_sha256(content)
+        stored = None if row is None else (row.epoch, row.version)
+        is_behind = held_by_device > (stored or (0, 0))
+        if row is not None and row.content_sha256 == sha256 and row.epoch == self._fleet.epoch and not is_behind:
+            return False
+        version = next_version(stored, held_by_device, self._fleet.epoch)
+        state = stamped(content, version, self._context.clock.now_ns())
+        envelope = self._context.authority.signer.sign(DESIRED_STATE, codec.encode(state))
+        self._store.compare_and_set_desired(
+            DesiredRow(device_id, self._fleet.epoch, version, sha256, envelope), row.version if row else 0
+        )
+        return True
+
+    def _compose(self, device_id: str) -> DesiredState:
+        device = self._store.get_device(device_id)
+        pushes = self._store.list_pushes(device_id)
+        requests = self._store.list_requests(device_id=device_id, state=RequestState.OPEN)
+        loads = self._store.list_loads(device_id, RequestState.OPEN)
+        deployments = self._store.list_deployments(device_id=device_id)
+        named = {variant_id for push in pushes for variant_id in push.variant_ids}
+        named |= {entry.request.configuration.variant_id for entry in requests}
+        named |= {rung.configuration.variant_id for item in deployments for rung in item.grant.ladder}
+        variants = dict(self._known(named))
+        return compose(self._fleet, device, variants, pushes, requests, loads, deployments)
+
+    def _known(self, variant_ids: set[str]) -> Iterator[tuple[str, Variant]]:
+        for variant_id in sorted(variant_ids):
+            try:
+                yield variant_id, self._store.get_variant(variant_id)
+            except NotFoundError:  # its model was removed; compose passes over what names it
+                continue

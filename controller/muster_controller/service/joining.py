@@ -1,0 +1,99 @@
+"""How a device becomes part of the fleet, and stays."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from muster_controller.core.entities import Device, Fleet
+from muster_controller.core.join_rules import secret_sha256, settle_device_id
+from muster_controller.ports import Clock, FleetAuthority, Store
+from muster_controller.service.events import Events
+from muster_protos.errors import NotAuthorisedError, NotFoundError
+from muster_protos.ids import check_id
+from muster_protos.join_link import DEFAULT_PORT, JoinLink
+from muster_protos.model import JoinRequest, JoinResponse, SigningKey
+
+
+class Joining:
+    """Trades a join secret and a certificate request for an identity."""
+
+    def __init__(self, store: Store, authority: FleetAuthority, clock: Clock, events: Events) -> None:
+        self._store = store
+        self._authority = authority
+        self._clock = clock
+        self._events = events
+        self._lock = threading.Lock()
+        self._links: tuple[str, ...] = ()
+        self._join_address = ("127.0.0.1", DEFAULT_PORT)
+
+    def advertise(self, links: tuple[str, ...], join_host: str, join_port: int) -> None:
+        """Say where devices reach this controller (``grpcs://127.0.0.1:8471``) and where they join."""
+        self._links = links
+        self._join_address = (join_host, join_port)
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        return self._links
+
+    def join_link(self, secret: str) -> str:
+        """The line to paste on a device."""
+        host, port = self._join_address
+        return JoinLink(host, port, secret, self._authority.ca_fingerprint()).text()
+
+    def join(self, fleet: Fleet, request: JoinRequest) -> JoinResponse:
+        """Use the token up by one and issue a certificate. The same key joining again is the same device.
+
+        Raises:
+            InvalidInputError: the requested id or the certificate request is malformed.
+            NotAuthorisedError: the secret is unknown, revoked, expired or used up.
+        """
+        if request.requested_device_id:
+            check_id(request.requested_device_id, "device id")
+        now_ns = self._clock.now_ns()
+        token = self._store.use_token(secret_sha256(request.secret), now_ns)
+        with self._lock:
+            key_sha256 = self._authority.public_key_sha256(request.csr_pem)
+            device_id = settle_device_id(request.requested_device_id, key_sha256, self._find)
+            known = self._find(device_id)
+            certificate_pem, serial, key_sha256 = self._authority.issue_device_certificate(request.csr_pem, device_id)
+            device = known or Device(device_id, device_id, now_ns, serial, key_sha256, request.inventory)
+            self._store.put_device(
+                replace(
+                    device,
+                    certificate_serial=serial,
+                    public_key_sha256=key_sha256,
+                    inventory=replace(request.inventory, device_id=device_id),
+                    is_revoked=False,
+                )
+            )
+        self._events.record("device.joined", device_id=device_id, details={"token": token.token_id})
+        return JoinResponse(
+            fleet_id=fleet.fleet_id,
+            device_id=device_id,
+            certificate_pem=certificate_pem,
+            ca_pem=self._authority.ca_pem(),
+            signing_keys=self._authority.signing_keys(),
+            links=self._links,
+        )
+
+    def renew(self, device_id: str, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
+        """A fresh certificate for the key that the device joined with.
+
+        Raises:
+            NotAuthorisedError: the device was removed, or the request is for another key.
+        """
+        device = self._store.get_device(device_id)
+        if device.is_revoked:
+            raise NotAuthorisedError(f"device {device_id} was removed from the fleet; join it again")
+        if self._authority.public_key_sha256(csr_pem) != device.public_key_sha256:
+            raise NotAuthorisedError(f"expected a renewal of device {device_id}'s own key, found another key")
+        certificate_pem, serial, _ = self._authority.issue_device_certificate(csr_pem, device_id)
+        self._store.put_device(replace(device, certificate_serial=serial))
+        return certificate_pem, self._authority.signing_keys()
+
+    def _find(self, device_id: str) -> Device | None:
+        try:
+            return self._store.get_device(device_id)
+        except NotFoundError:
+            return None

@@ -1,0 +1,112 @@
+"""Loads: a device puts traffic on its own serving process, or keeps its cores busy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from muster_controller.core.entities import Device, DeviceLoad, RequestState
+from muster_controller.ports import Clock, Store
+from muster_controller.service.context import new_id
+from muster_controller.service.desired import DesiredStates
+from muster_controller.service.events import Events
+from muster_protos.errors import InvalidInputError
+from muster_protos.model import LoadPhase, LoadRequest
+
+MAX_DURATION_MS = 24 * 3600 * 1000
+START_WITHIN_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOrder:
+    """What ``muster load`` asks for."""
+
+    model_id: str = ""
+    phases: tuple[LoadPhase, ...] = ()
+    cpu_ratio: float = 0.0
+    seed: int = 0
+
+
+class Loads:
+    """Asks devices for loads and keeps what came back."""
+
+    def __init__(self, store: Store, clock: Clock, desired: DesiredStates, events: Events) -> None:
+        self._store = store
+        self._clock = clock
+        self._desired = desired
+        self._events = events
+
+    def start(self, device: Device, order: LoadOrder) -> DeviceLoad:
+        """Ask; a device that does not start it within ten minutes forgets it.
+
+        Raises:
+            InvalidInputError: nothing to do, or figures outside their ranges.
+        """
+        _check(order)
+        now_ns = self._clock.now_ns()
+        load_id = new_id("load")
+        request = LoadRequest(
+            request_id=load_id,
+            attempt=1,
+            model_id=order.model_id,
+            phases=order.phases,
+            seed=order.seed,
+            cpu_ratio=order.cpu_ratio,
+            expires_at_ns=now_ns + START_WITHIN_S * 10**9,
+        )
+        load = DeviceLoad(load_id, device.device_id, request, now_ns)
+        self._store.put_load(load)
+        self._desired.refresh(device.device_id)
+        self._events.record("load.requested", device.device_id, order.model_id, details={"load": load_id})
+        return load
+
+    def get(self, load_id: str) -> DeviceLoad:
+        return self._store.get_load(load_id)
+
+    def list(self, device_id: str | None = None) -> tuple[DeviceLoad, ...]:
+        return self._store.list_loads(device_id)
+
+    def expire(self, now_ns: int) -> tuple[DeviceLoad, ...]:
+        """Close loads that can no longer have started or finished; returns what was closed."""
+        expired = [load for load in self._store.list_loads(state=RequestState.OPEN) if now_ns > _end_ns(load.request)]
+        for load in expired:
+            self._close(load, RequestState.FAILED, "the device did not report a result in time")
+        return tuple(expired)
+
+    def follow_failed(self, device_id: str, failed: Sequence[tuple[str, str]]) -> None:
+        """The device says that these (load id, reason) cannot be run."""
+        open_loads = {load.load_id: load for load in self._store.list_loads(device_id, RequestState.OPEN)}
+        for load_id, reason in failed:
+            if load_id in open_loads:
+                self._close(open_loads[load_id], RequestState.FAILED, reason)
+
+    def _close(self, load: DeviceLoad, state: RequestState, reason: str) -> None:
+        closed = DeviceLoad(
+            load.load_id, load.device_id, load.request, load.created_at_ns, state, reason[:500], load.result
+        )
+        self._store.put_load(closed)
+        self._events.record("load.failed", load.device_id, load.request.model_id, reason[:500], {"load": load.load_id})
+        self._desired.refresh(load.device_id)
+
+
+def _end_ns(request: LoadRequest) -> int:
+    duration_ms = sum(phase.duration_ms for phase in request.phases)
+    return request.expires_at_ns + (duration_ms + 60_000) * 10**6
+
+
+def _check(order: LoadOrder) -> None:
+    if not order.model_id and order.cpu_ratio == 0.0:
+        raise InvalidInputError("expected a model to send requests to, a share of CPU to keep busy, or both")
+    if not (math.isfinite(order.cpu_ratio) and 0 <= order.cpu_ratio <= 1):
+        raise InvalidInputError(f"expected a CPU share between 0 and 1, found {order.cpu_ratio}")
+    if not order.phases:
+        raise InvalidInputError("expected at least one phase with a duration")
+    for phase in order.phases:
+        if not (math.isfinite(phase.rate_hz) and 0 <= phase.rate_hz <= 100_000):
+            raise InvalidInputError(f"expected a rate of 0 to 100000 requests/s, found {phase.rate_hz}")
+        if phase.duration_ms <= 0:
+            raise InvalidInputError(f"expected a phase longer than 0 ms, found {phase.duration_ms}")
+    total_ms = sum(phase.duration_ms for phase in order.phases)
+    if total_ms > MAX_DURATION_MS:
+        raise InvalidInputError(f"expected a load of at most 24 h, found {total_ms / 3.6e6:.1f} h")

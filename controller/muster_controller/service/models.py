@@ -1,0 +1,247 @@
+"""Models and their variants: asked for, shelved, shown, removed."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from muster_controller.core.entities import Model, Operation, Variant
+from muster_controller.ports import Page
+from muster_controller.service.context import Context
+from muster_controller.service.events import Events
+from muster_controller.service.nearest import unknown
+from muster_controller.service.operations import Operations
+from muster_controller.service.paging import every
+from muster_controller.service.shelf import sign_variant, store_files
+from muster_controller.service.uploads import Uploads
+from muster_controller.service.workshop import (
+    CompressOrder,
+    ImportOrder,
+    OnProgress,
+    Product,
+    Shelved,
+    VariantOrder,
+)
+from muster_protos.errors import InvalidInputError, NotFoundError
+from muster_protos.ids import check_id, variant_id
+from muster_protos.model import ArtifactRef
+
+
+@dataclass(frozen=True, slots=True)
+class NewModel:
+    """What somebody hands in to get a new model version."""
+
+    model_id: str
+    source_upload: str
+    data_upload: str = ""
+    builtin_data: str = ""
+    metric: str = ""
+    labels: tuple[str, ...] = ()
+    source: str = ""  # the file's name where it came from, for people
+
+
+def split_reference(text: str) -> tuple[str, int | None]:
+    """``name`` or ``name:version``."""
+    name, separator, version = text.partition(":")
+    if not separator:
+        return name, None
+    if not version.isdecimal() or len(version) > 9 or int(version) < 1:
+        raise InvalidInputError(f'expected a model as "name" or "name:version", found "{text[:80]}"')
+    return name, int(version)
+
+
+class Models:
+    """The catalogue. New versions and variants are made by operations."""
+
+    def __init__(self, context: Context, events: Events, operations: Operations, uploads: Uploads) -> None:
+        self._context = context
+        self._store = context.store
+        self._events = events
+        self._operations = operations
+        self._uploads = uploads
+        self._versions_lock = threading.Lock()
+
+    def list(self, cursor: str = "", limit: int = 100) -> Page[Model]:
+        return self._store.list_models(cursor, limit)
+
+    def get(self, reference: str) -> Model:
+        """By ``name`` (its newest version) or ``name:version``. NotFoundError names the nearest ones."""
+        model_id, version = split_reference(reference)
+        try:
+            return self._store.get_model(model_id, version)
+        except NotFoundError:
+            known = {model.model_id: model.version for model in every(lambda cursor: self.list(cursor, 500))}
+            if model_id in known:
+                newest = known[model_id]
+                raise NotFoundError(f'no version {version} of model "{model_id}"; the newest is {newest}') from None
+            raise unknown("model", model_id, known) from None
+
+    def variants(self, model: Model) -> tuple[Variant, ...]:
+        return self._store.list_variants(model.model_id, model.version)
+
+    def kept(self, model: Model, names: tuple[str, ...] = ()) -> tuple[Variant, ...]:
+        """The kept variants, or those named by variant name or id."""
+        variants = self.variants(model)
+        if not names:
+            return tuple(variant for variant in variants if variant.is_kept)
+        by_name = {v.manifest.name: v for v in variants} | {v.manifest.variant_id: v for v in variants}
+        for name in names:
+            if name not in by_name:
+                raise unknown(f"variant of {model.model_id}:{model.version}", name, (v.manifest.name for v in variants))
+        return tuple({by_name[n].manifest.variant_id: by_name[n] for n in names}.values())
+
+    def variant(self, variant: str) -> Variant:
+        return self._store.get_variant(variant)
+
+    def add(self, order: NewModel) -> Operation:
+        """Import an uploaded file as the next version of a model.
+
+        Raises:
+            InvalidInputError: the name is not an id. NotFoundError: an upload is unknown.
+        """
+        check_id(order.model_id, "model name")
+        source = self._uploads.path(order.source_upload)
+        data = self._uploads.path(order.data_upload) if order.data_upload else None
+
+        def work(on_progress: OnProgress, stop: threading.Event) -> str:
+            with _workspace(self._context.folder, order.source_upload) as out:
+                version = self._next_version(order.model_id)
+                made = ImportOrder(
+                    source, order.model_id, version, data, order.builtin_data, order.metric, order.labels
+                )
+                product = self._context.workshop.import_model(made, out, on_progress, stop)
+                model = self._shelve_model(order, version, product)
+            self._uploads.discard(order.source_upload)
+            if data is not None:
+                self._uploads.discard(order.data_upload)
+            return f"{model.model_id}:{model.version}"
+
+        return self._operations.start("model.add", order.model_id, work)
+
+    def add_variant(self, reference: str, name: str, source_upload: str) -> Operation:
+        """Import an uploaded ready-made file as a variant of ``reference``."""
+        model = self.get(reference)
+        variant_id(model.model_id, model.version, name)
+        source = self._uploads.path(source_upload)
+        baseline = self._baseline(model)
+
+        def work(on_progress: OnProgress, stop: threading.Event) -> str:
+            with _workspace(self._context.folder, source_upload) as out:
+                order = VariantOrder(source, name, self._shelved(baseline))
+                product = self._context.workshop.import_variant(order, out, on_progress, stop)
+                names = self._shelve_variants(product)
+            self._uploads.discard(source_upload)
+            return ", ".join(names)
+
+        return self._operations.start("model.variant", f"{model.model_id}:{model.version}", work)
+
+    def compress(self, reference: str, recipe: str, floor: str = "") -> Operation:
+        """Run a recipe (a template's name, or the text of a YAML file) on the baseline of ``reference``."""
+        model = self.get(reference)
+        baseline = self._baseline(model)
+
+        def work(on_progress: OnProgress, stop: threading.Event) -> str:
+            with _workspace(self._context.folder, f"compress-{model.model_id}-{model.version}") as out:
+                order = CompressOrder(_recipe_file(recipe, out), self._shelved(baseline), floor)
+                product = self._context.workshop.compress(order, out / "made", on_progress, stop)
+                return ", ".join(self._shelve_variants(product))
+
+        return self._operations.start("compress", f"{model.model_id}:{model.version}", work)
+
+    def remove(self, reference: str) -> None:
+        """All versions of it. ConflictError while a deployment serves it."""
+        model = self.get(reference)
+        self._store.remove_model(model.model_id)
+        self._events.record("model.removed", model_id=model.model_id)
+
+    def _baseline(self, model: Model) -> Variant:
+        for variant in self.variants(model):
+            if not variant.manifest.parent_variant_id:
+                return variant
+        raise NotFoundError(f"model {model.model_id}:{model.version} has no baseline variant")
+
+    def _next_version(self, model_id: str) -> int:
+        try:
+            return self._store.get_model(model_id).version + 1
+        except NotFoundError:
+            return 1
+
+    def _shelved(self, baseline: Variant) -> Shelved:
+        manifest, path = baseline.manifest, self._context.artifacts.path
+
+        def path_of(ref: ArtifactRef | None) -> Path | None:
+            return None if ref is None else path(ref.sha256)
+
+        return Shelved(
+            manifest, path(manifest.artifact.sha256), path_of(manifest.evaluation), path_of(manifest.calibration)
+        )
+
+    def _shelve_model(self, order: NewModel, version: int, product: Product) -> Model:
+        baseline, *others = product.variants
+        if product.signature is None:
+            raise InvalidInputError("expected a signature of the new model, found none")
+        store_files(self._context.artifacts, product)
+        with self._versions_lock:
+            model = Model(
+                model_id=order.model_id,
+                version=version,
+                signature=product.signature,
+                created_at_ns=self._context.clock.now_ns(),
+                source=order.source[:300],
+                evaluation=product.evaluation,
+                is_labelled=product.is_labelled,
+            )
+            self._store.add_model(model, sign_variant(self._context, baseline))
+        for variant in others:
+            self._store.add_variant(sign_variant(self._context, variant))
+        self._events.record("model.added", model_id=model.model_id, details={"version": str(version)})
+        return model
+
+    def _shelve_variants(self, product: Product) -> tuple[str, ...]:
+        """Store what came out; a variant that the store has already (same recipe run again) stays as it is."""
+        store_files(self._context.artifacts, product)
+        names = []
+        for made in product.variants:
+            if self._has(made.manifest.variant_id):
+                names.append(f"{made.manifest.name} (unchanged)")
+                continue
+            stamped = replace(made.manifest, created_at_ns=made.manifest.created_at_ns or self._context.clock.now_ns())
+            self._store.add_variant(sign_variant(self._context, replace(made, manifest=stamped)))
+            self._events.record(
+                "variant.added", model_id=made.manifest.model_id, details={"variant": made.manifest.variant_id}
+            )
+            names.append(made.manifest.name if made.is_kept else f"{made.manifest.name} (dropped)")
+        return tuple(names)
+
+    def _has(self, variant: str) -> bool:
+        try:
+            self._store.get_variant(variant)
+        except NotFoundError:
+            return False
+        return True
+
+
+def _recipe_file(recipe: str, folder: Path) -> str:
+    """A template's name as it is; the text of a recipe as a file, since a path from outside is never followed."""
+    if "\n" not in recipe and ":" not in recipe:
+        return check_id(recipe, "recipe name")
+    path = folder / "recipe.yaml"
+    path.write_text(recipe)
+    return str(path)
+
+
+class _workspace:  # noqa: N801  (a context manager that reads as a verb)
+    """A fresh folder for a child's output, removed afterwards."""
+
+    def __init__(self, data_folder: Path, name: str) -> None:
+        self._path = data_folder / "work" / f"{name}-{threading.get_ident()}"
+
+    def __enter__(self) -> Path:
+        shutil.rmtree(self._path, ignore_errors=True)
+        self._path.mkdir(parents=True)
+        return self._path
+
+    def __exit__(self, *exc_info: object) -> None:
+        shutil.rmtree(self._path, ignore_errors=True)

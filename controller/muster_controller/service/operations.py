@@ -1,0 +1,106 @@
+"""Long work on the host: import and compression, each with progress that a person may follow."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from muster_controller.core.entities import Operation, OperationState
+from muster_controller.ports import Clock, Page, Store
+from muster_controller.service.context import new_id
+from muster_controller.service.events import Events
+from muster_controller.service.paging import every
+from muster_controller.service.workshop import OnProgress
+from muster_protos.errors import MusterError
+
+_log = logging.getLogger(__name__)
+
+Work = Callable[[OnProgress, threading.Event], str]
+"""Does the work, reports progress, ends early when the event is set; returns a note for people."""
+
+
+class Operations:
+    """Runs long work two at a time and keeps its record in the store.
+
+    Invariants: an operation leaves RUNNING exactly once; whatever was RUNNING when the controller died is INTERRUPTED.
+    """
+
+    def __init__(self, store: Store, clock: Clock, events: Events, parallel: int = 2) -> None:
+        self._store = store
+        self._clock = clock
+        self._events = events
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="operation")
+
+    def start(self, kind: str, subject: str, work: Work) -> Operation:
+        """Queue ``work`` and return at once."""
+        operation = Operation(
+            operation_id=new_id("op"),
+            kind=kind,
+            subject=subject,
+            state=OperationState.RUNNING,
+            progress_ratio=0.0,
+            note="waiting for its turn",
+            reason="",
+            created_at_ns=self._clock.now_ns(),
+        )
+        self._store.put_operation(operation)
+        self._pool.submit(self._run, operation, work)
+        return operation
+
+    def get(self, operation_id: str) -> Operation:
+        return self._store.get_operation(operation_id)
+
+    def list(self, cursor: str = "", limit: int = 100) -> Page[Operation]:
+        return self._store.list_operations(cursor, limit)
+
+    def is_any_running(self) -> bool:
+        operations = every(lambda cursor: self._store.list_operations(cursor, 500))
+        return any(operation.state is OperationState.RUNNING for operation in operations)
+
+    def recover(self) -> None:
+        """At start: nothing can be running yet."""
+        for operation in every(lambda cursor: self._store.list_operations(cursor, 500)):
+            if operation.state is OperationState.RUNNING:
+                self._finish(operation, OperationState.INTERRUPTED, "the controller stopped; start it again")
+
+    def close(self) -> None:
+        """End running work and wait for it."""
+        self._stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, operation: Operation, work: Work) -> None:
+        try:
+            note = work(lambda ratio, note: self._progress(operation, ratio, note), self._stop)
+            self._finish(operation, OperationState.SUCCEEDED, "", note)
+        except InterruptedError:
+            self._finish(operation, OperationState.INTERRUPTED, "the controller stopped; start it again")
+        except MusterError as error:
+            self._finish(operation, OperationState.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001  a loop's top: the pool would swallow it
+            _log.exception("operation %s failed", operation.operation_id)
+            self._finish(operation, OperationState.FAILED, f"unexpected {type(error).__name__}: {error}"[:500])
+
+    def _progress(self, operation: Operation, ratio: float, note: str) -> None:
+        current = self._store.get_operation(operation.operation_id)
+        bounded = min(1.0, max(current.progress_ratio, ratio))
+        self._store.put_operation(replace(current, progress_ratio=bounded, note=note[:300]))
+
+    def _finish(self, operation: Operation, state: OperationState, reason: str, note: str = "") -> None:
+        current = self._store.get_operation(operation.operation_id)
+        done = state is OperationState.SUCCEEDED
+        self._store.put_operation(
+            replace(
+                current,
+                state=state,
+                reason=reason[:1000],
+                note=note or current.note,
+                progress_ratio=1.0 if done else current.progress_ratio,
+                finished_at_ns=self._clock.now_ns(),
+            )
+        )
+        details = {"operation": operation.operation_id, "subject": operation.subject}
+        self._events.record(f"{operation.kind}.{state.value}", reason=reason[:300], details=details)

@@ -1,0 +1,103 @@
+"""Reports of devices: judged, stored exactly once, acknowledged, then acted upon."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from muster_controller.core.entities import DeviceRequest, StoredReport, Variant
+from muster_controller.core.report_rules import check_report
+from muster_controller.ports import ChangeFeed, Clock, DeviceSession, Store
+from muster_controller.service.desired import DesiredStates
+from muster_controller.service.events import Events
+from muster_protos import codec
+from muster_protos.errors import CodecError, MusterError, NotFoundError
+from muster_protos.model import BenchmarkRecord, ControllerMessage, LoadResult, Report, ReportAck
+
+_log = logging.getLogger(__name__)
+
+OnRecord = Callable[[str, DeviceRequest, BenchmarkRecord], None]
+"""(device id, the request it answers, the record)"""
+
+
+class Reports:
+    """Takes batches of reports of one device."""
+
+    def __init__(self, store: Store, feed: ChangeFeed, clock: Clock, events: Events, desired: DesiredStates) -> None:
+        self._store = store
+        self._feed = feed
+        self._clock = clock
+        self._events = events
+        self._desired = desired
+        self._on_record: OnRecord | None = None
+
+    def follow(self, on_record: OnRecord) -> None:
+        """Have ``on_record`` called for each new record, after its acknowledgement."""
+        self._on_record = on_record
+
+    def receive(self, session: DeviceSession, reports: Sequence[Report]) -> None:
+        """Store, acknowledge, then act on what was new.
+
+        Raises:
+            TemporaryError: the store cannot commit now; nothing is acknowledged, the device sends again.
+        """
+        device_id = session.device_id
+        rows = [self._judge(device_id, report) for report in reports]
+        new = self._store.store_reports(rows)
+        rejected = {_key(row): row.rejected_reason for row in (*rows, *new) if row.rejected_reason}
+        for row in rows:
+            ack = ReportAck(row.request_id, row.attempt, row.sequence, rejected.get(_key(row), ""))
+            session.send(ControllerMessage(ack))
+        for key, reason in rejected.items():
+            if any(_key(row) == key for row in new):
+                self._events.record("report.rejected", device_id, reason=reason[:300], details={"request": key[1]})
+        by_key = {_key(row): report for row, report in zip(rows, reports, strict=True)}
+        self._act(device_id, [by_key[_key(row)] for row in new if _key(row) not in rejected])
+
+    def _judge(self, device_id: str, report: Report) -> StoredReport:
+        reason = check_report(device_id, report, self._request(report.request_id))
+        try:
+            payload = codec.encode(report)
+        except CodecError as error:
+            payload, reason = b"", reason or str(error)
+        return StoredReport(
+            device_id=device_id,
+            request_id=report.request_id[:64],
+            attempt=report.attempt,
+            sequence=report.sequence,
+            payload=payload,
+            received_at_ns=self._clock.now_ns(),
+            rejected_reason=reason,
+        )
+
+    def _request(self, request_id: str) -> DeviceRequest | None:
+        try:
+            return self._store.get_request(request_id)
+        except NotFoundError:
+            return None
+
+    def _variant(self, variant_id: str) -> Variant | None:
+        try:
+            return self._store.get_variant(variant_id)
+        except NotFoundError:
+            return None
+
+    def _act(self, device_id: str, reports: Sequence[Report]) -> None:
+        if not reports:
+            return
+        self._events.wake()
+        self._feed.publish("reported")
+        if any(isinstance(report.body, BenchmarkRecord | LoadResult) for report in reports):
+            self._desired.refresh(device_id)
+        for report in reports:
+            request = self._request(report.request_id)
+            if self._on_record is None or not isinstance(report.body, BenchmarkRecord) or request is None:
+                continue
+            try:
+                self._on_record(device_id, request, report.body)
+            except MusterError:
+                _log.exception("acting on record %s of device %s failed", report.body.record_id, device_id)
+
+
+def _key(row: StoredReport) -> tuple[str, str, int, int]:
+    return row.device_id, row.request_id, row.attempt, row.sequence

@@ -1,0 +1,295 @@
+"""Rollouts: planned in waves, moved by what devices report and by time, steered by people."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from threading import RLock
+
+from muster_controller.core import rollout as rules
+from muster_controller.core.deployments import advance, in_force
+from muster_controller.core.entities import (
+    Decision,
+    Deployment,
+    Device,
+    Model,
+    Presence,
+    Rollout,
+    RolloutState,
+)
+from muster_controller.core.grants import grant_of
+from muster_controller.core.waves import plan_waves
+from muster_controller.ports import Clock, Page, Store
+from muster_controller.service.context import new_id
+from muster_controller.service.desired import DesiredStates
+from muster_controller.service.events import Events
+from muster_controller.service.nearest import unknown
+from muster_controller.service.paging import every
+from muster_controller.service.select import Selections
+from muster_controller.service.wave_texts import ratios_of
+from muster_protos.errors import ConflictError, InfeasibleError, NotFoundError
+from muster_protos.model import DeploymentState, ReportedState
+
+_log = logging.getLogger(__name__)
+
+_OPEN = (RolloutState.RUNNING, RolloutState.PAUSED)
+_MAX_STEPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutOrder:
+    """What ``rollout start`` asks for; no canary and no waves = all at once."""
+
+    policy_yaml: str = ""  # decide first, by this policy; "" = the newest decisions
+    canary: int = 0
+    canary_labels: Mapping[str, str] = field(default_factory=dict)
+    waves: tuple[str, ...] = ()
+    deadline_s: int = 3600
+    error_threshold_ratio: float = 0.0
+    success_threshold_ratio: float = 1.0
+    pauses_after_wave: bool = False
+
+
+class Rollouts:
+    """Applies what ``core.rollout`` says. One lock: deployments of one rollout never move twice at once here."""
+
+    def __init__(
+        self, store: Store, clock: Clock, desired: DesiredStates, selections: Selections, events: Events
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._desired = desired
+        self._selections = selections
+        self._events = events
+        self._lock = RLock()
+
+    def start(self, model: Model, devices: Sequence[Device], order: RolloutOrder) -> Rollout:
+        """Roll the newest decisions out to ``devices``.
+
+        Raises:
+            NotFoundError: a device has no decision yet. InfeasibleError: one for which nothing was feasible.
+            InvalidInputError: canaries and waves that make no sense.
+        """
+        decisions = self._decisions(model, devices, order.policy_yaml)
+        ordered = sorted(devices, key=lambda d: (d.presence is not Presence.ONLINE, d.device_id))
+        device_ids = [device.device_id for device in ordered]
+        waves = plan_waves(
+            device_ids,
+            canary_count=order.canary,
+            canary_ids=_canaries(ordered, order.canary_labels),
+            then_ratios=ratios_of(order.waves, len(device_ids)),
+        )
+        return self._begin(model, waves, decisions, order)
+
+    def apply_decision(self, decision: Decision) -> Rollout | None:
+        """Roll one device's new decision out at once; None when what is in force is the same already."""
+        for deployment in in_force(self._store.list_deployments(device_id=decision.device_id)):
+            if deployment.model_id != decision.model_id or deployment.model_version != decision.model_version:
+                continue
+            if tuple(rung.configuration for rung in deployment.grant.ladder) == decision.ladder:
+                return None
+        model = self._store.get_model(decision.model_id, decision.model_version)
+        decisions = {decision.device_id: decision}
+        return self._begin(model, ((decision.device_id,),), decisions, RolloutOrder())
+
+    def get(self, rollout_id: str) -> Rollout:
+        try:
+            return self._store.get_rollout(rollout_id)
+        except NotFoundError:
+            known = (rollout.rollout_id for rollout in self.list(limit=500).items)
+            raise unknown("rollout", rollout_id, known) from None
+
+    def list(self, cursor: str = "", limit: int = 100) -> Page[Rollout]:
+        return self._store.list_rollouts(cursor, limit)
+
+    def deployments(self, rollout_id: str) -> tuple[Deployment, ...]:
+        return self._store.list_deployments(rollout_id=rollout_id)
+
+    def pause(self, rollout_id: str) -> Rollout:
+        with self._lock:
+            before = self.get(rollout_id)
+            self._save(before, rules.pause(before), ())
+        return self.get(rollout_id)
+
+    def resume(self, rollout_id: str) -> Rollout:
+        with self._lock:
+            before = self.get(rollout_id)
+            after, changed = rules.resume(before, self.deployments(rollout_id), self._clock.now_ns())
+            self._save(before, after, changed)
+            self._step(rollout_id)
+        return self.get(rollout_id)
+
+    def abort(self, rollout_id: str, reason: str = "aborted by a person") -> Rollout:
+        """Start no more devices and take back what is not committed."""
+        with self._lock:
+            before = self.get(rollout_id)
+            self._save(before, *rules.abort(before, self.deployments(rollout_id), reason, self._clock.now_ns()))
+        return self.get(rollout_id)
+
+    def roll_back(self, rollout_id: str, reason: str = "rolled back by a person") -> Rollout:
+        """Every device back to what it served before."""
+        with self._lock:
+            before = self.get(rollout_id)
+            self._save(before, *rules.roll_back(before, self.deployments(rollout_id), reason, self._clock.now_ns()))
+        return self.get(rollout_id)
+
+    def follow_reported(self, device_id: str, reported: ReportedState) -> None:
+        """Move the device's deployments to where it says they are, then their rollouts."""
+        if not reported.serving:
+            return
+        moved: set[str] = set()
+        with self._lock:
+            known = {item.deployment_id: item for item in self._store.list_deployments(device_id=device_id)}
+            for serving in reported.serving:
+                deployment = known.get(serving.deployment_id)
+                if deployment is None or deployment.model_id != serving.model_id:
+                    continue
+                after = advance(deployment, serving, self._clock.now_ns())
+                if after is not None:
+                    self._store.put_deployment(after)
+                    self._tell(after)
+                    moved.add(after.rollout_id)
+            for rollout_id in sorted(moved):
+                self._step(rollout_id)
+        if moved:
+            self._desired.refresh(device_id)
+
+    def cancel_device(self, device_id: str, reason: str) -> None:
+        """The device left the fleet: its part of every open rollout is cancelled."""
+        with self._lock:
+            for item in self._store.list_deployments(device_id=device_id):
+                if item.state in (DeploymentState.COMMITTED, DeploymentState.ROLLED_BACK, DeploymentState.FAILED):
+                    continue
+                now_ns = self._clock.now_ns()
+                self._store.put_deployment(
+                    replace(item, state=DeploymentState.CANCELLED, reason=reason, updated_at_ns=now_ns)
+                )
+                self._step(item.rollout_id)
+
+    def tick(self) -> None:
+        """Deadlines: silence is failure."""
+        for rollout in every(lambda cursor: self._store.list_rollouts(cursor, 500)):
+            if rollout.state in _OPEN:
+                with self._lock:
+                    self._step(rollout.rollout_id)
+
+    def _decisions(self, model: Model, devices: Sequence[Device], policy_yaml: str) -> Mapping[str, Decision]:
+        if policy_yaml:
+            decided = self._selections.select(model, policy_yaml, devices)
+            return {decision.device_id: decision for decision in decided}
+        found: dict[str, Decision] = {}
+        for device in devices:
+            decision = self._selections.newest(model, device.device_id)
+            if decision is None:
+                raise NotFoundError(
+                    f"no decision for {model.model_id}:{model.version} on {device.device_id}; "
+                    f"decide first: muster select {model.model_id} --policy FILE"
+                )
+            found[device.device_id] = decision
+        return found
+
+    def _begin(
+        self,
+        model: Model,
+        waves: tuple[tuple[str, ...], ...],
+        decisions: Mapping[str, Decision],
+        order: RolloutOrder,
+    ) -> Rollout:
+        infeasible = [d for d in decisions.values() if not d.ladder]
+        if infeasible:
+            misses = "; ".join(f"{d.device_id}: {d.nearest_miss}" for d in infeasible[:3])
+            raise InfeasibleError(f"no variant satisfies the policy on {len(infeasible)} device(s); {misses}")
+        now_ns = self._clock.now_ns()
+        rollout = Rollout(
+            rollout_id=new_id("rollout"),
+            model_id=model.model_id,
+            model_version=model.version,
+            state=RolloutState.RUNNING,
+            reason="",
+            created_at_ns=now_ns,
+            waves=waves,
+            active_wave=-1,
+            deadline_s=order.deadline_s,
+            error_threshold_ratio=order.error_threshold_ratio,
+            success_threshold_ratio=order.success_threshold_ratio,
+            pauses_after_wave=order.pauses_after_wave,
+        )
+        deployments = [
+            _deployment(rollout, decisions[device_id], number)
+            for number, wave in enumerate(waves)
+            for device_id in wave
+        ]
+        with self._lock:
+            self._store.add_rollout(rollout, deployments)
+            details = {"rollout": rollout.rollout_id, "devices": str(len(deployments)), "waves": str(len(waves))}
+            self._events.record("rollout.started", model_id=model.model_id, details=details)
+            self._step(rollout.rollout_id)
+        return self.get(rollout.rollout_id)
+
+    def _step(self, rollout_id: str) -> None:
+        """Ask the rules and apply their answer until they have nothing more to say."""
+        for _ in range(_MAX_STEPS):
+            rollout = self._store.get_rollout(rollout_id)
+            actions = rules.next_step(rollout, self.deployments(rollout_id), self._clock.now_ns())
+            if not actions:
+                return
+            for action in actions:
+                before = self._store.get_rollout(rollout_id)
+                after, changed = rules.apply(before, self.deployments(rollout_id), action, self._clock.now_ns())
+                self._save(before, after, changed)
+        _log.error("rollout %s did not come to rest in %d steps", rollout_id, _MAX_STEPS)
+
+    def _save(self, before: Rollout, after: Rollout, changed: Sequence[Deployment]) -> None:
+        for deployment in changed:
+            self._store.put_deployment(deployment)
+            self._tell(deployment)
+        if after != before:
+            try:
+                self._store.put_rollout(after, before.state.value)
+            except ConflictError:
+                _log.info("rollout %s was moved by somebody else", before.rollout_id)
+                return
+        if after.state is not before.state:
+            self._events.record(
+                f"rollout.{after.state.value}", "", after.model_id, after.reason, {"rollout": after.rollout_id}
+            )
+        for device_id in sorted({deployment.device_id for deployment in changed}):
+            self._desired.refresh(device_id)
+
+    def _tell(self, deployment: Deployment) -> None:
+        if deployment.state is DeploymentState.PENDING:
+            return
+        self._events.record(
+            f"deployment.{deployment.state.value}",
+            deployment.device_id,
+            deployment.model_id,
+            deployment.reason,
+            {"deployment": deployment.deployment_id, "rollout": deployment.rollout_id},
+        )
+
+
+def _canaries(devices: Sequence[Device], labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Ids of the devices that bear every one of ``labels``; an id that no device has when none does."""
+    if not labels:
+        return ()
+    wanted = labels.items()
+    found = tuple(d.device_id for d in devices if all(d.labels.get(key) == value for key, value in wanted))
+    return found or ("",)
+
+
+def _deployment(rollout: Rollout, decision: Decision, wave: int) -> Deployment:
+    deployment_id = new_id("deployment")
+    return Deployment(
+        deployment_id=deployment_id,
+        rollout_id=rollout.rollout_id,
+        device_id=decision.device_id,
+        model_id=rollout.model_id,
+        model_version=rollout.model_version,
+        decision_id=decision.decision_id,
+        grant=grant_of(decision, deployment_id),
+        wave=wave,
+        state=DeploymentState.PENDING,
+        reason="",
+        updated_at_ns=rollout.created_at_ns,
+    )

@@ -1,0 +1,151 @@
+"""The nouns of the service, put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from muster_controller.core.entities import DeviceRequest, FleetEvent, RequestState
+from muster_controller.service import gc
+from muster_controller.service.bench import Benchmarks
+from muster_controller.service.context import Context
+from muster_controller.service.desired import DesiredStates
+from muster_controller.service.devices import Devices
+from muster_controller.service.events import Events
+from muster_controller.service.fleet import Fleets
+from muster_controller.service.joining import Joining
+from muster_controller.service.live import LiveSessions
+from muster_controller.service.loads import Loads
+from muster_controller.service.models import Models
+from muster_controller.service.operations import Operations
+from muster_controller.service.progress import ProgressBoard
+from muster_controller.service.push import Pushes
+from muster_controller.service.reports import Reports
+from muster_controller.service.rollout import Rollouts
+from muster_controller.service.select import Selections
+from muster_controller.service.sessions import Sessions
+from muster_controller.service.tokens import Tokens
+from muster_controller.service.uploads import Uploads
+from muster_protos.errors import MusterError
+from muster_protos.model import BenchmarkPhase, BenchmarkRecord, ReportedState, Telemetry
+
+_log = logging.getLogger(__name__)
+
+TELEMETRY_KEPT_S = 7 * 86_400
+
+
+class Service:
+    """One controller over one set of ports. ``start`` before use, ``close`` after; ``tick`` once a second."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        store, clock = context.store, context.clock
+        self.fleets = Fleets(store)
+        self.events = Events(store, context.feed, clock)
+        self.progress = ProgressBoard(context.feed, clock)
+        self.uploads = Uploads(context.folder / "uploads")
+        self.operations = Operations(store, clock, self.events)
+        self.desired = DesiredStates(context, self.fleets.fleet)
+        self.live = LiveSessions()
+        self.joining = Joining(store, context.authority, clock, self.events)
+        self.tokens = Tokens(store, clock, self.joining)
+        self.models = Models(context, self.events, self.operations, self.uploads)
+        self.pushes = Pushes(store, self.desired, self.events)
+        self.bench = Benchmarks(store, clock, self.desired, self.events)
+        self.selections = Selections(store, clock, self.events)
+        self.rollouts = Rollouts(store, clock, self.desired, self.selections, self.events)
+        self.devices = Devices(store, self.events, self.live, self.rollouts)
+        self.loads = Loads(store, clock, self.desired, self.events)
+        reports = Reports(store, context.feed, clock, self.events, self.desired)
+        reports.follow(self._record_arrived)
+        self.sessions = Sessions(
+            context, self.fleets, self.joining, self.desired, reports, self.live, self.progress, self.events
+        )
+        self.sessions.follow(self._reported)
+
+    def start(self) -> None:
+        """Take up what an earlier controller left: nothing is online, open requests are desired again."""
+        self.fleets.reset_presence(self._context.clock.now_ns())
+        self.operations.recover()
+        self.desired.refresh_all()
+        self.rollouts.tick()
+
+    def tick(self) -> None:
+        """What time alone brings about. Call it about once a second."""
+        self.rollouts.tick()
+        self.loads.expire(self._context.clock.now_ns())
+
+    def clean(self) -> None:
+        """Free what nobody needs any more. Call it about once an hour."""
+        now_ns = self._context.clock.now_ns()
+        self._context.store.prune_telemetry(now_ns - TELEMETRY_KEPT_S * 10**9)
+        self.uploads.prune(now_ns)
+        self.collect_garbage()
+
+    def collect_garbage(self) -> tuple[str, ...]:
+        """Remove unreferenced artifacts, unless an operation may be shelving some just now."""
+        if self.operations.is_any_running():
+            return ()
+        return gc.collect(self._context.store, self._context.artifacts)
+
+    def close(self) -> None:
+        self.sessions.close()
+        self.operations.close()
+
+    def remove_model(self, reference: str) -> None:
+        """The model with everything of it; devices drop what they held. ConflictError while one serves it."""
+        model = self.models.get(reference)
+        devices = self.devices.every()
+        self.models.remove(reference)
+        for device in devices:
+            self.desired.refresh(device.device_id)
+        _log.info("model %s removed", model.model_id)
+
+    def artifact_path(self, sha256: str) -> Path:
+        return self._context.artifacts.path(sha256)
+
+    def telemetry(
+        self, device: str, since_ns: int, model_id: str | None = None, limit: int = 1000
+    ) -> tuple[Telemetry, ...]:
+        return self._context.store.list_telemetry(self.devices.get(device).device_id, since_ns, model_id, limit)
+
+    def subscribe(self, topic: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call ``callback`` whenever something of ``topic`` changed; returns the unsubscriber."""
+        return self._context.feed.subscribe(topic, callback)
+
+    def last_event_sequence(self) -> int:
+        newest = self.newest_events(None, None, 1)
+        return newest[-1].sequence if newest else 0
+
+    def newest_events(self, device_id: str | None, kind: str | None, limit: int) -> tuple[FleetEvent, ...]:
+        """The last ``limit`` events, oldest first."""
+        return self._context.store.newest_events(device_id, kind, limit)
+
+    def store_answers(self) -> str:
+        """The fleet's name, read from the store just now."""
+        fleet = self._context.store.fleet()
+        return fleet.name if fleet else ""
+
+    def _reported(self, device_id: str, reported: ReportedState) -> None:
+        self.rollouts.follow_reported(device_id, reported)
+        self.bench.follow_reported(device_id, reported)
+        failed = [(item.request_id, item.reason) for item in reported.loads if item.phase is BenchmarkPhase.FAILED]
+        if failed:
+            self.loads.follow_failed(device_id, failed)
+
+    def _record_arrived(self, device_id: str, request: DeviceRequest, record: BenchmarkRecord) -> None:
+        """Retry what failed; decide again when a device's part of a run is through."""
+        if request.state is RequestState.FAILED and request.request.attempt == record.attempt:
+            self.bench.attempt_failed(request, request.reason)
+            self.desired.refresh(device_id)
+        self.bench.tell_when_done(request.run_id)
+        found = self.selections.results_arrived(self.devices.get(device_id), request)
+        if found is None:
+            return
+        decision, shall_apply = found
+        if shall_apply:
+            try:
+                self.rollouts.apply_decision(decision)
+            except MusterError as error:
+                self.events.record("rollout.not_started", device_id, request.model_id, str(error)[:300])

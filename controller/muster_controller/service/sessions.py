@@ -1,0 +1,184 @@
+"""What devices say over their links, stored, acknowledged and acted upon. Implements ``ports.SessionSink``.
+
+Invariants:
+- a report is acknowledged only after the store has it durably (or has quarantined it);
+- what a device says concerns that device alone: its id comes from the session, never from a message;
+- an effect of a report (selection, rollout) that fails is logged and never keeps the acknowledgement back.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from muster_controller.core.entities import Device, Presence
+from muster_controller.ports import DeviceSession
+from muster_controller.service.artifacts_of_device import DeviceArtifacts
+from muster_controller.service.context import Context
+from muster_controller.service.desired import DesiredStates
+from muster_controller.service.events import Events
+from muster_controller.service.fleet import Fleets
+from muster_controller.service.joining import Joining
+from muster_controller.service.live import LiveSessions
+from muster_controller.service.progress import ProgressBoard
+from muster_controller.service.reports import Reports
+from muster_protos.errors import MusterError, NotFoundError
+from muster_protos.model import (
+    AgentMessage,
+    ControllerMessage,
+    Desired,
+    Goodbye,
+    Hello,
+    JoinRequest,
+    JoinResponse,
+    Progress,
+    Report,
+    ReportedState,
+    SigningKey,
+    Telemetry,
+)
+
+_log = logging.getLogger(__name__)
+
+OnReported = Callable[[str, ReportedState], None]
+"""(device id, what it reported)"""
+
+
+class Sessions:
+    """The service's end of every link."""
+
+    def __init__(
+        self,
+        context: Context,
+        fleets: Fleets,
+        joining: Joining,
+        desired: DesiredStates,
+        reports: Reports,
+        live: LiveSessions,
+        progress: ProgressBoard,
+        events: Events,
+    ) -> None:
+        self._context = context
+        self._store = context.store
+        self._fleets = fleets
+        self._joining = joining
+        self._desired = desired
+        self._reports = reports
+        self._live = live
+        self._progress = progress
+        self._events = events
+        self._on_reported: OnReported | None = None
+        self._artifacts = DeviceArtifacts(context)
+        self._unsubscribers: dict[str, Callable[[], None]] = {}
+        self._wakes: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._pusher = threading.Thread(target=self._push_loop, name="desired-pusher", daemon=True)
+        self._pusher.start()
+
+    def follow(self, on_reported: OnReported) -> None:
+        """Have ``on_reported`` called with each reported state, after it is stored."""
+        self._on_reported = on_reported
+
+    def session_opened(self, session: DeviceSession) -> None:
+        device = self._known(session)
+        if device is None:
+            return
+        replaced = self._live.add(session)
+        if replaced is not None:
+            replaced.close("a newer session of this device has opened")
+        self._store.put_presence(session.device_id, Presence.ONLINE, session.link, self._context.clock.now_ns())
+        self._subscribe(session.device_id)
+        self._events.record("device.online", session.device_id, details={"link": session.link})
+        self._desired.refresh(session.device_id)
+        self._wakes.put(session.device_id)
+
+    def session_closed(self, session: DeviceSession, reason: str) -> None:
+        if not self._live.discard(session):
+            return
+        unsubscribe = self._unsubscribers.pop(session.device_id, None)
+        if unsubscribe is not None:
+            unsubscribe()
+        try:
+            self._store.put_presence(session.device_id, Presence.OFFLINE, session.link, self._context.clock.now_ns())
+            self._events.record("device.offline", session.device_id, reason=reason[:300])
+        except NotFoundError:
+            _log.info("session of device %s closed after the device was forgotten", session.device_id)
+
+    def messages_received(self, session: DeviceSession, messages: Sequence[AgentMessage]) -> None:
+        device_id = session.device_id
+        bodies = [message.body for message in messages]
+        reports = [body for body in bodies if isinstance(body, Report)]
+        if reports:
+            self._reports.receive(session, reports)
+        samples = [body for body in bodies if isinstance(body, Telemetry)]
+        if samples:
+            self._store.add_telemetry(device_id, samples)
+        for body in bodies:
+            if isinstance(body, Hello):
+                self._hello(device_id, body)
+            elif isinstance(body, Progress):
+                self._progress.put(device_id, body)
+            elif isinstance(body, Goodbye):
+                _log.info("device %s says goodbye: %s", device_id, body.reason[:200])
+        states = [body for body in bodies if isinstance(body, ReportedState)]
+        if states:
+            self._reported(device_id, states[-1])
+
+    def read_artifact(self, device_id: str, sha256: str, offset: int, length: int) -> tuple[bytes, int]:
+        return self._artifacts.read(device_id, sha256, offset, length)
+
+    def join(self, request: JoinRequest) -> JoinResponse:
+        return self._joining.join(self._fleets.fleet, request)
+
+    def renew(self, device_id: str, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
+        return self._joining.renew(device_id, csr_pem)
+
+    def close(self) -> None:
+        """Say goodbye to every device and stop pushing."""
+        self._live.close_all("the controller is stopping")
+        self._wakes.put(None)
+        self._pusher.join(timeout=5)
+
+    def _known(self, session: DeviceSession) -> Device | None:
+        try:
+            device = self._store.get_device(session.device_id)
+        except NotFoundError:
+            session.close("this device is unknown here; join it", is_revoked=True)
+            return None
+        if device.is_revoked:
+            session.close("this device was removed from the fleet", is_revoked=True)
+            return None
+        return device
+
+    def _hello(self, device_id: str, hello: Hello) -> None:
+        """Keep the inventory; adopt a desired version above ours (the store was restored from a backup)."""
+        self._store.put_inventory(device_id, replace(hello.inventory, device_id=device_id))
+        self._desired.refresh(device_id, (hello.desired_epoch, hello.desired_version))
+        self._wakes.put(device_id)
+
+    def _reported(self, device_id: str, reported: ReportedState) -> None:
+        self._store.put_reported(device_id, replace(reported, device_id=device_id), self._context.clock.now_ns())
+        self._context.feed.publish("reported")
+        try:
+            if self._on_reported is not None:
+                self._on_reported(device_id, reported)
+        except MusterError:
+            _log.exception("acting on the reported state of device %s failed", device_id)
+
+    def _subscribe(self, device_id: str) -> None:
+        if device_id not in self._unsubscribers:
+            self._unsubscribers[device_id] = self._context.feed.subscribe(
+                f"device/{device_id}", lambda: self._wakes.put(device_id)
+            )
+
+    def _push_loop(self) -> None:
+        """Send the newest desired state of each woken device; a wake carries no content, so none can be stale."""
+        while (device_id := self._wakes.get()) is not None:
+            try:
+                row = self._store.desired(device_id)
+                if row is not None:
+                    self._live.send(device_id, ControllerMessage(Desired(row.envelope)))
+            except Exception:  # noqa: BLE001  a loop's top: the next wake or session brings the state again
+                _log.exception("sending the desired state of device %s failed", device_id)

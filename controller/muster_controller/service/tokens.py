@@ -1,0 +1,48 @@
+"""Join secrets: made, listed, revoked. Only a secret's sha256 is kept."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+
+from muster_controller.core.entities import JoinToken
+from muster_controller.core.join_rules import DEFAULT_TTL_S, make_token
+from muster_controller.ports import Clock, Store
+from muster_controller.service.context import new_id
+from muster_controller.service.joining import Joining
+from muster_controller.service.nearest import unknown
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token with the secret that is shown this once, and the line to paste on a device."""
+
+    token: JoinToken
+    secret: str
+    link: str
+
+
+class Tokens:
+    """The fleet's join secrets."""
+
+    def __init__(self, store: Store, clock: Clock, joining: Joining) -> None:
+        self._store = store
+        self._clock = clock
+        self._joining = joining
+
+    def new(self, lifetime_s: float = DEFAULT_TTL_S, uses: int = 1, note: str = "") -> NewToken:
+        """Make a secret of 192 random bits. InvalidInputError: no use at all, or too long a life."""
+        secret = secrets.token_urlsafe(24)
+        token = make_token(secret, new_id("token"), self._clock.now_ns(), lifetime_s, uses, note)
+        self._store.add_token(token)
+        return NewToken(replace(token, secret_sha256=""), secret, self._joining.join_link(secret))
+
+    def list(self) -> tuple[JoinToken, ...]:
+        """Every token, without what would let somebody guess its secret."""
+        return tuple(replace(token, secret_sha256="") for token in self._store.list_tokens())
+
+    def revoke(self, token_id: str) -> None:
+        known = [token.token_id for token in self._store.list_tokens()]
+        if token_id not in known:
+            raise unknown("token", token_id, known)
+        self._store.revoke_token(token_id)
