@@ -86,7 +86,7 @@ def shown(value: Any, key: str = "") -> str:
     """A value for people; units and times come from the key's suffix."""
     if value is None or value == "":
         return "-"
-    if key.endswith(("_at_ns", "seen_ns")):
+    if key == "at_ns" or key.endswith(("_at_ns", "seen_ns")):
         return iso_time(value)
     if key.endswith("_bytes") and isinstance(value, int):
         return shown_bytes(value)
