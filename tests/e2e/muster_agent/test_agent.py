@@ -1,0 +1,127 @@
+"""A real agent: fetch, measure, serve, roll back and come back, over gRPC with mTLS."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from dataclasses import replace
+
+import numpy as np
+
+from muster_protos.model import (
+    BenchmarkPhase,
+    BenchmarkRecord,
+    BenchmarkRequest,
+    DeploymentState,
+    Event,
+    Scenario,
+    Tier,
+)
+
+
+def ask(port, rows):
+    """One Open Inference Protocol request over HTTP."""
+    body = {"inputs": [{"name": "x", "shape": list(rows.shape), "datatype": "FP32", "data": rows.ravel().tolist()}]}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v2/models/net/infer", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        output = json.load(answer)["outputs"][0]
+    return np.array(output["data"], np.float32).reshape(output["shape"])
+
+
+def test_a_variant_is_fetched_measured_and_served(lab, agent, e2e):
+    wide, narrow = lab.variant("wide", 64), lab.variant("narrow", 8, seed=2)
+    request = BenchmarkRequest("b1", 0, e2e.configuration(wide), Tier.DEMO, Scenario.SINGLE_STREAM, (95.0,), 1, 120_000)
+    agent.start()
+    reported = lab.wait_converged(lab.want(lab.model(wide, narrow), benchmarks=(request,)), 120)
+    assert reported.benchmarks[0].phase is BenchmarkPhase.FINISHED
+    lab.wait(lambda: any(isinstance(report.body, BenchmarkRecord) for report in lab.reports.values()))
+    (record,) = [report.body for report in lab.reports.values() if isinstance(report.body, BenchmarkRecord)]
+    assert record.latency is not None, record.reasons
+    assert record.accuracy is not None
+    assert record.accuracy.value == 1.0
+    assert (record.device.device_id, record.artifact.sha256) == ("pi", wide.artifact.sha256)
+
+    reported = lab.wait_converged(lab.want(lab.model(wide, narrow, grant=e2e.grant("d1", wide, narrow))))
+    assert reported.serving[0].state is DeploymentState.COMMITTED
+    rows = np.random.default_rng(3).standard_normal((1, 64)).astype(np.float32)
+    np.testing.assert_allclose(ask(reported.serving[0].http_port, rows), e2e.reference(64, 1, rows), atol=1e-4)
+    assert agent.stop() == 0
+
+
+def test_a_bad_deployment_rolls_back_while_the_good_one_goes_on_serving(lab, agent, e2e):
+    good = lab.variant("good", 16)
+    bad = lab.variant("bad", 16, seed=5, golden_shift=0.5)
+    agent.start()
+    port = lab.wait_converged(lab.want(lab.model(good, grant=e2e.grant("d1", good)))).serving[0].http_port
+    reported = lab.wait_settled(lab.want(lab.model(good, bad, grant=e2e.grant("d2", bad))))
+    assert reported.serving[0].state is DeploymentState.ROLLED_BACK
+    assert "self-test" in reported.serving[0].reason
+    rows = np.ones((1, 64), np.float32)
+    np.testing.assert_allclose(ask(port, rows), e2e.reference(16, 1, rows), atol=1e-4)
+    lab.wait(
+        lambda: any(isinstance(r.body, Event) and r.body.kind == "deployment.rolled_back" for r in lab.reports.values())
+    )
+
+
+def test_killed_and_started_without_a_controller_it_serves_its_last_good_on_the_same_port(lab, agent, e2e):
+    good = lab.variant("good", 16)
+    agent.start()
+    port = lab.wait_converged(lab.want(lab.model(good, grant=e2e.grant("d1", good)))).serving[0].http_port
+    agent.kill()
+    lab.shut()
+    e2e.end_children(agent.state)  # a reboot: nothing survives
+    agent.start()
+    rows = np.ones((1, 64), np.float32)
+    e2e.eventually(lambda: np.allclose(ask(port, rows), e2e.reference(16, 1, rows), atol=1e-4))
+
+
+def test_results_made_offline_are_stored_exactly_once_when_the_link_is_back(lab, agent, e2e):
+    wide = lab.variant("wide", 16)
+    requests = tuple(
+        BenchmarkRequest(f"b{number}", 0, e2e.configuration(wide), Tier.DEMO, Scenario.SINGLE_STREAM, (), 1, 120_000)
+        for number in range(2)
+    )
+    lab.acknowledges = False
+    agent.start()
+    lab.wait_converged(lab.want(lab.model(wide), benchmarks=requests), 120)
+    lab.shut()
+    lab.acknowledges = True
+    agent.kill()
+    agent.start()
+    lab.open()
+    wanted = {"b0", "b1"}
+    lab.wait(lambda: wanted <= {key[0] for key in lab.reports}, 60, "both records")
+    records = [report for report in lab.reports.values() if isinstance(report.body, BenchmarkRecord)]
+    assert sorted(report.request_id for report in records) == ["b0", "b1"]
+    assert len({report.sequence for report in lab.reports.values()}) == len(lab.reports)
+
+
+def test_a_second_agent_on_the_same_folder_is_refused(lab, agent, e2e):
+    agent.start()
+    lab.wait_online()
+    second = replace(agent, process=None)
+    second.start()
+    assert second.process.wait(30) == 1
+    assert "another agent" in agent.log()
+
+
+def test_rotten_bytes_never_reach_a_runtime_and_come_again(lab, agent, e2e):
+    good, spare = lab.variant("good", 16), lab.variant("spare", 8, seed=2)
+    agent.start()
+    wanted = lab.model(good, spare, grant=e2e.grant("d1", good, spare))
+    version = lab.want(wanted)
+    lab.wait_converged(version)
+    agent.kill()
+    e2e.end_children(agent.state)
+    sha256 = good.artifact.sha256
+    path = agent.state / "artifacts" / "sha256" / sha256[:2] / sha256
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    lab.reported.clear()
+    agent.start()
+    lab.wait_converged(version)
+    assert path.read_bytes() == lab.artifacts[sha256]
+    assert (agent.state / "quarantine" / sha256).exists()
