@@ -91,6 +91,7 @@ class LinkTiming:
             ("grpc.http2.max_frame_size", CHUNK_BYTES + FRAMING_BYTES),
             ("grpc.keepalive_time_ms", int(self.keepalive_time_s * 1e3)),
             ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout_s * 1e3)),
+            ("grpc.http2.ping_timeout_ms", int(self.keepalive_timeout_s * 1e3)),  # else 60 s, and it wins
             ("grpc.http2.max_pings_without_data", 0),
         ]
 

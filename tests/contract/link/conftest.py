@@ -173,6 +173,13 @@ def make_csr(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
 
 
 @pytest.fixture
+def loop_thread() -> Iterator[LoopThread]:
+    made = LoopThread()
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def tcp_proxy() -> Iterator[Callable[[int], TcpProxy]]:
     made: list[TcpProxy] = []
 

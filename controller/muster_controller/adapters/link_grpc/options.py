@@ -30,6 +30,7 @@ class LinkOptions:
             ("grpc.max_send_message_length", MAX_CONTROLLER_MESSAGE_BYTES + FRAMING_BYTES),
             ("grpc.keepalive_time_ms", int(self.keepalive_time_s * 1e3)),
             ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout_s * 1e3)),
+            ("grpc.http2.ping_timeout_ms", int(self.keepalive_timeout_s * 1e3)),  # else 60 s, and it wins
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.http2.min_ping_interval_without_data_ms", 500),
