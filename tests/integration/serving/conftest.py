@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from muster_agent.serving_process import LocalListener, Peer
+from muster_agent.serving_process import LocalListener, Peer, ServingProcess
 from muster_bench.face import identity_binding
 from muster_bench.runtimes import open_session
 from muster_protos.model import (
@@ -163,3 +163,20 @@ def wide(tmp_path: Path) -> LocalVariant:
 @pytest.fixture
 def narrow(tmp_path: Path) -> LocalVariant:
     return make_variant(tmp_path, "narrow", 64)
+
+
+@pytest.fixture
+def serving(listener: LocalListener, wide: LocalVariant, narrow: LocalVariant) -> Iterator[ServingProcess]:
+    """A serving child with both rungs granted; the benchmarked times are generous, so nothing falls back by itself."""
+    process = ServingProcess(listener, "net")
+    process.start()
+    process.grant(grant_of(wide, narrow, p50_ms=(4.0, 1.0)))
+    yield process
+    process.stop("the test is over")
+
+
+@pytest.fixture
+def ready(serving: ServingProcess, sink: RecordingSink) -> LocalReady:
+    answer = sink.wait_for(lambda message: isinstance(message, LocalReady | LocalFailed | str))
+    assert isinstance(answer, LocalReady), answer
+    return answer
