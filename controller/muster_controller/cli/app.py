@@ -83,7 +83,8 @@ def _root(
     logging.basicConfig(
         stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
-    logging.getLogger("httpx").setLevel(max(level, logging.WARNING))
+    for chatty in ("httpx", "httpcore", "alembic", "uvicorn"):
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -105,6 +106,9 @@ def run(arguments: list[str] | None = None) -> int:
     except _UsageError as error:
         error.show()
         return error.exit_code
+    except Exception as error:  # noqa: BLE001  the outermost loop: a user sees one line, --debug the trace
+        _show(f"unexpected {type(error).__name__}: {error} (--debug shows the trace)", arguments)
+        return 1
 
 
 def _show(message: str, arguments: list[str]) -> None:

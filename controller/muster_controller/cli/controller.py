@@ -152,7 +152,7 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
         await _until_stopped(service, stop, agent)
     finally:
         app.state.stopping.set()
-        (options.data / ENDPOINTS).unlink(missing_ok=True)
+        _forget_endpoints(options.data / ENDPOINTS)
         await asyncio.to_thread(agent.stop)
         for part, _ in reversed(started):
             await part.stop()
@@ -226,3 +226,13 @@ def _write_endpoints(path: Path, endpoints: dict[str, str]) -> None:
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(endpoints, indent=2))
     temporary.replace(path)
+
+
+def _forget_endpoints(path: Path) -> None:
+    """Remove the file, if it is ours."""
+    try:
+        is_ours = json.loads(path.read_text())["pid"] == str(os.getpid())
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if is_ours:
+        path.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from muster.models import BUILTIN
 from muster_controller.cli.progress import meter
 from muster_protos.errors import MissingExtraError, NotFoundError
 
@@ -35,8 +36,8 @@ def local_source(source: str, name: str, data: str) -> Iterator[Path]:
 
 
 def local_data(data: str) -> Path | str:
-    """An existing data file, or nothing."""
-    return _existing(Path(data)) if data else ""
+    """An existing data file, ``builtin:NAME`` as it is, or nothing."""
+    return data if not data or data.startswith(BUILTIN) else _existing(Path(data))
 
 
 def check_file(path: Path) -> dict[str, Any]:

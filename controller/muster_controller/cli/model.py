@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from muster.models import BUILTIN, Model
+from muster.models import Model
 from muster.operation import Operation
 from muster_controller.cli.local_sources import check_file, local_data, local_source
 from muster_controller.cli.options import Output, Timeout, Wait, Yes, chosen, fleet
@@ -61,24 +61,22 @@ def add(
     if not name:
         raise typer.BadParameter("expected --name", param_hint="--name")
     form = chosen(output)
-    with fleet() as found, local_source(source, name, data) as path, meter("send") as bar:
+    with fleet() as found, local_source(source, name, data) as path:
+        known = found.models.get(variant_of) if variant_of else None
+        with meter("send") as bar:
 
-        def on_bytes(done: int, size: int) -> None:
-            bar.show(done / max(size, 1), "sending")
+            def on_bytes(done: int, size: int) -> None:
+                bar.show(done / max(size, 1), "sending")
 
-        if variant_of:
-            operation: Operation[object] = found.models.get(variant_of).add_variant(path, name, on_bytes)  # type: ignore[assignment]
-        else:
-            taken = data if data.startswith(BUILTIN) else local_data(data)
-            operation = found.models.add(  # type: ignore[assignment]
-                path, name, taken, metric, class_label or (), source=Path(source).name, on_bytes=on_bytes
+            operation: Operation[Any] = (
+                known.add_variant(path, name, on_bytes)
+                if known is not None
+                else found.models.add(
+                    path, name, local_data(data), metric, class_label or (), Path(source).name, on_bytes
+                )
             )
-        bar.show(1.0, "sent")
-        reference = variant_of or name
-    with fleet() as found:
-        if not follow_operation(operation, wait, timeout, form):
-            return
-        _show_model(found.models.get(reference), form)
+        if follow_operation(operation, wait, timeout, form):
+            _show_model(found.models.get(variant_of or name), form)
 
 
 @app.command("ls")

@@ -88,6 +88,8 @@ def shown(value: Any, key: str = "") -> str:
         return "-"
     if key == "at_ns" or key.endswith(("_at_ns", "seen_ns")):
         return iso_time(value)
+    if key.endswith(("ram_bytes", "disk_free_bytes")) and isinstance(value, int):
+        return f"{value / 2**30:.1f} GiB"
     if key.endswith("_bytes") and isinstance(value, int):
         return shown_bytes(value)
     if isinstance(value, bool):
