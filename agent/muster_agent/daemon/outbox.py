@@ -67,7 +67,7 @@ class Outbox:
             model_id=model_id,
             from_variant_id=from_variant_id,
             to_variant_id=to_variant_id,
-            reason=reason,
+            reason=_bounded(reason),
             duration_ms=duration_ms,
             details=dict(details or {}),
         )
@@ -77,7 +77,12 @@ class Outbox:
         """Queue what serving processes reported."""
         now_ns = self._parts.clock.now_ns()
         complete = [
-            replace(event, event_id=event.event_id or secrets.token_hex(16), at_ns=event.at_ns or now_ns)
+            replace(
+                event,
+                event_id=event.event_id or secrets.token_hex(16),
+                at_ns=event.at_ns or now_ns,
+                reason=_bounded(event.reason),
+            )
             for event in events
         ]
         if complete:
@@ -143,3 +148,8 @@ class Outbox:
                 return False
             self._telemetry.popleft()
         return True
+
+
+def _bounded(text: str) -> str:
+    """What a child said last may be long or binary; the controller takes neither."""
+    return text.replace("\0", "")[:1000]

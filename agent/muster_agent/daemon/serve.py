@@ -52,7 +52,7 @@ class ServingSteps:
         if manifest is None:
             raise ConflictError(f"variant {step.configuration.variant_id} left the desired state meanwhile")
         subject = subject_of(manifest, self._parts, is_serving=True)
-        hit("swap")
+        hit("self-test")
         try:
             self._parts.measurer.self_test(subject, step.configuration)
         except TemporaryError:

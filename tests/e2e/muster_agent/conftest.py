@@ -71,6 +71,7 @@ class Lab:
     reported: list[ReportedState] = field(default_factory=list)
     served_bytes: int = 0
     acknowledges: bool = True
+    corrupt_next: bool = False  # flip a bit in the next chunk of a large artifact
     version: int = 0
     port: int = 0
 
@@ -151,6 +152,9 @@ class Lab:
             raise NotFoundError(f"no artifact {sha256[:12]}")
         piece = content[offset : offset + length]
         self.served_bytes += len(piece)
+        if self.corrupt_next and len(content) > 100_000:
+            self.corrupt_next = False
+            piece = bytes([piece[0] ^ 1]) + piece[1:]
         return piece, len(content)
 
     def join(self, request: JoinRequest) -> JoinResponse:
@@ -204,6 +208,15 @@ class Lab:
         if session is not None:
             session.send(ControllerMessage(Desired(self._envelope)))
         return self.version
+
+    def forge(self, foreign: X509Authority) -> None:
+        """Say something newer in the name of another fleet's key."""
+        state = DesiredState(FLEET, DEVICE, 99, 10**9, time.time_ns())
+        with self._changed:
+            session = self._session
+        if session is not None:
+            envelope = foreign.signer.sign(DESIRED_STATE, codec.encode(state))
+            session.send(ControllerMessage(Desired(envelope)))
 
     # ---- what the test waits for ----
 
@@ -367,6 +380,8 @@ def end_children(state: Path) -> None:
 
 class Helpers:
     """What tests need beside the fixtures."""
+
+    FLEET = FLEET
 
     configuration = staticmethod(configuration)
     grant = staticmethod(grant)
