@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,14 @@ class Connection:
     """Synchronous; one per thread is fine, one for all threads too."""
 
     def __init__(
-        self, url: str, token: str, timeout_s: float = 30.0, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        token: str,
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+        ca: str = "",
     ) -> None:
+        """``ca``: the file of the fleet's CA, for https; ``transport``: for tests."""
         try:
             import httpx
         except ImportError as error:
@@ -60,7 +67,12 @@ class Connection:
         self._httpx = httpx
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(
-            base_url=self.url, headers=headers, timeout=timeout_s, transport=transport, trust_env=False
+            base_url=self.url,
+            headers=headers,
+            timeout=timeout_s,
+            transport=transport,
+            trust_env=False,
+            verify=_trust(ca) if ca else True,
         )
 
     def close(self) -> None:
@@ -169,6 +181,14 @@ class Connection:
         if not isinstance(found, dict):
             raise no_controller(self.url, "something else answers there")
         return found
+
+
+def _trust(ca: str) -> ssl.SSLContext:
+    """Trust this CA alone."""
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInputError(f"expected the fleet's CA certificate in {ca}, found: {error}") from error
 
 
 def bytes_of(text: str) -> bytes:

@@ -13,7 +13,7 @@ from muster.loads import Load
 from muster.models import Model, Models, Variant
 from muster.rollouts import Rollout, start_rollout
 from muster.selection import Decision, Plan
-from muster.settings import check_timeout, load_settings
+from muster.settings import Settings, check_timeout, load_settings
 from muster.slo import SLO
 from muster.view import View
 from muster.waiting import wait_for
@@ -29,10 +29,15 @@ def connect(url: str | None = None, token: str | None = None, data: str | Path |
         UnreachableError: nothing answers there. NotAuthorisedError: the token is wrong or missing.
     """
     settings = load_settings({"url": url, "token": token, "data": None if data is None else str(data)})
-    timeout_s = check_timeout(settings["timeout_s"].value)
-    fleet = Fleet(Connection(settings["url"].value, settings["token"].value, timeout_s))
+    fleet = Fleet(connection_of(settings))
     fleet.status()
     return fleet
+
+
+def connection_of(settings: Settings) -> Connection:
+    """The connection that settings describe; nothing is sent yet."""
+    timeout_s = check_timeout(settings["timeout_s"].value)
+    return Connection(settings["url"].value, settings["token"].value, timeout_s, ca=settings["ca"].value)
 
 
 class Fleet:

@@ -13,7 +13,7 @@ from muster_protos.errors import InvalidInputError, MissingExtraError, Unreachab
 
 DEFAULT_URL = "http://127.0.0.1:8470"
 PROJECT_FILE = "muster.yaml"
-KEYS = ("url", "token", "data", "output", "timeout_s")
+KEYS = ("url", "token", "ca", "data", "output", "timeout_s")
 SECRET_KEYS = frozenset({"token"})
 ADMIN_TOKEN = Path("identity") / "admin-token"
 ENDPOINTS = "endpoints.json"
@@ -123,8 +123,11 @@ def _with_local_controller(settings: dict[str, Setting]) -> dict[str, Setting]:
     """Fill in the address and the token that a controller on this machine left in its data folder."""
     folder = Path(settings["data"].value).expanduser()
     if not settings["url"].value:
-        url = _local_url(folder / ENDPOINTS)
-        settings["url"] = Setting("url", url or DEFAULT_URL, str(folder / ENDPOINTS) if url else "default")
+        local = _local_endpoints(folder / ENDPOINTS)
+        origin = str(folder / ENDPOINTS) if local else "default"
+        settings["url"] = Setting("url", local.get("url", DEFAULT_URL), origin)
+        if not settings["ca"].value and local.get("ca"):
+            settings["ca"] = Setting("ca", local["ca"], origin)
     if not settings["token"].value:
         path = folder / ADMIN_TOKEN
         try:
@@ -134,11 +137,13 @@ def _with_local_controller(settings: dict[str, Setting]) -> dict[str, Setting]:
     return settings
 
 
-def _local_url(path: Path) -> str:
+def _local_endpoints(path: Path) -> dict[str, str]:
+    """What a running controller left; empty when none runs here."""
     try:
-        return str(json.loads(path.read_text())["url"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and "url" in content else {}
 
 
 def check_timeout(text: str) -> float:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -61,6 +62,9 @@ _UsageError = cast(
     "type[typer.BadParameter]", next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 )
 
+_FRONT_OPTIONS = ("--url", "--token")
+_FRONT_FLAGS = ("--debug", "-v", "-vv", "--verbose")
+
 
 def _version(is_wanted: bool) -> None:
     if is_wanted:
@@ -89,7 +93,7 @@ def _root(
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code of docs/exit-codes.md."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = hoisted(sys.argv[1:] if arguments is None else arguments)
     try:
         return app(arguments, prog_name="muster", standalone_mode=False) or 0
     except MusterError as error:
@@ -109,6 +113,27 @@ def run(arguments: list[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  the outermost loop: a user sees one line, --debug the trace
         _show(f"unexpected {type(error).__name__}: {error} (--debug shows the trace)", arguments)
         return 1
+
+
+def hoisted(arguments: Sequence[str]) -> list[str]:
+    """Options that belong in front of the command, moved there from wherever they were typed."""
+    front: list[str] = []
+    rest: list[str] = []
+    left = list(arguments)
+    if any(word in ("join", "leave") for word in left):
+        return left
+    while left:
+        word = left.pop(0)
+        if word == "--":
+            rest += [word, *left]
+            break
+        if word in _FRONT_FLAGS or word.startswith(tuple(f"{name}=" for name in _FRONT_OPTIONS)):
+            front.append(word)
+        elif word in _FRONT_OPTIONS and left:
+            front += [word, left.pop(0)]
+        else:
+            rest.append(word)
+    return front + rest
 
 
 def _show(message: str, arguments: list[str]) -> None:

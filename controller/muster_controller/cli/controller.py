@@ -146,7 +146,7 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
         endpoints = _endpoints(options, address, rest_port, grpc_port, join_port)
         _write_endpoints(options.data / ENDPOINTS, endpoints)
         if options.has_device:
-            await asyncio.to_thread(agent.start, service)
+            await asyncio.to_thread(agent.start, service, endpoints["grpc"])
         link_line = service.tokens.new(note="printed by muster up").link
         say_welcome(Welcome(service, options.data, endpoints, link_line, options.is_lan, agent.outcome))
         await _until_stopped(service, stop, agent)

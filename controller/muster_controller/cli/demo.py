@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from muster_controller.cli.options import Output, chosen
+from muster_controller.cli.output import Format, emit, emit_one, err
+from muster_protos.errors import PermanentError
+
+COLUMNS = {
+    "DEVICE": "id",
+    "PROFILE": "profile",
+    "CHOSEN": "chosen",
+    "LADDER": "ladder",
+    "P95 MS": "p95_ms",
+    "FAILED": "failed",
+    "SHED": "shed",
+    "SLO MISSED": "slo_missed_ratio",
+    "LARGEST ALONE": "slo_missed_ratio_largest_rung",
+    "RECOVERED": "recovered",
+}
 
 
 def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
-def demo(output: Output = None) -> None:
+def demo(
+    keep: Annotated[Path | None, typer.Option(help="Keep controller, devices and logs in this folder.")] = None,
+    output: Output = None,
+) -> None:
     """Run the whole loop here, with three emulated devices: compress, push, measure, choose, serve, fall back."""
-    from muster_controller.demo.play import play
+    form = chosen(output)
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        _play(keep, form)
+        return
+    with tempfile.TemporaryDirectory(prefix="muster-demo-") as folder:
+        _play(Path(folder), form)
 
-    raise typer.Exit(play(chosen(output).value))
+
+def _play(folder: Path, form: Format) -> None:
+    from muster_controller.demo.cast import ACTORS
+    from muster_controller.demo.outcome import shortcomings
+    from muster_controller.demo.play import play
+    from muster_controller.demo.screen import Screen
+    from muster_controller.demo.stage import Stage
+
+    screen = Screen([actor.device_id for actor in ACTORS])
+    with Stage(folder) as stage, screen.shown():
+        outcomes = play(stage, screen)
+    rows = [outcome.as_json() for outcome in outcomes]
+    if form in (Format.JSON, Format.JSONL):
+        emit_one({"devices": rows}, form, COLUMNS)
+    else:
+        emit(rows, form, COLUMNS)
+    found = shortcomings(outcomes)
+    for line in found:
+        err().print(line, markup=False, style="red")
+    if found:
+        raise PermanentError(f"the demo did not show what it promises: {len(found)} shortcoming(s)")

@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
 def doctor(output: Output = None) -> None:
     """Look for what commonly goes wrong. Exit 1 when something is."""
     checks = [*_host_checks(data_folder()), *_controller_checks()]
-    emit([asdict(check) for check in checks], chosen(output), COLUMNS)
+    emit([asdict(check) | ({"fix": ""} if check.is_ok else {}) for check in checks], chosen(output), COLUMNS)
     if not all(check.is_ok for check in checks):
         raise typer.Exit(1)
 
@@ -72,24 +72,16 @@ def _controller_checks() -> Iterator[Check]:
     try:
         with fleet() as found:
             summary = found.status()
-            skews = [_skew_s(device.fields) for device in found.devices.list() if device.is_online]
     except MusterError as error:
         yield Check("controller", False, str(error), "muster up")
         yield _port(url)
         return
     yield Check("controller", True, f"{summary['name']} {summary['version']} at {url}")
     yield Check("devices", True, f"{summary['online']} of {summary['devices']} online")
-    worst = max((abs(skew) for skew in skews), default=0.0)
-    yield Check("clock skew", worst < _MAX_SKEW_S, f"at most {worst:.0f} s", "set the clocks (NTP) of the devices")
+    skew_s = summary["worst_clock_skew_s"]
+    text = "no device has said hello yet" if skew_s is None else f"{skew_s:.1f} s ({summary['worst_clock_device_id']})"
+    yield Check("clock skew", (skew_s or 0.0) < _MAX_SKEW_S, text, "set the device's clock (NTP)")
     yield from _endpoint_ports(data_folder() / ENDPOINTS)
-
-
-def _skew_s(device: object) -> float:
-    """How far the device's clock was off when it said hello."""
-    fields = dict(device) if isinstance(device, dict) else {}
-    clock_ns = fields["inventory"]["clock_ns"]
-    seen_ns = fields.get("hello_at_ns") or fields["last_seen_ns"]
-    return (clock_ns - seen_ns) / 1e9 if clock_ns and seen_ns and abs(clock_ns - seen_ns) > 3600e9 else 0.0
 
 
 def _endpoint_ports(path: Path) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import signal
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from muster_controller.service.service import Service
+from muster_protos.errors import MusterError
 
 _log = logging.getLogger(__name__)
 
@@ -24,12 +26,14 @@ class LocalAgent:
 
     def __init__(self, state: Path) -> None:
         self._state = state
+        self._link = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
         self.outcome = "not started (--no-device)"
 
-    def start(self, service: Service) -> None:
-        """Join if this machine has no identity here yet, then run. A failure is told, never fatal."""
+    def start(self, service: Service, link: str) -> None:
+        """Join if this machine has no identity here yet, then run, over ``link``. A failure is told, never fatal."""
+        self._link = link
         self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (self._state / "identity" / "cert.pem").exists():
             problem = self._join(service)
@@ -37,7 +41,7 @@ class LocalAgent:
                 self.outcome = f"this machine could not join: {problem}"
                 return
         self._run()
-        self.outcome = f"this machine joined; its agent runs (log: {self._log_path})"
+        self.outcome = self._describe(service)
 
     def watch(self) -> None:
         """Start it again when it ended by itself, a few times."""
@@ -87,12 +91,25 @@ class LocalAgent:
         self._starts += 1
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_AGENT, "run", "--state", str(self._state)],
+                [*_AGENT, "run", "--state", str(self._state), "--link", self._link],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the controller, which then ends the agent in order
             )
+
+    def _describe(self, service: Service) -> str:
+        """Who this machine is in the fleet."""
+        try:
+            identity = json.loads((self._state / "identity" / "join.json").read_text())
+            device = service.devices.get(str(identity["device_id"]))
+        except (OSError, ValueError, KeyError, MusterError):
+            return f"this machine joined; its agent runs (log: {self._log_path})"
+        found = device.inventory
+        runtimes = ", ".join(f"{r.name} {r.version}" for r in found.runtimes if not r.unavailable_reason)
+        ram = f" · {found.ram_bytes / 2**30:.0f} GiB" if found.ram_bytes else ""
+        facts = f"{found.arch} · {found.cores} cores{ram} · {runtimes or 'no runtime'}"
+        return f'this machine joined as "{device.device_id}" ({facts})'
 
 
 _AGENT = (sys.executable, "-m", "muster_agent")

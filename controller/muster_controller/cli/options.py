@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from muster.connection import Connection
-from muster.fleet import Fleet
-from muster.settings import Setting, check_timeout, load_settings
+from muster.fleet import Fleet, connection_of
+from muster.settings import Setting, load_settings
 from muster_controller.cli.output import Format
 from muster_protos.errors import InvalidInputError
 
@@ -58,7 +57,5 @@ def chosen(output: Format | None) -> Format:
 @contextmanager
 def fleet() -> Iterator[Fleet]:
     """The fleet that flags, environment and configuration point at."""
-    found = settings()
-    timeout_s = check_timeout(found["timeout_s"].value)
-    with Fleet(Connection(found["url"].value, found["token"].value, timeout_s)) as opened:
+    with Fleet(connection_of(settings())) as opened:
         yield opened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
+    data: Annotated[Path | None, typer.Option(help="Data folder. [MUSTER_DATA]")] = None,
     port: Annotated[int, typer.Option(help="REST, plain HTTP on loopback; 0 = any free one.", min=0, max=65535)] = 8470,
     grpc_port: Annotated[int, typer.Option(help="gRPC link, mutual TLS.", min=0, max=65535)] = 8471,
     join_port: Annotated[int, typer.Option(help="Where devices join, TLS.", min=0, max=65535)] = 8472,
@@ -26,7 +28,7 @@ def up(
     from muster_controller.cli.controller import UpOptions, run_controller
 
     options = UpOptions(
-        data=data_folder(),
+        data=data_folder() if data is None else data.expanduser(),
         rest_port=port,
         grpc_port=grpc_port,
         join_port=join_port,

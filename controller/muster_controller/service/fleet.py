@@ -25,6 +25,8 @@ class FleetStatus:
     open_benchmarks: int
     running_rollouts: int
     running_operations: int
+    worst_clock_skew_s: float | None = None  # None = no device has said hello since the start
+    worst_clock_device_id: str = ""
 
 
 def ensure_fleet(store: Store, clock: Clock, name: str) -> Fleet:

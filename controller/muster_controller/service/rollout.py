@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from threading import RLock
 
 from muster_controller.core import rollout as rules
-from muster_controller.core.deployments import advance, in_force
+from muster_controller.core.deployments import advance, has_failed, in_force
 from muster_controller.core.entities import (
     Decision,
     Deployment,
@@ -148,7 +148,6 @@ class Rollouts:
                 after = advance(deployment, serving, self._clock.now_ns())
                 if after is not None:
                     self._store.put_deployment(after)
-                    self._tell(after)
                     moved.add(after.rollout_id)
             for rollout_id in sorted(moved):
                 self._step(rollout_id)
@@ -243,7 +242,8 @@ class Rollouts:
     def _save(self, before: Rollout, after: Rollout, changed: Sequence[Deployment]) -> None:
         for deployment in changed:
             self._store.put_deployment(deployment)
-            self._tell(deployment)
+            if has_failed(deployment):
+                self._tell(deployment)
         if after != before:
             try:
                 self._store.put_rollout(after, before.state.value)
@@ -258,8 +258,7 @@ class Rollouts:
             self._desired.refresh(device_id)
 
     def _tell(self, deployment: Deployment) -> None:
-        if deployment.state is DeploymentState.PENDING:
-            return
+        """Say what was decided here; what happens on a device, the device says itself."""
         self._events.record(
             f"deployment.{deployment.state.value}",
             deployment.device_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from muster_controller.core.entities import DeviceRequest, FleetEvent, RequestState
@@ -13,7 +14,7 @@ from muster_controller.service.context import Context
 from muster_controller.service.desired import DesiredStates
 from muster_controller.service.devices import Devices
 from muster_controller.service.events import Events
-from muster_controller.service.fleet import Fleets
+from muster_controller.service.fleet import Fleets, FleetStatus
 from muster_controller.service.joining import Joining
 from muster_controller.service.live import LiveSessions
 from muster_controller.service.loads import Loads
@@ -27,6 +28,7 @@ from muster_controller.service.select import Selections
 from muster_controller.service.sessions import Sessions
 from muster_controller.service.tokens import Tokens
 from muster_controller.service.uploads import Uploads
+from muster_controller.service.version import product_version
 from muster_protos.errors import MusterError
 from muster_protos.model import BenchmarkPhase, BenchmarkRecord, ReportedState, Telemetry
 
@@ -70,6 +72,12 @@ class Service:
         self.operations.recover()
         self.desired.refresh_all()
         self.rollouts.tick()
+
+    def status(self) -> FleetStatus:
+        """The fleet in numbers."""
+        skew_s, device_id = self.sessions.worst_clock()
+        summary = self.fleets.status(product_version())
+        return replace(summary, worst_clock_skew_s=skew_s, worst_clock_device_id=device_id)
 
     def tick(self) -> None:
         """What time alone brings about. Call it about once a second."""

@@ -72,6 +72,7 @@ class Sessions:
         self._events = events
         self._on_reported: OnReported | None = None
         self._artifacts = DeviceArtifacts(context)
+        self._clock_skews_s: dict[str, float] = {}
         self._unsubscribers: dict[str, Callable[[], None]] = {}
         self._wakes: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._pusher = threading.Thread(target=self._push_loop, name="desired-pusher", daemon=True)
@@ -135,6 +136,12 @@ class Sessions:
     def renew(self, device_id: str, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
         return self._joining.renew(device_id, csr_pem)
 
+    def worst_clock(self) -> tuple[float | None, str]:
+        """(how far off the worst clock was when its device said hello, in s, and whose it is)."""
+        skews = {device_id: abs(skew) for device_id, skew in dict(self._clock_skews_s).items()}
+        worst = max(skews, key=lambda device_id: skews[device_id], default="")
+        return skews.get(worst), worst
+
     def close(self) -> None:
         """Say goodbye to every device and stop pushing."""
         self._live.close_all("the controller is stopping")
@@ -154,6 +161,7 @@ class Sessions:
 
     def _hello(self, device_id: str, hello: Hello) -> None:
         """Keep the inventory; adopt a desired version above ours (the store was restored from a backup)."""
+        self._clock_skews_s[device_id] = (hello.inventory.clock_ns - self._context.clock.now_ns()) / 1e9
         self._store.put_inventory(device_id, replace(hello.inventory, device_id=device_id))
         self._desired.refresh(device_id, (hello.desired_epoch, hello.desired_version))
         self._wakes.put(device_id)

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, Response
 from muster_controller.core.entities import Device, JoinToken
 from muster_controller.service.fleet import FleetStatus
 from muster_controller.service.tokens import NewToken
-from muster_controller.service.version import product_version
 from muster_controller.web.bodies import DevicePatch, TokenBody
 from muster_controller.web.replies import Items, items, page, reply
 from muster_controller.web.scope import Cursor, LabelsOf, Limit, ServiceOf
@@ -20,7 +19,7 @@ router = APIRouter(tags=["fleet"])
 
 @router.get("/fleet", response_model=FleetStatus)
 def get_fleet(service: ServiceOf) -> Response:
-    return reply(service.fleets.status(product_version()))
+    return reply(service.status())
 
 
 @router.get("/tokens", response_model=Items[JoinToken])
