@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from muster_agent.serving_process import LocalListener, Peer, ServingProcess
 from muster_bench.face import identity_binding
 from muster_bench.runtimes import open_session
+from muster_protos.codec import encode
 from muster_protos.model import (
     ArtifactRef,
     Configuration,
@@ -180,3 +182,49 @@ def ready(serving: ServingProcess, sink: RecordingSink) -> LocalReady:
     answer = sink.wait_for(lambda message: isinstance(message, LocalReady | LocalFailed | str))
     assert isinstance(answer, LocalReady), answer
     return answer
+
+
+@pytest.fixture
+def replacement(narrow: LocalVariant) -> LocalGrant:
+    """Another deployment, with the narrow variant alone."""
+    return grant_of(narrow, deployment_id="d2", p50_ms=(1.0,))
+
+
+@pytest.fixture
+def small_grant(narrow: LocalVariant) -> LocalGrant:
+    return grant_of(narrow, p50_ms=(1.0,))
+
+
+@pytest.fixture
+def spoiled(tmp_path: Path, narrow: LocalVariant) -> LocalGrant:
+    """A deployment whose best variant does not answer as its goldens say."""
+    wrong = make_variant(tmp_path, "spoiled", 96, golden_shift=0.5)
+    return grant_of(wrong, narrow, deployment_id="d3")
+
+
+@pytest.fixture
+def agent_script(tmp_path: Path, small_grant: LocalGrant) -> Path:
+    """A stand-in for an agent that can be killed: it serves ``small_grant``, prints ``<pid> <port>`` and waits."""
+    grant_path, script = tmp_path / "grant.bin", tmp_path / "agent.py"
+    grant_path.write_bytes(encode(small_grant))
+    script.write_text(
+        textwrap.dedent(f"""
+        import pathlib, sys, threading
+        from muster_agent.serving_process import LocalListener, ServingProcess
+        from muster_protos.codec import decode
+        from muster_protos.model import LocalGrant
+
+        class Sink:
+            def on_ready(self, peer, ready):
+                print(peer.pid, ready.http_port, flush=True)
+            on_failed = on_status = on_event = on_exit = lambda self, peer, message: None
+
+        listener = LocalListener(pathlib.Path(sys.argv[1]) / "serving.sock", Sink())
+        listener.start()
+        process = ServingProcess(listener, "net")
+        process.grant(decode(LocalGrant, pathlib.Path({str(grant_path)!r}).read_bytes()))
+        process.start()
+        threading.Event().wait()
+        """)
+    )
+    return script
