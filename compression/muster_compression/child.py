@@ -18,10 +18,9 @@ from typing import IO, Any
 
 from pydantic import TypeAdapter
 
-from muster_compression.orders import ImportOrder, RecipeOrder, VariantOrder
+from muster_compression.orders import ExportOrder, ImportOrder, RecipeOrder, VariantOrder
 from muster_compression.process import OnProgress
 from muster_protos.errors import InvalidInputError, MusterError
-
 
 _SHORTEST_PAUSE_S = 0.1
 
@@ -68,6 +67,10 @@ def _verb(name: str) -> tuple[type[Any], Callable[[Any, OnProgress], object]]:
             from muster_compression.runner import do_recipe
 
             return RecipeOrder, do_recipe
+        case "ExportOrder":
+            from muster_compression.exporting import do_export
+
+            return ExportOrder, do_export
     raise InvalidInputError(f"expected an order that this child knows, found {name!r}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +10,16 @@ import numpy as np
 from muster_bench.generated_inputs import generate
 from muster_bench.runtimes import Session
 from muster_compression.artifact import ref_of, write_npz
-from muster_compression.checking import checked_format
 from muster_compression.dataset.fit import fit_samples
 from muster_compression.dataset.load import load_data
 from muster_compression.dataset.splits import Array, DataSet, Split
+from muster_compression.exporting import artifact_of
 from muster_compression.face import bind, canonical_signature, open_artifact
 from muster_compression.judge import judge, reference_outputs
 from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import ImportedModel, ImportOrder
-from muster_compression.process import OnProgress
-from muster_compression.sources.kind import SourceKind, kind_of, split_torch
+from muster_compression.process import OnProgress, part_of
+from muster_compression.sources.kind import split_torch
 from muster_protos.errors import InvalidInputError
 from muster_protos.model import Binding, Format, Signature
 
@@ -34,10 +33,13 @@ def do_import(order: ImportOrder, on_progress: OnProgress) -> ImportedModel:
     """See ``import_model.import_model``."""
     on_progress(0.0, "reading")
     data = load_data(order.data) if order.data else None
-    path, format, tools = _artifact(order, data, on_progress)  # noqa: A001
+    samples = None if data is None else data.judging()
+    path, format, tools = artifact_of(  # noqa: A001
+        order.source, order.out_dir, samples, "", part_of(on_progress, 0.0, 0.5)
+    )
     on_progress(0.5, "reading the signature")
     session = open_artifact(path, format)
-    labels = None if data is None else data.judging().labels
+    labels = None if samples is None else samples.labels
     signature = canonical_signature(session, format, order.labels, "")
     signature = _with_metric(signature, order.metric, labels)
     binding = bind(session, signature)
@@ -74,27 +76,6 @@ def do_import(order: ImportOrder, on_progress: OnProgress) -> ImportedModel:
         source=_shown(order.source),
         notes=tuple(notes),
     )
-
-
-def _artifact(
-    order: ImportOrder, data: DataSet | None, on_progress: OnProgress
-) -> tuple[Path, Format, tuple[str, ...]]:
-    """The baseline's file in the output folder, checked."""
-    if kind_of(order.source) is SourceKind.FILE:
-        copy = order.out_dir / "source"
-        shutil.copyfile(order.source, copy)
-        return copy, checked_format(copy, Path(order.source).name), ()
-    from muster_compression.sources.torch_module import load_torch
-    from muster_compression.sources.torch_to_onnx import export_onnx
-
-    named = split_torch(order.source)
-    assert named is not None
-    on_progress(0.1, f"calling {named[0].name}:{named[1]}")
-    samples = None if data is None else data.judging()
-    source = load_torch(*named, samples)
-    on_progress(0.3, "exporting to ONNX")
-    exported = export_onnx(source, order.out_dir / "source")
-    return exported, checked_format(exported, source.name), ("torch", "onnxscript", "onnx")
 
 
 def _with_metric(signature: Signature, asked: str, labels: Array | None) -> Signature:

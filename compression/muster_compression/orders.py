@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from muster_protos.model import Signature, VariantManifest
+from muster_protos.model import Format, Signature, VariantManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,26 @@ class VariantOrder:
     is_forced: bool = False  # keep it although its outputs disagree
     min_agreement: float = 0.5
     seed: int = 0
+    format: str = ""  # what a torch function is exported to: "onnx" (also ""), "tflite"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOrder:
+    """Write a torch function as a file."""
+
+    source: str  # "file.py:function"
+    format: str  # "onnx" or "tflite"
+    name: str  # of the file, without suffix
+    out_dir: Path
+    data: str = ""  # its first sample gives the shapes
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """A checked file."""
+
+    path: Path
+    format: Format
 
 
 @dataclass(frozen=True, slots=True)

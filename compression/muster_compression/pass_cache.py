@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -18,17 +19,27 @@ from muster_compression.passes.registry import PassSpec
 
 
 def pass_key(model: WorkingModel, spec: PassSpec, settings: Settings, samples_sha256: str, seed: int) -> str:
-    """sha256 over input bytes, pass and its version, settings, samples, seed and library versions."""
+    """sha256 over input bytes, pass and its code, settings, samples, seed and library versions."""
     parts = {
         "input": ref_of(model.path).sha256,
         "pass": spec.name,
-        "version": spec.version,
+        "code": _code_sha256(),
         "settings": settings.model_dump(mode="json"),
         "samples": samples_sha256,
         "seed": seed,
         "libraries": dict(tool_versions(spec.libraries)),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def _code_sha256() -> str:
+    """Of every pass and of what it does to graphs: whoever changes them need not remember to clear a cache."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*here.glob("passes/*.py"), *here.glob("graph/*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def samples_sha256(samples: Mapping[str, Array]) -> str:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from muster_compression.checking import checked_format
 from muster_compression.dataset.splits import Split
+from muster_compression.exporting import artifact_of
 from muster_compression.face import bind, open_artifact
 from muster_compression.judge import Judgement, judge
 from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import Parent, VariantOrder, VariantResult
-from muster_compression.process import OnProgress
-from muster_compression.sources.kind import SourceKind, kind_of, split_torch
+from muster_compression.process import OnProgress, part_of
 from muster_protos.errors import InvalidInputError
-from muster_protos.model import Format
 
 _HIGHEST_COSINE_DISTANCE = 0.5  # for outputs that are no class scores
 
@@ -26,7 +23,9 @@ def do_variant(order: VariantOrder, on_progress: OnProgress) -> VariantResult:
     if parent.evaluation_path is None:
         raise InvalidInputError(f"{parent.manifest.model_id}: its evaluation samples are needed to compare, found none")
     on_progress(0.0, "checking the file")
-    path, format, tools = _artifact(order)  # noqa: A001
+    path, format, tools = artifact_of(  # noqa: A001
+        order.source, order.out_dir, _samples(parent), order.format, part_of(on_progress, 0.0, 0.3)
+    )
     signature = parent.manifest.signature
     session = open_artifact(path, format)
     binding = bind(session, signature)
@@ -49,27 +48,13 @@ def do_variant(order: VariantOrder, on_progress: OnProgress) -> VariantResult:
         parent.evaluation_path,
         manifest.precision,
         lambda done, total: on_progress(0.3 + 0.7 * done / total, f"comparing: {done} of {total} samples"),
+        is_derived=False,
     )
     if not order.is_forced:
         _refuse_a_stranger(order, judgement)
     golden_path = order.out_dir / f"{manifest.variant_id}.golden.npz"
     manifest = judged(manifest, judgement, golden_path, parent.evaluation_path)
     return VariantResult(replace(manifest, calibration=parent.manifest.calibration), final, golden_path)
-
-
-def _artifact(order: VariantOrder) -> tuple[Path, Format, tuple[str, ...]]:
-    if kind_of(order.source) is SourceKind.FILE:
-        copy = order.out_dir / "source"
-        shutil.copyfile(order.source, copy)
-        return copy, checked_format(copy, Path(order.source).name), ()
-    from muster_compression.sources.torch_module import load_torch
-    from muster_compression.sources.torch_to_onnx import export_onnx
-
-    named = split_torch(order.source)
-    assert named is not None
-    source = load_torch(*named, _samples(order.parent))
-    exported = export_onnx(source, order.out_dir / "source")
-    return exported, checked_format(exported, source.name), ("torch", "onnxscript", "onnx")
 
 
 def _samples(parent: Parent) -> Split:

@@ -10,6 +10,7 @@ from muster_bench.dataset import columns, load_arrays
 from muster_bench.errors import FaceError, ModelLoadError
 from muster_compression.artifact import ref_of
 from muster_compression.cache import cache_dir
+from muster_compression.checking import checked_format
 from muster_compression.dataset.fit import fit_samples
 from muster_compression.dataset.load import load_data
 from muster_compression.dataset.splits import Array
@@ -21,7 +22,7 @@ from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import FailedVariant, RecipeOrder, RecipeResult, VariantResult
 from muster_compression.pass_cache import PassCache, pass_key, samples_sha256
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, WorkingModel
-from muster_compression.process import OnProgress
+from muster_compression.process import OnProgress, part_of
 from muster_compression.recipe import BASELINE, Recipe, Step, VariantRecipe, load_recipe
 from muster_protos.errors import InvalidInputError
 from muster_protos.model import Accuracy, ArtifactRef, Binding, Format, Signature, VariantManifest
@@ -72,7 +73,7 @@ def do_recipe(order: RecipeOrder, on_progress: OnProgress) -> RecipeResult:
     failed: list[FailedVariant] = []
     branches = {BASELINE: WorkingModel(order.parent.artifact_path, Form(setting.baseline.format.value))}
     for index, variant in enumerate(chosen):
-        step = _slice(on_progress, index / len(chosen), 1 / len(chosen), variant.name)
+        step = part_of(on_progress, index / len(chosen), 1 / len(chosen), variant.name)
         try:
             result, model = _make(setting, variant, branches, step)
         except (PassError, FaceError, ModelLoadError) as error:
@@ -142,7 +143,7 @@ def _make(
             share = 1 / len(variant.passes)
             folder = Path(scratch) / str(index)
             folder.mkdir()
-            inner = _slice(on_progress, index * share, share, step.name)
+            inner = part_of(on_progress, index * share, share, step.name)
             output = _apply(setting, step, model, folder, branches, inner)
             records.append(output.record)
             model = output.model
@@ -188,8 +189,11 @@ def _apply(
 
 
 def _gate(setting: _Setting, model: WorkingModel, on_progress: OnProgress) -> _Gated:
-    """Finite outputs of the right shape, then the floor."""
-    format = Format(model.form.value)  # noqa: A001
+    """Executable, finite outputs of the right shape, then the floor."""
+    try:
+        format = checked_format(model.path, "the result")  # noqa: A001
+    except InvalidInputError as error:
+        raise PassError(str(error)) from error
     session = open_artifact(model.path, format)
     binding = bind(session, setting.signature)
     session.close()
@@ -246,8 +250,3 @@ def _precision(model: WorkingModel) -> str:
     from muster_compression.graph.facts import graph_facts
 
     return graph_facts(model.path, Format(model.form.value)).precision
-
-
-def _slice(on_progress: OnProgress, start: float, share: float, what: str) -> OnProgress:
-    """Progress of a part as progress of the whole."""
-    return lambda ratio, note: on_progress(start + share * ratio, f"{what}: {note}")

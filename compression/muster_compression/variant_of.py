@@ -25,9 +25,12 @@ def variant_of(
     stop: threading.Event | None = None,
     is_forced: bool = False,
     min_agreement: float = 0.5,
+    format: str = "",  # noqa: A002
     limits: Limits | None = None,
 ) -> VariantResult:
     """Make ``source`` the variant ``name`` of ``parent``'s model; names, layout and quantization are bridged.
+
+    ``format`` is what a torch function is exported to: "onnx", or "tflite" with the extra compress-tflite.
 
     Raises:
         InvalidInputError: its tensors cannot be bound to the signature, or its outputs agree with the baseline's on
@@ -36,7 +39,9 @@ def variant_of(
     """
     check_id(name, "variant name")
     kind_of(source)
-    order = VariantOrder(absolute_source(source), name, absolute_parent(parent), out_dir, is_forced, min_agreement)
+    order = VariantOrder(
+        absolute_source(source), name, absolute_parent(parent), out_dir, is_forced, min_agreement, 0, format
+    )
     return run_order(order, VariantResult, on_progress, stop, limits)
 
 

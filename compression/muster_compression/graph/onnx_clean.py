@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,8 +29,9 @@ def load_onnx(path: Path) -> onnx.ModelProto:
 
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> Path:
-    """Write with stripped metadata and deterministic bytes."""
+    """Write with stripped metadata, operators in order and deterministic bytes."""
     strip(model)
+    sort_operators(model.graph)
     return write_bytes(path, model.SerializeToString(deterministic=True))
 
 
@@ -67,3 +69,41 @@ def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
                 _strip_graph(attribute.g)
             for graph in attribute.graphs:
                 _strip_graph(graph)
+
+
+def sort_operators(graph: onnx.GraphProto) -> None:
+    """Put every operator after those that it reads from, as the standard demands; converters append at the end."""
+    makers = {output: index for index, node in enumerate(graph.node) for output in node.output if output}
+    waiting = [{makers[name] for name in _read_by(node) if name in makers} for node in graph.node]
+    readers: dict[int, list[int]] = {}
+    for index, needed in enumerate(waiting):
+        for maker in needed:
+            readers.setdefault(maker, []).append(index)
+    ready = [index for index, needed in enumerate(waiting) if not needed]
+    heapq.heapify(ready)
+    order: list[int] = []
+    while ready:
+        index = heapq.heappop(ready)
+        order.append(index)
+        for reader in readers.get(index, ()):
+            waiting[reader].discard(index)
+            if not waiting[reader]:
+                heapq.heappush(ready, reader)
+    if len(order) != len(graph.node):
+        raise InvalidInputError("expected a graph without cycles, found operators that wait for each other")
+    nodes = [graph.node[index] for index in order]
+    if order != sorted(order):
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del graph.node[:]
+        graph.node.extend(copies)
+
+
+def _read_by(node: onnx.NodeProto) -> set[str]:
+    """Names that an operator reads, those of its inner graphs too (they may name outer tensors)."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                names |= _read_by(inner)
+            names |= {value.name for value in graph.output}
+    return names

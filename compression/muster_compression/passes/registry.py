@@ -19,7 +19,6 @@ class PassSpec:
     module: str
     takes: frozenset[Form]
     gives: Form
-    version: int  # part of the cache key: raise it when the pass computes something else
     is_lossless: bool  # outputs stay equal, so the floor need not be checked after it
     libraries: tuple[str, ...]  # distributions whose version is part of the cache key
     summary: str
@@ -48,7 +47,6 @@ PASSES = {
             "onnx_prepare",
             _ONNX,
             Form.ONNX,
-            1,
             True,
             ("onnx", "onnxruntime"),
             "shapes inferred, constants folded, batch normalisation merged: what a quantizer needs",
@@ -58,7 +56,6 @@ PASSES = {
             "onnx_fp16",
             _ONNX,
             Form.ONNX,
-            1,
             False,
             ("onnx", "onnxruntime"),
             "weights and arithmetic in float16, inputs and outputs stay float32",
@@ -68,7 +65,6 @@ PASSES = {
             "onnx_static_int8",
             _ONNX,
             Form.ONNX,
-            1,
             False,
             ("onnx", "onnxruntime"),
             "weights and activations in 8 bits, per channel, calibrated on samples",
@@ -78,7 +74,6 @@ PASSES = {
             "tflite_static_int8",
             _TFLITE,
             Form.TFLITE,
-            1,
             False,
             ("ai-edge-quantizer", "ai-edge-litert"),
             "weights and activations in 8 bits, per channel, calibrated on samples by true minimum and maximum",

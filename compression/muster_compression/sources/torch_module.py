@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,3 +137,15 @@ def _output_names(module: nn.Module, outputs: Any) -> tuple[str, ...]:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:_REASON_CHARACTERS]
+
+
+def innermost_reason(error: BaseException) -> str:
+    """The operator when one is named anywhere in the chain of causes, and the innermost reason."""
+    texts = []
+    current: BaseException | None = error
+    while current is not None:
+        texts.append(str(current))
+        current = current.__cause__ or current.__context__
+    operator = next((found.group() for text in texts if (found := re.search(r"aten[.:]+[\w.]+", text))), "")
+    innermost = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", texts[-1]).split())[:_REASON_CHARACTERS]
+    return f"operator {operator}: {innermost}" if operator else innermost

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +13,13 @@ import torch
 
 from muster_compression.artifact import write_bytes
 from muster_compression.graph.onnx_clean import strip
-from muster_compression.sources.torch_module import TorchSource
+from muster_compression.sources.torch_module import TorchSource, innermost_reason
 from muster_protos.errors import InvalidInputError, PermanentError
 
 OPSET = 18
 """Old enough for onnxruntime 1.14 and later (the oldest that devices here have is 1.17)."""
 
 _LARGEST_BYTES = 2**31 - 1  # protobuf's own limit for one message
-_REASON_CHARACTERS = 300
 
 
 def export_onnx(source: TorchSource, path: Path) -> Path:
@@ -43,7 +41,7 @@ def export_onnx(source: TorchSource, path: Path) -> Path:
                 verbose=False,
             )
         except Exception as error:
-            raise InvalidInputError(f"{source.name} cannot be exported to ONNX: {_why(error)}") from error
+            raise InvalidInputError(f"{source.name} cannot be exported to ONNX: {innermost_reason(error)}") from error
     assert program is not None
     model = program.model_proto
     strip(model)
@@ -64,15 +62,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _why(error: BaseException) -> str:
-    """The operator when one is named anywhere in the chain of causes, and the innermost reason."""
-    texts = []
-    current: BaseException | None = error
-    while current is not None:
-        texts.append(str(current))
-        current = current.__cause__ or current.__context__
-    operator = next((found.group() for text in texts if (found := re.search(r"aten[.:]+[\w.]+", text))), "")
-    innermost = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", texts[-1]).split())[:_REASON_CHARACTERS]
-    return f"operator {operator}: {innermost}" if operator else innermost

@@ -1,0 +1,60 @@
+"""A torch function as an ONNX or TFLite file: child side of ``export_model``, and what the other verbs start with."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from muster_compression.checking import checked_format
+from muster_compression.dataset.load import load_data
+from muster_compression.dataset.splits import Split
+from muster_compression.orders import ExportedFile, ExportOrder
+from muster_compression.process import OnProgress
+from muster_compression.sources.kind import SourceKind, kind_of, split_torch
+from muster_protos.errors import InvalidInputError
+from muster_protos.model import Format
+
+
+def do_export(order: ExportOrder, on_progress: OnProgress) -> ExportedFile:
+    """See ``export_model.export_model``."""
+    if kind_of(order.source) is not SourceKind.TORCH:
+        raise InvalidInputError(
+            f"{Path(order.source).name}: expected file.py:function, found a file; nothing to export"
+        )
+    samples = load_data(order.data).judging() if order.data else None
+    path, format, _ = artifact_of(order.source, order.out_dir, samples, order.format, on_progress)  # noqa: A001
+    return ExportedFile(path.rename(order.out_dir / f"{order.name}.{format.value}"), format)
+
+
+def artifact_of(
+    source: str, folder: Path, samples: Split | None, wanted: str, on_progress: OnProgress
+) -> tuple[Path, Format, tuple[str, ...]]:
+    """The source as a checked file in ``folder``, its format, and the distributions that made it.
+
+    Files are taken as they are; torch functions are exported to ``wanted`` ("" = ONNX).
+
+    Raises:
+        InvalidInputError: the check or the export refuses it.
+    """
+    path = folder / "source"
+    if kind_of(source) is SourceKind.FILE:
+        shutil.copyfile(source, path)
+        return path, checked_format(path, Path(source).name), ()
+    from muster_compression.sources.torch_module import load_torch
+
+    named = split_torch(source)
+    assert named is not None
+    tools: tuple[str, ...]
+    on_progress(0.1, f"calling {named[0].name}:{named[1]}")
+    module = load_torch(*named, samples)
+    if wanted == Format.TFLITE.value:
+        from muster_compression.sources.torch_to_tflite import export_tflite
+
+        on_progress(0.3, "converting to TFLite")
+        exported, tools = export_tflite(module, path), ("torch", "litert-torch")
+    else:
+        from muster_compression.sources.torch_to_onnx import export_onnx
+
+        on_progress(0.3, "exporting to ONNX")
+        exported, tools = export_onnx(module, path), ("torch", "onnxscript", "onnx")
+    return exported, checked_format(exported, module.name), tools
