@@ -1,0 +1,31 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muster_agent.backoff import Backoff
+
+
+def test_ceiling_doubles_up_to_the_cap() -> None:
+    backoff = Backoff(1.0, 10.0, lambda: 1.0)
+    assert [backoff.next_s() for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+
+
+def test_jitter_is_full_from_nothing_to_the_ceiling() -> None:
+    draws = iter([0.0, 0.5, 0.25])
+    backoff = Backoff(1.0, 10.0, lambda: next(draws))
+    assert [backoff.next_s() for _ in range(3)] == [0.0, 1.0, 1.0]
+
+
+def test_success_starts_over() -> None:
+    backoff = Backoff(1.0, 10.0, lambda: 1.0)
+    backoff.next_s()
+    backoff.next_s()
+    backoff.reset()
+    assert backoff.next_s() == 1.0
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(0, 5000), st.floats(0, 100))
+def test_delay_honours_retry_after_and_never_exceeds_the_cap(draw: float, failures: int, retry_after_s: float) -> None:
+    backoff = Backoff(0.5, 60.0, lambda: draw)
+    for _ in range(min(failures, 50)):
+        backoff.next_s()
+    assert retry_after_s <= backoff.next_s(retry_after_s) <= retry_after_s + 60.0
