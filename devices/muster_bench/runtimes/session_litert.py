@@ -124,7 +124,10 @@ class LiteRtRun:
             self._session.resize(self._shapes)
         for view, array in self._in_views:
             np.copyto(view(), array)
-        self._invoke()
+        try:
+            self._invoke()
+        except (ValueError, RuntimeError) as error:
+            raise _translated(error) from error
         if not self._has_fixed_outputs:
             self._fit_outputs()
         for view, array in self._out_views:

@@ -116,14 +116,24 @@ class OnnxRun:
         for name, array in self.outputs.items():
             if is_fixed:
                 self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-            else:
-                self._binding.bind_output(name, "cpu")
 
     def run(self) -> None:
         """See ``port.BoundRun``."""
+        try:
+            if self._is_fixed:
+                self._session.run_with_iobinding(self._binding)
+            else:
+                self._run_unallocated()
+        except Exception as error:  # noqa: BLE001 (the binding raises a dozen unrelated classes)
+            raise _translated(error) from error
+
+    def _run_unallocated(self) -> None:
+        """Bind anew each time: the binding keeps, and insists on, the sizes that the last run gave."""
+        self._binding.clear_binding_outputs()
+        for name in self.outputs:
+            self._binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(self._binding)
-        if not self._is_fixed:
-            self.outputs = dict(zip(self.outputs, self._binding.copy_outputs_to_cpu(), strict=True))
+        self.outputs = dict(zip(self.outputs, self._binding.copy_outputs_to_cpu(), strict=True))
 
 
 def _follow_from_inputs(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:

@@ -28,7 +28,7 @@ def test_the_same_outputs_pass_with_their_distance(golden):
 
 
 def test_other_outputs_fail_with_the_figures(golden):
-    with pytest.raises(SelfTestError, match="output 'y' differs from its golden values by 0.5, allowed are 0.1"):
+    with pytest.raises(SelfTestError, match=r"output 'y' differs from its golden values by 0.5, allowed are 0.1"):
         self_test(face(lambda x: x * 2 + 0.5), golden, 0.1)
 
 

@@ -17,9 +17,8 @@ class Clock:
 class Query:
     """A query of known durations; the last repeats."""
 
-    outputs = {}
-
     def __init__(self, clock, durations_ns):
+        self.outputs = {}
         self.clock, self.durations_ns, self.calls = clock, list(durations_ns), 0
 
     def run(self):
