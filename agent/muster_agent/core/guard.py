@@ -316,13 +316,13 @@ class Guard:
         above = [index for index in self._allowed if index < self._active]
         if not above or moment.slowdown > self.settings.trial_slowdown:
             return None
-        seen_ns = self._rungs[above[-1]].seen_ns
-        since_ns = max(self._descended_ns, seen_ns if seen_ns is not None else self._descended_ns)
-        if moment.now_ns - since_ns < self._trial_wait_ns:
+        index = above[-1]
+        state = self._rungs[index]
+        is_dwelling = state.feasible_since_ns is not None
+        if is_dwelling or moment.now_ns - max(self._descended_ns, state.seen_ns or 0) < self._trial_wait_ns:
             return None
-        return (
-            above[-1] if self._obstacle(above[-1], moment, self.settings.climb_ratio, trust_own=True) is None else None
-        )
+        obstacle = self._obstacle(index, moment, self.settings.climb_ratio, trust_own=True)
+        return index if obstacle is None else None
 
     def _move(self, target: int, reason: str) -> Move:
         origin, self._active = self._active, target
