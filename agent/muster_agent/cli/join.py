@@ -10,13 +10,15 @@ from muster_agent.cli.state_folder import state_folder
 from muster_agent.identity_folder import IdentityFolder
 from muster_agent.join import default_device_id, join
 from muster_protos.errors import InvalidInputError
+from muster_protos.join_link import parse_join_link
 
 
 def do(options: argparse.Namespace) -> int:
     """Join and say what to do next."""
     folder = state_folder(options.state)
-    folder.create()
     line = _with_secret(options.link, sys.stdin.readline().strip()) if options.secret_stdin else options.link
+    parse_join_link(line)  # before anything takes time or leaves a trace
+    folder.create()
     with folder.locked():
         wish = options.device_id or default_device_id(_host_name())
         inventory = DeviceInventory(wish, folder.root, proof=RuntimeProof())

@@ -15,13 +15,13 @@ from pathlib import Path
 from muster_protos.errors import MusterError
 
 INTERRUPTED = 130
-COMMANDS = ("join", "run", "leave", "probe", "doctor", "install")
+LEVELS = ("debug", "info", "warning", "error")
 
 
 def run_command(arguments: Sequence[str]) -> int:
     """Parse and do; returns the exit code. Errors are one line on stderr, ``--debug`` adds the trace."""
     options = build_parser().parse_args(arguments)
-    _start_logging(options.log_level)
+    _start_logging(options.log_level or _default_level(options.command))
     try:
         module = import_module(f"muster_agent.cli.{options.command}")
         return int(module.do(options))
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--state", type=Path, default=None, metavar="DIR", help="state folder [MUSTER_STATE]")
-    shared.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=_default_level())
+    shared.add_argument("--log-level", choices=LEVELS, help="[MUSTER_LOG_LEVEL]")
     shared.add_argument("--debug", action="store_true", help="show the trace of an error")
 
     parser = argparse.ArgumentParser(prog="muster-agent", description="Muster's agent on a device.")
@@ -92,6 +92,8 @@ def _start_logging(level: str) -> None:
     root.setLevel(level.upper())
 
 
-def _default_level() -> str:
-    level = os.environ.get("MUSTER_LOG_LEVEL", "info").lower()
-    return level if level in ("debug", "info", "warning", "error") else "info"
+def _default_level(command: str) -> str:
+    level = os.environ.get("MUSTER_LOG_LEVEL", "").lower()
+    if level in LEVELS:
+        return level
+    return "info" if command == "run" else "warning"

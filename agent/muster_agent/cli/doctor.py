@@ -1,0 +1,238 @@
+"""``muster-agent doctor``: what is wrong with this device, and what to do about each thing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sqlite3
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from muster_agent.cli.probe import to_json
+from muster_agent.cli.state_folder import StateFolder, state_folder
+from muster_agent.identity_folder import Identity, IdentityFolder
+from muster_protos.errors import PermanentError
+
+OK, WARNING, FAILED, UNKNOWN = "ok", "warning", "failed", "unknown"
+_MIB = 1 << 20
+_LOW_DISK_BYTES = 200 * _MIB
+_EARLIEST_S = 1_735_689_600  # 2025-01-01: before it this software did not exist
+_CONNECT_TIMEOUT_S = 5.0
+_EXPIRY_WARNING_S = 3 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    verdict: str  # ok, warning, failed, unknown
+    found: str
+    fix: str = ""
+
+
+def do(options: argparse.Namespace) -> int:
+    """Print the findings; 1 when something failed."""
+    folder = state_folder(options.state)
+    findings = tuple(examine(folder, options.link))
+    if options.output == "json":
+        print(to_json([asdict(finding) for finding in findings]))
+    else:
+        print("\n".join(_lines(findings)))
+    return 1 if any(finding.verdict == FAILED for finding in findings) else 0
+
+
+def examine(folder: StateFolder, link: str = "") -> Iterator[Finding]:
+    """Every check, in the order in which a person would go."""
+    yield _state(folder)
+    identity, finding = _identity(folder)
+    yield finding
+    yield _permissions(folder)
+    yield _agent(folder)
+    yield _disk(folder)
+    yield _clock(identity)
+    yield from _controller(identity, folder, link)
+    yield from _runtimes()
+    yield from _sensors()
+
+
+def _state(folder: StateFolder) -> Finding:
+    if not folder.root.is_dir():
+        return Finding("state folder", WARNING, f"{folder.root} does not exist", "run: muster-agent join LINK")
+    if not os.access(folder.root, os.W_OK | os.X_OK):
+        return Finding(
+            "state folder", FAILED, f"{folder.root} cannot be written", f"run: chown -R $(id -un) {folder.root}"
+        )
+    if not folder.database.exists():
+        return Finding("state folder", OK, f"{folder.root}, no state yet")
+    try:
+        database = sqlite3.connect(f"file:{folder.database}?mode=ro", uri=True, timeout=2)
+        try:
+            (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            waiting = database.execute("SELECT count(*) FROM reports").fetchone()[0]
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        return Finding(
+            "state folder", FAILED, f"{folder.database}: {error}", "restart the agent: it rebuilds the state"
+        )
+    if verdict != "ok":
+        return Finding(
+            "state folder", FAILED, f"{folder.database}: {verdict}", "restart the agent: it rebuilds the state"
+        )
+    return Finding("state folder", OK, f"{folder.root}, {waiting} reports wait to be acknowledged")
+
+
+def _identity(folder: StateFolder) -> tuple[Identity | None, Finding]:
+    try:
+        identity = IdentityFolder(folder.identity).read()
+    except PermanentError as error:
+        return None, Finding("identity", FAILED, str(error), "run: muster-agent join LINK")
+    except OSError as error:
+        return None, Finding("identity", FAILED, str(error), "run the doctor as the agent's user")
+    if identity is None:
+        return None, Finding(
+            "identity", FAILED, "this device has not joined a fleet", "run: muster token new, then muster-agent join"
+        )
+    return identity, Finding("identity", OK, f"{identity.device_id} of fleet {identity.fleet_id}")
+
+
+def _permissions(folder: StateFolder) -> Finding:
+    loose = [
+        path
+        for path in (folder.root, folder.identity, folder.identity / "key.pem", folder.database)
+        if path.exists() and path.stat().st_mode & 0o077
+    ]
+    if loose:
+        names = " ".join(str(path) for path in loose)
+        return Finding("permissions", WARNING, f"others may read {names}", f"run: chmod go-rwx {names}")
+    return Finding("permissions", OK, "key and state are private")
+
+
+def _agent(folder: StateFolder) -> Finding:
+    try:
+        holder = folder.lock.read_text().strip()
+    except OSError:
+        holder = ""
+    if holder.isdecimal() and _is_locked(folder.lock):
+        return Finding("agent", OK, f"runs with pid {holder}")
+    return Finding("agent", WARNING, "does not run", "run: muster-agent run, or muster-agent install --systemd --write")
+
+
+def _is_locked(path: Path) -> bool:
+    import fcntl
+
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def _disk(folder: StateFolder) -> Finding:
+    base = next((path for path in (folder.root, *folder.root.parents) if path.exists()), Path("/"))
+    status = os.statvfs(base)
+    free = status.f_bavail * status.f_frsize
+    if free < _LOW_DISK_BYTES:
+        return Finding("disk", WARNING, f"{free // _MIB} MiB free at {base}", "free some space, or move --state")
+    return Finding("disk", OK, f"{free // _MIB} MiB free at {base}")
+
+
+def _clock(identity: Identity | None) -> Finding:
+    now_s = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s))
+    if now_s < _EARLIEST_S:
+        return Finding("clock", FAILED, f"says {stamp}", "set the clock: timedatectl set-ntp true")
+    if identity is None:
+        return Finding("clock", OK, f"says {stamp}")
+    begins_s, ends_s = _validity(identity)
+    if not begins_s <= now_s:
+        return Finding("clock", FAILED, f"says {stamp}, before the certificate begins", "run: timedatectl set-ntp true")
+    if now_s > ends_s:
+        return Finding("certificate", FAILED, "has expired", "join again, or set the clock: timedatectl set-ntp true")
+    if ends_s - now_s < _EXPIRY_WARNING_S:
+        return Finding("certificate", WARNING, f"expires in {(ends_s - now_s) / 3600:.0f} h", "let the agent connect")
+    return Finding("clock", OK, f"says {stamp}; the certificate is good for {(ends_s - now_s) / 86_400:.0f} days")
+
+
+def _validity(identity: Identity) -> tuple[float, float]:
+    """notBefore and notAfter of the device's certificate, seconds since 1970."""
+    from cryptography import x509  # here only: the agent itself never loads it
+
+    certificate = x509.load_pem_x509_certificate(identity.certificate_pem)
+    return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+
+
+def _controller(identity: Identity | None, folder: StateFolder, link: str) -> Iterator[Finding]:
+    if identity is None:
+        return
+    for url in (link,) if link else identity.links:
+        yield _reach(identity, folder, url)
+
+
+def _reach(identity: Identity, folder: StateFolder, url: str) -> Finding:
+    """Open a TLS connection with the device's own certificate, as the link does."""
+    name = f"controller {url}"
+    parts = urlsplit(url)
+    if parts.scheme != "grpcs" or not parts.hostname:
+        return Finding(name, UNKNOWN, "not a link that this doctor can try", "expected grpcs://HOST:PORT")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=identity.ca_pem.decode())
+    context.set_alpn_protocols(["h2"])
+    try:
+        context.load_cert_chain(folder.identity / "cert.pem", folder.identity / "key.pem")
+        began_s = time.monotonic()
+        with (
+            socket.create_connection((parts.hostname, parts.port or 8471), _CONNECT_TIMEOUT_S) as stream,
+            context.wrap_socket(stream, server_hostname=parts.hostname) as secure,
+        ):
+            secure.do_handshake()
+            took_ms = (time.monotonic() - began_s) * 1000
+    except ssl.SSLCertVerificationError as error:
+        return Finding(name, FAILED, f"its certificate is not the fleet's: {error.verify_message}", "join again")
+    except (OSError, ssl.SSLError) as error:
+        fix = "is muster up running there, and is the port open? serving goes on meanwhile"
+        return Finding(name, FAILED, f"cannot be reached: {error}", fix)
+    return Finding(name, OK, f"answers in {took_ms:.0f} ms")
+
+
+def _runtimes() -> Iterator[Finding]:
+    from muster_bench.probe_runtimes import probe_runtimes
+
+    found = probe_runtimes()
+    extras = {"onnxruntime": "ort", "litert": "litert"}
+    for runtime in found:
+        if runtime.providers:
+            yield Finding(
+                f"runtime {runtime.name}", OK, f"{runtime.version} infers with {', '.join(runtime.providers)}"
+            )
+        else:
+            verdict = WARNING if any(other.providers for other in found) else FAILED
+            fix = f"run: pip install 'muster-edge[{extras.get(runtime.name, 'all')}]'"
+            yield Finding(f"runtime {runtime.name}", verdict, runtime.unavailable_reason, fix)
+
+
+def _sensors() -> Iterator[Finding]:
+    from muster_devices.sensors.survey import survey
+
+    for sensor in survey():
+        if sensor.unavailable_reason:
+            fix = "nothing to do: figures that need it are left out"
+            yield Finding(f"sensor {sensor.kind}", UNKNOWN, sensor.unavailable_reason, fix)
+        else:
+            yield Finding(f"sensor {sensor.kind}", OK, sensor.name)
+
+
+def _lines(findings: tuple[Finding, ...]) -> Iterator[str]:
+    signs = {OK: "ok  ", WARNING: "warn", FAILED: "FAIL", UNKNOWN: "-   "}
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        yield f"{signs[finding.verdict]}  {finding.check:<{width}}  {finding.found}"
+        if finding.fix and finding.verdict in (WARNING, FAILED):
+            yield f"      {'':<{width}}  fix: {finding.fix}"
