@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from muster_controller.core.entities import Operation, OperationState
@@ -33,6 +33,8 @@ class Operations:
         self._clock = clock
         self._events = events
         self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._futures: set[Future[None]] = set()
         self._pool = ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="operation")
 
     def start(self, kind: str, subject: str, work: Work) -> Operation:
@@ -48,7 +50,10 @@ class Operations:
             created_at_ns=self._clock.now_ns(),
         )
         self._store.put_operation(operation)
-        self._pool.submit(self._run, operation, work)
+        future = self._pool.submit(self._run, operation, work)
+        with self._lock:
+            self._futures.add(future)
+        future.add_done_callback(self._forget)
         return operation
 
     def get(self, operation_id: str) -> Operation:
@@ -61,6 +66,12 @@ class Operations:
         operations = every(lambda cursor: self._store.list_operations(cursor, 500))
         return any(operation.state is OperationState.RUNNING for operation in operations)
 
+    def wait_idle(self, timeout_s: float = 60.0) -> None:
+        """Return when nothing that was started here runs any more."""
+        with self._lock:
+            futures = tuple(self._futures)
+        wait(futures, timeout_s)
+
     def recover(self) -> None:
         """At start: nothing can be running yet."""
         for operation in every(lambda cursor: self._store.list_operations(cursor, 500)):
@@ -71,6 +82,10 @@ class Operations:
         """End running work and wait for it."""
         self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _forget(self, future: Future[None]) -> None:
+        with self._lock:
+            self._futures.discard(future)
 
     def _run(self, operation: Operation, work: Work) -> None:
         try:
