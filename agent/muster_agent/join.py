@@ -79,6 +79,7 @@ def make_request(key_path: Path, timeout_s: float = 60.0) -> bytes:
             timeout=timeout_s,
             check=False,
             stdin=subprocess.DEVNULL,
+            cwd="/",  # python -m looks into the current folder first: nothing there may pass for a module
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TemporaryError(f"expected the key child to answer, found: {error}") from error
@@ -133,9 +134,9 @@ def _exchange(
     connection = http.client.HTTPSConnection(link.host, link.port, timeout=timeout_s, context=context)
     try:
         connection.request(method, path, body, {"Content-Type": PROTOBUF} if body else {})
-        response = connection.getresponse()
-        answer = response.read(_MAX_ANSWER_BYTES + 1)
-        retry_after = response.getheader("Retry-After", "")
+        with connection.getresponse() as response:
+            answer = response.read(_MAX_ANSWER_BYTES + 1)
+            retry_after = response.getheader("Retry-After", "")
     except ssl.SSLCertVerificationError as error:
         raise NotAuthorisedError(
             f"expected {link.host}:{link.port} to show a certificate of the fleet CA for its name, "

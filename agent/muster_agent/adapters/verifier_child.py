@@ -50,6 +50,7 @@ class VerifierChild:
                 capture_output=True,
                 timeout=self._timeout_s,
                 check=False,
+                cwd="/",  # python -m looks into the current folder first: nothing there may pass for a module
             )
         except subprocess.TimeoutExpired as error:
             raise TemporaryError(f"expected the verifier within {self._timeout_s:g} s, found no answer") from error
