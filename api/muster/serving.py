@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -43,8 +44,6 @@ class Serving:
         self.model = check_id(model, "model id")
         self._socket = _state_folder(state) / "serving.sock"
         self._ready_timeout_s = ready_timeout_s
-        self._ended = threading.Event()
-        self._end_reason = ""
         self._keeper: Any = None
 
     def start(self) -> Serving:
@@ -63,7 +62,7 @@ class Serving:
                 f"expected an agent's socket at {self._socket}, found none; start `muster-agent run`, or set "
                 "MUSTER_AGENT_STATE to its state folder"
             )
-        self._keeper = Keeper(self._socket, self.model, NoPorts(), self._end, is_child=False)
+        self._keeper = Keeper(self._socket, self.model, NoPorts(), on_end=_note_end, is_child=False)
         self._keeper.start()
         try:
             self._wait_until_ready()
@@ -132,26 +131,27 @@ class Serving:
     def _running(self) -> Any:
         if self._keeper is None:
             raise InvalidInputError("expected a started Serving; use `with muster.Serving(...)` or call start()")
-        if self._ended.is_set():
-            raise TemporaryError(f"{self.model} is no longer served: {self._end_reason}")
+        if self._keeper.end_reason:
+            raise TemporaryError(f"{self.model} is no longer served: {self._keeper.end_reason}")
         return self._keeper
-
-    def _end(self, reason: str) -> None:
-        self._end_reason = reason
-        self._ended.set()
 
     def _wait_until_ready(self) -> None:
         deadline_s = time.monotonic() + self._ready_timeout_s
         while not self._keeper.ready.wait(0.05):
-            if self._ended.is_set():
-                kind = UnreachableError if "no agent" in self._end_reason else NotFoundError
-                raise kind(f"{self.model}: {self._end_reason}")
+            if self._keeper.end_reason:
+                kind = NotFoundError if self._socket.exists() else UnreachableError
+                raise kind(f"{self.model}: {self._keeper.end_reason}")
             if self._keeper.failure:
                 raise TemporaryError(f"{self.model} cannot be served: {self._keeper.failure}")
             if time.monotonic() > deadline_s:
                 raise TemporaryError(
                     f"expected {self.model} to be ready within {self._ready_timeout_s:.0f} s, it is not"
                 )
+
+
+def _note_end(reason: str) -> None:
+    """An app lives on when its model is withdrawn: the next call says so, the next grant heals it."""
+    logging.getLogger(__name__).warning("nothing is served: %s", reason)
 
 
 def _state_folder(state: Path | str | None) -> Path:

@@ -73,6 +73,7 @@ class Keeper:
         self.engine = Engine(self._event, self._wanted)
         self.ready = threading.Event()  # set while a ladder is served
         self.failure = ""  # why the last grant was refused
+        self.end_reason = ""  # why there is nothing to serve any more, until the next grant
         self._model_id = model_id
         self._ports = ports
         self._on_end = on_end
@@ -110,6 +111,7 @@ class Keeper:
             self._cap = body
             self.engine.cap(body.highest_rung, body.reason)
         elif isinstance(body, LocalStop):
+            self.end_reason = body.reason
             self._on_end(body.reason)
 
     def _connected(self) -> None:
@@ -119,6 +121,7 @@ class Keeper:
 
     def _lost(self, reason: str) -> None:
         if self._is_child or self.engine.ladder is None:
+            self.end_reason = reason
             self._on_end(reason)
         else:
             log.warning("%s; serving on with the last grant", reason)
@@ -166,6 +169,7 @@ class Keeper:
     def _take(self, grant: LocalGrant) -> None:
         known = self.engine.ladder
         if known is not None and known.grant == grant and self._announced is not None:
+            self.end_reason = ""
             self._link.send(self._announced)
             return
         started_s = time.monotonic()
@@ -184,7 +188,7 @@ class Keeper:
         self._wanted_index = None
         active, resident, _, _ = self.engine.snapshot()
         self._announced = LocalReady(grant.grant.deployment_id, active, resident, http_port, grpc_port)
-        self.failure = ""
+        self.failure = self.end_reason = ""
         self.ready.set()
         self._link.send(self._announced)
         if known is not None:

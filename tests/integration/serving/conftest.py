@@ -228,3 +228,8 @@ def agent_script(tmp_path: Path, small_grant: LocalGrant) -> Path:
         """)
     )
     return script
+
+
+@pytest.fixture
+def two_rungs(wide: LocalVariant, narrow: LocalVariant) -> LocalGrant:
+    return grant_of(wide, narrow)
