@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -89,10 +90,15 @@ def _task(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], metric: s
             return "regression"
         case _:
             pass
-    shape = outputs[0].shape
-    is_row = len([size for size in shape if size not in (1, -1)]) == 1 and shape[-1] > 1
-    reconstructs = any(spec.shape == shape for spec in inputs)
-    return "classification" if is_row and outputs[0].dtype.startswith("float") and not reconstructs else "unknown"
+    scores = outputs[0]
+    is_row = len([size for size in scores.shape if size not in (1, -1)]) == 1
+    reconstructs = any(spec.shape == scores.shape for spec in inputs)
+    return "classification" if is_row and scores.dtype.startswith("float") and not reconstructs else "unknown"
+
+
+def class_count(scores: TensorSpec) -> int:
+    """How many classes one row of scores has."""
+    return math.prod(size for size in scores.shape if size > 0)
 
 
 def versions(session: Session, format: Format) -> Mapping[str, str]:  # noqa: A002

@@ -14,7 +14,7 @@ from muster_compression.dataset.fit import fit_samples
 from muster_compression.dataset.load import load_data
 from muster_compression.dataset.splits import Array, DataSet, Split
 from muster_compression.exporting import artifact_of
-from muster_compression.face import bind, canonical_signature, open_artifact
+from muster_compression.face import bind, canonical_signature, class_count, open_artifact
 from muster_compression.judge import judge, reference_outputs
 from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import ImportedModel, ImportOrder
@@ -102,7 +102,7 @@ def _metric_of(signature: Signature, labels: Array) -> str:
 
 def _check_classes(signature: Signature, labels: Array) -> None:
     """Labels must be classes that the model has, and more than one of them."""
-    classes = signature.outputs[0].shape[-1]
+    classes = class_count(signature.outputs[0])
     found = np.unique(labels)
     if len(found) < _FEWEST_CLASSES:
         raise InvalidInputError(f"expected labels of at least 2 classes, found only {found.tolist()}")

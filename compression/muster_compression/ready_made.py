@@ -74,6 +74,9 @@ def _refuse_a_stranger(order: VariantOrder, judgement: Judgement) -> None:
     found = judgement.accuracy
     signature = order.parent.manifest.signature
     way_out = "check that it is the same model and that its inputs are scaled alike, or force it"
+    baseline = order.parent.manifest.accuracy
+    if baseline is not None and baseline.value is None:
+        way_out += " (if the model was imported without real samples, noise may be what they disagree on)"
     if signature.task == "classification":
         if found.agreement is not None and found.agreement < order.min_agreement:
             raise InvalidInputError(

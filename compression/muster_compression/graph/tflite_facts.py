@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from muster_compression.graph.facts import GraphFacts, precision_of
-from muster_protos.errors import MissingExtraError
+from muster_compression.graph.tflite_file import load_tflite
 
 _PRECISIONS = {
     "FLOAT32": ("fp32", 4),
@@ -29,11 +29,7 @@ def tflite_facts(path: Path) -> GraphFacts:
     Raises:
         MissingExtraError: LiteRT, whose schema reads the file, is not installed.
     """
-    try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError as error:
-        raise MissingExtraError("TFLite files need LiteRT: pip install 'muster-edge[litert]'") from error
-    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(path.read_bytes(), 0))
+    schema, model = load_tflite(path)
     types = _names(schema.TensorType)
     constants = [
         (tensor, types[tensor.type], model.buffers[tensor.buffer].data)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import onnx
+import onnx.version_converter
 
 from muster_compression.graph.onnx_clean import load_onnx, save_onnx
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, Settings, WorkingModel
@@ -15,6 +17,8 @@ class OnnxPrepareSettings(Settings):
 
 
 SETTINGS = OnnxPrepareSettings
+_OLDEST_OPSET = 13
+_FIRST_IR_WITH_PLAIN_WEIGHTS = 4
 
 
 def apply(model: WorkingModel, settings: OnnxPrepareSettings, context: PassContext) -> PassOutput:
@@ -23,17 +27,47 @@ def apply(model: WorkingModel, settings: OnnxPrepareSettings, context: PassConte
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     before = load_onnx(model.path)
+    current = _with_recent_opset(before, model.path, context.folder)
     raw, final = context.folder / "prepared.raw.onnx", context.folder / "prepared.onnx"
     try:
-        quant_pre_process(str(model.path), str(raw), skip_symbolic_shape=_has_no_free_dimension(before))
+        quant_pre_process(str(current), str(raw), skip_symbolic_shape=_has_no_free_dimension(before))
     except Exception as error:
         logging.getLogger(__name__).debug("quant_pre_process", exc_info=True)
         raise PassError(f"onnx-prepare cannot take this graph: {' '.join(str(error).split())[:300]}") from error
     after = load_onnx(raw)
+    _drop_overridable_inputs(after)
     save_onnx(after, final)
     raw.unlink()
     effect = f"{len(before.graph.node)} operators became {len(after.graph.node)}, shapes inferred"
     return PassOutput(WorkingModel(final, Form.ONNX), PassRecord("onnx-prepare", effect, ("onnx", "onnxruntime")))
+
+
+def _with_recent_opset(model: onnx.ModelProto, path: Path, folder: Path) -> Path:
+    """The model at an opset that quantizers take: per-channel quantization came with 13.
+
+    Raises:
+        PassError: onnx's converter does not know an operator of it.
+    """
+    opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
+    if opset >= _OLDEST_OPSET:
+        return path
+    try:
+        upgraded = onnx.version_converter.convert_version(model, _OLDEST_OPSET)
+    except Exception as error:
+        raise PassError(
+            f"onnx-prepare expected opset {_OLDEST_OPSET} or later, found {opset}, and cannot upgrade it: "
+            f"{' '.join(str(error).split())[:200]}; export the model again"
+        ) from error
+    return save_onnx(upgraded, folder / "upgraded.onnx")
+
+
+def _drop_overridable_inputs(model: onnx.ModelProto) -> None:
+    """Old files list their weights as inputs too, so that callers could replace them; here weights are weights."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    model.ir_version = max(model.ir_version, _FIRST_IR_WITH_PLAIN_WEIGHTS)
 
 
 def _has_no_free_dimension(model: onnx.ModelProto) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from muster_compression.artifact import write_bytes
 from muster_compression.dataset.splits import Array
 from muster_compression.face import bind, open_artifact
 from muster_compression.graph.tflite_facts import tflite_facts
+from muster_compression.graph.tflite_signature import with_signature
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, Settings, WorkingModel
 from muster_protos.errors import MissingExtraError
 from muster_protos.model import Format
@@ -40,7 +42,7 @@ def apply(model: WorkingModel, settings: TfliteStaticInt8Settings, context: Pass
 
     Raises:
         MissingExtraError: ai-edge-quantizer is not installed.
-        PassError: no samples, a model that is quantized already, one without a signature, or nothing changed.
+        PassError: no samples, a model that is quantized already, or nothing changed.
     """
     quantizer, recipe, calibrator, min_max_update = _library()
     before = tflite_facts(model.path)
@@ -54,10 +56,10 @@ def apply(model: WorkingModel, settings: TfliteStaticInt8Settings, context: Pass
     chosen = _choose(count, settings.calibration_samples, context.seed)
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            work = quantizer.Quantizer(str(model.path), recipe.static_wi8_ai8())
-            statistics = calibrator.Calibrator(str(model.path), num_threads=1, qsv_update_func=min_max_update)
-            key, names = _signature(statistics, model, context)
-            samples = _samples(model, context, names, chosen)
+            signed, key = with_signature(model.path, context.folder / "signed.tflite")
+            work = quantizer.Quantizer(str(signed), recipe.static_wi8_ai8())
+            statistics = calibrator.Calibrator(str(signed), num_threads=1, qsv_update_func=min_max_update)
+            samples = _samples(signed, context, _arguments(signed, key), chosen)
             statistics.calibrate({key: samples}, work._recipe_manager)  # the library has no public way to its manager
             quantized = work.quantize(statistics.get_model_qsvs(), enable_progress_report=False).quantized_model
         except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
@@ -95,22 +97,17 @@ def _choose(total: int, wanted: int, seed: int) -> Array:
     return np.sort(np.random.default_rng(seed).choice(total, wanted, replace=False))
 
 
-def _signature(statistics: Any, model: WorkingModel, context: PassContext) -> tuple[str, Mapping[str, str]]:
-    """The file's signature key, and its argument names by tensor name."""
-    keys = statistics.get_signature_list()
-    if not keys:
-        raise PassError("tflite-static-int8 expected a signature in the file, found none; convert the model again")
-    key = keys[0]
-    details = statistics.get_signature_runner(key).get_input_details()
-    del model, context
-    return key, {item["name"]: argument for argument, item in details.items()}
+def _arguments(path: Path, key: str) -> dict[str, str]:
+    """The signature's argument names by tensor name."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    details = Interpreter(model_path=str(path)).get_signature_runner(key).get_input_details()
+    return {item["name"]: argument for argument, item in details.items()}
 
 
-def _samples(
-    model: WorkingModel, context: PassContext, arguments: Mapping[str, str], chosen: Array
-) -> list[dict[str, Array]]:
+def _samples(path: Path, context: PassContext, arguments: Mapping[str, str], chosen: Array) -> list[dict[str, Array]]:
     """Canonical samples as the file's own tensors, by argument name."""
-    session = open_artifact(model.path, Format.TFLITE)
+    session = open_artifact(path, Format.TFLITE)
     binding = bind(session, context.signature)
     session.close()
     specs = {spec.name: spec for spec in context.signature.inputs}

@@ -54,7 +54,11 @@ def load_torch(path: Path, function: str, samples: Split | None) -> TorchSource:
     input_names = input_names[: len(example_inputs)]
     outputs = _try_forward(module, example_inputs, name)
     module.requires_grad_(False)
-    return TorchSource(module, example_inputs, input_names, _output_names(module, outputs), name)
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = _plain(tensor.data)
+    return TorchSource(
+        module, tuple(_plain(tensor) for tensor in example_inputs), input_names, _output_names(module, outputs), name
+    )
 
 
 def _call(path: Path, function: str, name: str) -> Any:
@@ -122,6 +126,11 @@ def _as_tensor(values: Any) -> Tensor:
 def _try_forward(module: nn.Module, examples: tuple[Tensor, ...], name: str) -> Any:
     with torch.inference_mode(), _users_code(f"{name} with inputs {[list(tensor.shape) for tensor in examples]}"):
         return module(*examples)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The same values in plain row-major memory: odd strides (channels last, size-1 axes) change what is exported."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
 
 
 def _output_names(module: nn.Module, outputs: Any) -> tuple[str, ...]:

@@ -1,0 +1,153 @@
+"""``muster-compress``: compression alone, without any fleet. Data on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from muster_compression import report
+from muster_compression.import_model import import_model
+from muster_compression.recipe import load_recipe, template_names
+from muster_compression.run_recipe import run_recipe
+from muster_protos.errors import MusterError
+
+_INTERRUPTED, _PARTIAL = 130, 8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, do, print; errors become one line and their exit code (docs/exit-codes.md)."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.do(options)
+        return status
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-made was left", file=sys.stderr)
+        return _INTERRUPTED
+    except MusterError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="muster-compress", description="From one model to many variants.")
+    parser.add_argument("--debug", action="store_true", help="show the trace of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = _command(commands, "run", _run, "import a model and run a recipe on it")
+    run.add_argument("--model", required=True, help="an .onnx or .tflite file, or file.py:function for torch")
+    run.add_argument("--data", default="", help="data.npz or builtin:digits; without it only agreement is known")
+    run.add_argument("--recipe", default="quick", help="a template or a YAML file (default: quick)")
+    run.add_argument("--floor", default="", help="0.88, -0.01 or 0.99rel; variants under it are dropped")
+    run.add_argument("--out", required=True, type=Path, help="folder for the variants")
+    run.add_argument("--name", default="", help="of the model (default: from its file)")
+    run.add_argument("--metric", default="", choices=["", "accuracy", "auc", "mae", "mse"])
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--no-latency", action="store_true", help="do not measure on this host")
+
+    recipes = _command(commands, "recipes", _recipes, "the recipes that ship with Muster")
+    recipes.add_argument("name", nargs="?", default="", help="show this one in full")
+
+    show = _command(commands, "show", _show, "everything that is known of a variant")
+    show.add_argument("variant", type=Path, help="a variant file in an output folder of `run`")
+
+    compare = _command(commands, "compare", _compare, "two variants side by side")
+    compare.add_argument("a", type=Path)
+    compare.add_argument("b", type=Path)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    do: Callable[[argparse.Namespace], int],
+    summary: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=summary)
+    parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
+    parser.set_defaults(do=do)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    load_recipe(options.recipe)  # a misspelt recipe is found before the model is trained
+    progress = _Progress()
+    name = options.name or report.model_name(options.model)
+    imported = import_model(
+        options.model,
+        name,
+        1,
+        options.data,
+        options.out,
+        progress.part(0.0, 0.4),
+        metric=options.metric,
+        seed=options.seed,
+    )
+    result = run_recipe(
+        imported.parent,
+        options.recipe,
+        options.out,
+        progress.part(0.4, 0.6),
+        floor=options.floor,
+        seed=options.seed,
+        measure_latency=not options.no_latency,
+    )
+    progress.end()
+    report.save_manifests(options.out, imported, result)
+    if options.output == "json":
+        print(json.dumps(report.as_json(imported, result), indent=2))
+    else:
+        print(report.as_tree(imported, result))
+    for note in (*imported.notes, *result.notes):
+        print(f"note: {note}", file=sys.stderr)
+    return _PARTIAL if result.failed else 0
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    names = [options.name] if options.name else template_names()
+    recipes = [load_recipe(name) for name in names]
+    if options.output == "json":
+        print(json.dumps([recipe.model_dump(mode="json", by_alias=True) for recipe in recipes], indent=2))
+    else:
+        for recipe in recipes:
+            print(report.recipe_text(recipe, is_full=bool(options.name)))
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    facts = report.facts_of(options.variant)
+    print(json.dumps(facts, indent=2) if options.output == "json" else report.columns([facts]))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    facts = [report.facts_of(options.a), report.facts_of(options.b)]
+    print(json.dumps(facts, indent=2) if options.output == "json" else report.columns(facts))
+    return 0
+
+
+class _Progress:
+    """One line on stderr that is rewritten; nothing when stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._is_shown = sys.stderr.isatty()
+        self._width = 0
+
+    def part(self, start: float, share: float) -> Callable[[float, str], None]:
+        """Progress of one part of the whole."""
+        return lambda ratio, note: self._show(start + share * ratio, note)
+
+    def _show(self, ratio: float, note: str) -> None:
+        if self._is_shown:
+            line = f"{ratio:4.0%} {note}"[:100]
+            print(f"\r{line:<{self._width}}", end="", file=sys.stderr, flush=True)
+            self._width = len(line)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._is_shown and self._width:
+            print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)
