@@ -99,6 +99,10 @@ class ControlGroup:
                 raise NotFoundError(f"expected a running process to limit, found none with id {pid}") from error
             raise PermanentError(f"process {pid} cannot enter {self.path}: {error.strerror}") from error
 
+    def leave(self, pid: int) -> None:
+        """Send one process back to where the group was made, such as the one that plays the device's users."""
+        _send(pid, self._home)
+
     def members(self) -> tuple[int, ...]:
         """The processes in the group."""
         return tuple(int(line) for line in (read_text(self.path, "cgroup.procs") or "").split())

@@ -73,6 +73,11 @@ class Emulator:
         if self._data_limit is not None:
             self._data_limit.enter(pid)
 
+    def leave(self, pid: int) -> None:
+        """Take a process out of the control groups again: a load comes from outside of the device it is put on."""
+        for group in self._groups:
+            group.leave(pid)
+
     def describe(self) -> Emulation:
         """What every record and view of this device shows."""
         return Emulation(self._profile, self._how)
