@@ -39,9 +39,20 @@ class LoadSpec:
 
 
 def run_load(
-    spec: LoadSpec, stop: threading.Event, enter: Callable[[int], None] | None = None, python: str = sys.executable
+    spec: LoadSpec,
+    stop: threading.Event,
+    enter: Callable[[int], None] | None = None,
+    leave: Callable[[int], None] | None = None,
+    python: str = sys.executable,
 ) -> LoadResult:
     """Run the load to its end, or until ``stop`` is set; blocking.
+
+    Args:
+        spec: what to send, where.
+        stop: ends it early; what was counted until then is the result.
+        enter: puts the processes that keep cores busy under an emulated device's limits (``Emulator.enter``).
+        leave: takes the process that sends requests out of them, where it would be born (``Emulator.leave``).
+        python: the interpreter of the children.
 
     Raises:
         LoadError: the child could not run it (no inputs, nobody answers on the port, it hangs).
@@ -49,7 +60,7 @@ def run_load(
     duration_s = sum(phase.duration_ms for phase in spec.request.phases) / 1000
     busy = start_busy(spec.request.cpu_ratio, duration_s + _GRACE_S, enter, python)
     try:
-        return _run_child(spec, duration_s, stop, python)
+        return _run_child(spec, duration_s, stop, leave, python)
     finally:
         for process in busy:
             process.kill()
@@ -102,10 +113,14 @@ def parse_spec(text: str) -> LoadSpec:
     )
 
 
-def _run_child(spec: LoadSpec, duration_s: float, stop: threading.Event, python: str) -> LoadResult:
+def _run_child(
+    spec: LoadSpec, duration_s: float, stop: threading.Event, leave: Callable[[int], None] | None, python: str
+) -> LoadResult:
     process = subprocess.Popen(
         [python, "-m", "muster_agent.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+    if leave is not None:
+        leave(process.pid)
     deadline_s = time.monotonic() + duration_s + _GRACE_S
     text: bytes | None = spec_json(spec).encode()
     while True:
