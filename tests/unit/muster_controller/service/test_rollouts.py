@@ -1,0 +1,172 @@
+"""Rollouts follow what devices report, wave by wave, and take back what fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from muster_controller.core.entities import RolloutState
+from muster_controller.service.bench import RunOrder
+from muster_controller.service.rollout import RolloutOrder
+from muster_controller.testing_service import RecordingSession, ServiceLab
+from muster_protos.errors import InfeasibleError, InvalidInputError, NotFoundError
+from muster_protos.model import AgentMessage, DeploymentState, ReportedServing, ReportedState
+
+POLICY = "constraints: {p95_ms: {max: 40}}\nobjective: accuracy\napply: manual\n"
+AUTO = POLICY.replace("manual", "auto")
+TOO_TIGHT = "constraints: {p95_ms: {max: 0.001}}\nobjective: accuracy\n"
+
+
+@pytest.fixture
+def sessions(lab: ServiceLab) -> dict[str, RecordingSession]:
+    """Two measured devices, ``pi`` labelled as a canary."""
+    lab.add_device("phone")
+    lab.add_device("pi", {"stage": "canary"})
+    lab.add_model()
+    found = {device_id: lab.open_session(device_id) for device_id in ("phone", "pi")}
+    measure(lab, found)
+    return found
+
+
+def measure(lab: ServiceLab, sessions: dict[str, RecordingSession]) -> None:
+    model = lab.service.models.get("kws")
+    devices = lab.service.devices.resolve(list(sessions))
+    run = lab.service.bench.start(model, lab.service.models.kept(model), devices, RunOrder(threads=(1,)))
+    for number, entry in enumerate(lab.service.bench.requests(run.run_id)):
+        is_fp16 = entry.request.configuration.variant_id.endswith("fp16")
+        lab.answer(sessions[entry.device_id], entry, 3.0 if is_fp16 else 6.0, sequence=number + 1)
+
+
+def select(lab: ServiceLab, policy: str = POLICY) -> None:
+    lab.service.selections.select(lab.service.models.get("kws"), policy, lab.service.devices.every())
+
+
+def start(lab: ServiceLab, **order: object) -> str:
+    model = lab.service.models.get("kws")
+    found = lab.service.rollouts.start(model, lab.service.devices.every(), RolloutOrder(**order))  # type: ignore[arg-type]
+    return found.rollout_id
+
+
+def report(lab: ServiceLab, session: RecordingSession, state: DeploymentState, reason: str = "") -> None:
+    """The device says how far its newest granted deployment is."""
+    granted = [m.serving for m in session.wait_desired().models if m.serving is not None]
+    serving = ReportedServing("kws", granted[0].deployment_id, state, reason)
+    lab.service.sessions.messages_received(
+        session, [AgentMessage(ReportedState(device_id=session.device_id, serving=(serving,)))]
+    )
+
+
+def wait_granted(lab: ServiceLab, session: RecordingSession) -> None:
+    """Until the session has the newest stored desired state."""
+    row = lab.store.desired(session.device_id)
+    assert row is not None
+    session.wait_desired(above=row.version - 1)
+
+
+def states(lab: ServiceLab, rollout_id: str) -> dict[str, DeploymentState]:
+    return {item.device_id: item.state for item in lab.service.rollouts.deployments(rollout_id)}
+
+
+def test_all_at_once_commits_what_devices_activate(lab: ServiceLab, sessions: dict[str, RecordingSession]) -> None:
+    select(lab)
+    rollout = start(lab)
+    for session in sessions.values():
+        wait_granted(lab, session)
+        report(lab, session, DeploymentState.ACTIVATED)
+        wait_granted(lab, session)
+        (granted,) = [m.serving for m in session.wait_desired().models if m.serving is not None]
+        assert granted.is_committed
+        report(lab, session, DeploymentState.COMMITTED)
+    assert lab.service.rollouts.get(rollout).state is RolloutState.SUCCEEDED
+    assert set(states(lab, rollout).values()) == {DeploymentState.COMMITTED}
+
+
+def test_a_canary_by_label_goes_first_and_holds_the_rest_back(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
+    select(lab)
+    rollout = start(lab, canary_labels={"stage": "canary"})
+    assert lab.service.rollouts.get(rollout).waves == (("pi",), ("phone",))
+    wait_granted(lab, sessions["pi"])
+    assert all(model.serving is None for model in sessions["phone"].wait_desired().models)
+    report(lab, sessions["pi"], DeploymentState.COMMITTED)
+    wait_granted(lab, sessions["phone"])
+    assert any(model.serving is not None for model in sessions["phone"].wait_desired().models)
+
+
+def test_a_device_that_rolls_back_stops_the_rollout_with_its_reason(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
+    select(lab)
+    rollout = start(lab, canary=1)
+    canary = lab.service.rollouts.get(rollout).waves[0][0]
+    wait_granted(lab, sessions[canary])
+    report(lab, sessions[canary], DeploymentState.ROLLED_BACK, "self-test failed: y differs by 0.4")
+    after = lab.service.rollouts.get(rollout)
+    assert after.state is RolloutState.FAILED
+    assert "self-test failed" in after.reason
+    other = next(device_id for device_id in sessions if device_id != canary)
+    assert states(lab, rollout)[other] is DeploymentState.CANCELLED
+
+
+def test_silence_past_the_deadline_is_failure(lab: ServiceLab, sessions: dict[str, RecordingSession]) -> None:
+    select(lab)
+    rollout = start(lab, deadline_s=60)
+    lab.clock.advance(61)
+    lab.service.tick()
+    assert lab.service.rollouts.get(rollout).state is RolloutState.FAILED
+
+
+def test_pause_resume_abort_and_rollback(lab: ServiceLab, sessions: dict[str, RecordingSession]) -> None:
+    select(lab)
+    rollout = start(lab, canary=1)
+    assert lab.service.rollouts.pause(rollout).state is RolloutState.PAUSED
+    assert lab.service.rollouts.resume(rollout).state is RolloutState.RUNNING
+    assert lab.service.rollouts.abort(rollout).state is RolloutState.ABORTED
+    assert lab.service.rollouts.roll_back(rollout).state is RolloutState.ROLLED_BACK
+
+
+def test_a_rollout_needs_a_feasible_decision(lab: ServiceLab, sessions: dict[str, RecordingSession]) -> None:
+    with pytest.raises(NotFoundError, match="muster select"):
+        start(lab)
+    select(lab, TOO_TIGHT)
+    with pytest.raises(InfeasibleError, match="p95_ms"):
+        start(lab)
+
+
+@pytest.mark.parametrize("wave", ["0%", "101%", "some", "-1", "1.5", ""])
+def test_a_wave_that_makes_no_sense_is_refused(
+    lab: ServiceLab, sessions: dict[str, RecordingSession], wave: str
+) -> None:
+    select(lab)
+    with pytest.raises(InvalidInputError, match="wave"):
+        start(lab, waves=(wave,))
+
+
+def test_a_canary_label_that_nobody_bears_is_refused(lab: ServiceLab, sessions: dict[str, RecordingSession]) -> None:
+    select(lab)
+    with pytest.raises(InvalidInputError, match="canary"):
+        start(lab, canary_labels={"stage": "none"})
+
+
+def test_results_that_arrive_re_run_the_selection_and_apply_it_when_the_policy_says_so(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
+    select(lab, AUTO)
+    before = len(lab.service.selections.list(model_id="kws").items)
+    model = lab.service.models.get("kws")
+    (device,) = lab.service.devices.resolve(["pi"])
+    run = lab.service.bench.start(model, lab.service.models.kept(model, ("fp32",)), [device], RunOrder(threads=(2,)))
+    (entry,) = lab.service.bench.requests(run.run_id)
+    lab.answer(sessions["pi"], entry, p50_ms=1.0, sequence=50)
+    decisions = lab.service.selections.list(model_id="kws").items
+    assert len(decisions) == before + 1
+    assert (decisions[0].device_id, decisions[0].chosen) == ("pi", entry.request.configuration)
+    (rollout,) = lab.service.rollouts.list().items
+    assert rollout.waves == (("pi",),)
+
+
+def test_removing_a_device_cancels_its_part(lab: ServiceLab, sessions: dict[str, RecordingSession]) -> None:
+    select(lab)
+    rollout = start(lab)
+    lab.service.devices.remove("phone")
+    assert states(lab, rollout)["phone"] in (DeploymentState.CANCELLED, DeploymentState.ROLLED_BACK)
