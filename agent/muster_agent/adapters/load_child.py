@@ -11,13 +11,14 @@ from muster_protos.model import LoadRequest, LoadResult
 
 
 class ChildLoad:
-    """Runs loads; ``enter`` puts busy cores inside an emulated device's limits."""
+    """Runs loads; ``enter`` puts busy cores inside an emulated device's limits, ``leave`` takes the sender out."""
 
-    def __init__(self, enter: Callable[[int], None] | None = None) -> None:
+    def __init__(self, enter: Callable[[int], None] | None = None, leave: Callable[[int], None] | None = None) -> None:
         self._enter = enter
+        self._leave = leave
 
     def run(
         self, request: LoadRequest, http_port: int, slo_ns: int, inputs: Path | None, stop: threading.Event
     ) -> LoadResult:
         spec = LoadSpec(request=request, http_port=http_port, slo_ns=slo_ns, inputs_path=str(inputs or ""))
-        return run_load(spec, stop, self._enter)
+        return run_load(spec, stop, self._enter, self._leave)

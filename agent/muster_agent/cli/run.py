@@ -63,7 +63,7 @@ def do(options: argparse.Namespace) -> int:
             clock=SystemClock(),
             measurer=ChildMeasurer(identity.device_id, AGENT_VERSION, emulator),
             served=LocalServing(folder.socket, _serving_options(emulator)),
-            load=ChildLoad(emulator.enter if emulator else None),
+            load=ChildLoad(emulator.enter, emulator.leave) if emulator else ChildLoad(),
             sensors=RootSensors(),
             inventory=inventory,
         )
