@@ -124,7 +124,7 @@ class OnnxRun:
                 self._session.run_with_iobinding(self._binding)
             else:
                 self._run_unallocated()
-        except Exception as error:  # noqa: BLE001 (the binding raises a dozen unrelated classes)
+        except Exception as error:
             raise _translated(error) from error
 
     def _run_unallocated(self) -> None:
