@@ -129,7 +129,6 @@ class StubWorkshop:
         self, order: CompressOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
     ) -> Product:
         _go_on(stop)
-        out_folder.mkdir(parents=True, exist_ok=True)
         if order.recipe != "quick" and not Path(order.recipe).is_file():
             raise InvalidInputError(f"expected a recipe, found {order.recipe}")
         on_progress(0.5, "quantising")

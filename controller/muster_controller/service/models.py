@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import threading
 from dataclasses import dataclass, replace
@@ -109,9 +111,15 @@ class Models:
             with _workspace(self._context.folder, order.source_upload) as out:
                 version = self._next_version(order.model_id)
                 made = ImportOrder(
-                    source, order.model_id, version, data, order.builtin_data, order.metric, order.labels
+                    source=_named(source, order.source or order.model_id, out),
+                    model_id=order.model_id,
+                    version=version,
+                    data=_named(data, "data.npz", out) if data else None,
+                    builtin_data=order.builtin_data,
+                    metric=order.metric,
+                    labels=order.labels,
                 )
-                product = self._context.workshop.import_model(made, out, on_progress, stop)
+                product = self._context.workshop.import_model(made, out / "made", on_progress, stop)
                 model = self._shelve_model(order, version, product)
             self._uploads.discard(order.source_upload)
             if data is not None:
@@ -129,8 +137,8 @@ class Models:
 
         def work(on_progress: OnProgress, stop: threading.Event) -> str:
             with _workspace(self._context.folder, source_upload) as out:
-                order = VariantOrder(source, name, self._shelved(baseline))
-                product = self._context.workshop.import_variant(order, out, on_progress, stop)
+                order = VariantOrder(_named(source, name, out), name, self._shelved(baseline))
+                product = self._context.workshop.import_variant(order, out / "made", on_progress, stop)
                 names = self._shelve_variants(product)
             self._uploads.discard(source_upload)
             return ", ".join(names)
@@ -223,6 +231,13 @@ class Models:
         return True
 
 
+def _named(upload: Path, name: str, folder: Path) -> Path:
+    """The upload under a name that people know, for messages; only harmless characters of it are taken."""
+    path = folder / (re.sub(r"[^A-Za-z0-9._-]+", "_", Path(name).name).lstrip(".")[:64] or "file")
+    os.link(upload, path)
+    return path
+
+
 def _recipe_file(recipe: str, folder: Path) -> str:
     """A template's name as it is; the text of a recipe as a file, since a path from outside is never followed."""
     if "\n" not in recipe and ":" not in recipe:
@@ -240,7 +255,7 @@ class _workspace:  # noqa: N801  (a context manager that reads as a verb)
 
     def __enter__(self) -> Path:
         shutil.rmtree(self._path, ignore_errors=True)
-        self._path.mkdir(parents=True)
+        (self._path / "made").mkdir(parents=True)
         return self._path
 
     def __exit__(self, *exc_info: object) -> None:

@@ -1,0 +1,106 @@
+"""A real controller with this machine's agent, from the commands that a user types; one for all tests here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Controller:
+    """``muster up`` on free ports."""
+
+    data: Path
+    process: subprocess.Popen[bytes]
+
+    def muster(self, *arguments: str, timeout_s: float = 180.0) -> subprocess.CompletedProcess[str]:
+        """Run one command against it."""
+        return run_muster(*arguments, data=self.data, timeout_s=timeout_s)
+
+
+def run_muster(*arguments: str, data: Path, timeout_s: float = 180.0) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "muster_controller", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=environment(data),
+        check=False,
+    )
+
+
+def environment(data: Path) -> dict[str, str]:
+    """Nothing of the user's own configuration."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MUSTER_")}
+    return kept | {"MUSTER_DATA": str(data), "XDG_CONFIG_HOME": str(data / "config")}
+
+
+@contextlib.contextmanager
+def controller_at(data: Path, *options: str) -> Iterator[Controller]:
+    """Start, wait for its endpoints, stop in order."""
+    data.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "muster_controller", "up", "--port", "0", "--grpc-port", "0", "--join-port", "0"]
+    with (data / "up.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(data)
+        )
+    try:
+        deadline = time.monotonic() + START_S
+        while b"Next steps" not in (data / "up.log").read_bytes():
+            assert process.poll() is None, (data / "up.log").read_text()
+            assert time.monotonic() < deadline, (data / "up.log").read_text()
+            time.sleep(0.1)
+        yield Controller(data, process)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
+    with controller_at(tmp_path_factory.mktemp("controller")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def no_device_controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
+    with controller_at(tmp_path_factory.mktemp("empty"), "--no-device") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``model.onnx`` (a linear classifier), ``data.npz`` whose labels it predicts, ``not-a-model.onnx``."""
+    folder = tmp_path_factory.mktemp("files")
+    random = np.random.default_rng(7)
+    weights = random.normal(size=(16, 4)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, folder / "model.onnx")
+    inputs = random.normal(size=(200, 16)).astype(np.float32)
+    labels = (inputs @ weights).argmax(axis=1)
+    labels[:10] = (labels[:10] + 1) % 4  # so that the accuracy is 95 %, not 100 %
+    np.savez(folder / "data.npz", x_x=inputs, y=labels)
+    (folder / "not-a-model.onnx").write_bytes(b"\x00\x01 nothing that any runtime reads" * 50)
+    return folder

@@ -1,0 +1,153 @@
+"""Who may join, under which id, and what people can do with devices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from muster_controller.core.entities import RequestState
+from muster_controller.service.bench import RunOrder
+from muster_controller.testing_service import ServiceLab
+from muster_protos.errors import InvalidInputError, NotAuthorisedError, NotFoundError
+from muster_protos.join_link import parse_join_link
+from muster_protos.model import Inventory, JoinRequest
+
+
+def csr(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .sign(key, SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+
+
+@pytest.fixture
+def key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def join(lab: ServiceLab, key: ec.EllipticCurvePrivateKey, secret: str, wish: str = "pi") -> str:
+    request = JoinRequest(secret, csr(key), Inventory(cores=4), wish)
+    return lab.service.sessions.join(request).device_id
+
+
+def test_a_token_s_link_carries_secret_and_fingerprint_and_is_listed_without_them(lab: ServiceLab) -> None:
+    lab.service.joining.advertise(("grpcs://127.0.0.1:1",), "127.0.0.1", 4711)
+    made = lab.service.tokens.new(note="kitchen")
+    link = parse_join_link(made.link)
+    assert (link.host, link.port, link.secret) == ("127.0.0.1", 4711, made.secret)
+    assert link.ca_fingerprint == lab.authority.ca_fingerprint()
+    assert [(token.note, token.secret_sha256) for token in lab.service.tokens.list()] == [("kitchen", "")]
+
+
+def test_joining_twice_with_one_key_is_the_same_device(lab: ServiceLab, key: ec.EllipticCurvePrivateKey) -> None:
+    made = lab.service.tokens.new(uses=2)
+    assert join(lab, key, made.secret) == join(lab, key, made.secret) == "pi"
+    assert [device.device_id for device in lab.service.devices.every()] == ["pi"]
+
+
+def test_a_token_never_takes_an_id_over(lab: ServiceLab, key: ec.EllipticCurvePrivateKey) -> None:
+    made = lab.service.tokens.new(uses=2)
+    assert join(lab, key, made.secret) == "pi"
+    assert join(lab, ec.generate_private_key(ec.SECP256R1()), made.secret) == "pi-2"
+
+
+@pytest.mark.parametrize("case", ["unknown", "used up", "expired", "revoked"])
+def test_a_secret_that_is_not_good_is_refused(lab: ServiceLab, key: ec.EllipticCurvePrivateKey, case: str) -> None:
+    made = lab.service.tokens.new(lifetime_s=60)
+    secret = made.secret
+    match case:
+        case "unknown":
+            secret = "x" * 32
+        case "used up":
+            join(lab, key, secret)
+        case "expired":
+            lab.clock.advance(61)
+        case "revoked":
+            lab.service.tokens.revoke(made.token.token_id)
+    with pytest.raises(NotAuthorisedError, match=case):
+        join(lab, key, secret)
+
+
+def test_a_certificate_is_renewed_only_for_the_device_s_own_key(
+    lab: ServiceLab, key: ec.EllipticCurvePrivateKey
+) -> None:
+    join(lab, key, lab.service.tokens.new().secret)
+    certificate, keys = lab.service.sessions.renew("pi", csr(key))
+    assert certificate.startswith(b"-----BEGIN CERTIFICATE")
+    assert keys == lab.authority.signing_keys()
+    with pytest.raises(NotAuthorisedError, match="another key"):
+        lab.service.sessions.renew("pi", csr(ec.generate_private_key(ec.SECP256R1())))
+    lab.service.devices.remove("pi")
+    with pytest.raises(NotAuthorisedError, match="removed"):
+        lab.service.sessions.renew("pi", csr(key))
+
+
+@pytest.mark.parametrize(("lifetime_s", "uses"), [(0, 1), (-5, 1), (1e12, 1), (60, 0), (60, 10**9)])
+def test_a_senseless_token_is_refused(lab: ServiceLab, lifetime_s: float, uses: int) -> None:
+    with pytest.raises(InvalidInputError):
+        lab.service.tokens.new(lifetime_s, uses)
+
+
+def test_a_mistyped_device_gets_the_nearest_names(lab: ServiceLab) -> None:
+    for device_id in ("kitchen-pi", "kitchen-phone", "garage"):
+        lab.add_device(device_id)
+    with pytest.raises(NotFoundError, match='did you mean "kitchen-pi"'):
+        lab.service.devices.get("kichen-pi")
+    with pytest.raises(NotFoundError, match="known: garage, kitchen-phone, kitchen-pi"):
+        lab.service.devices.get("zzz")
+
+
+def test_devices_are_found_by_name_and_label(lab: ServiceLab) -> None:
+    lab.add_device("a", {"room": "kitchen"})
+    lab.add_device("b", {"room": "garage"})
+    lab.service.devices.rename("a", "Küche 1")
+    assert lab.service.devices.get("Küche 1").device_id == "a"
+    assert [d.device_id for d in lab.service.devices.resolve([], {"room": "garage"})] == ["b"]
+    assert [d.device_id for d in lab.service.devices.resolve(["all"])] == ["a", "b"]
+    with pytest.raises(NotFoundError, match="room=attic"):
+        lab.service.devices.resolve([], {"room": "attic"})
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b", "x" * 201, "two\nlines"])
+def test_a_name_that_cannot_be_shown_is_refused(lab: ServiceLab, name: str) -> None:
+    lab.add_device("a")
+    with pytest.raises(InvalidInputError):
+        lab.service.devices.rename("a", name)
+
+
+def test_labels_are_merged_and_removed(lab: ServiceLab) -> None:
+    lab.add_device("a", {"room": "kitchen", "floor": "1"})
+    assert lab.service.devices.tag("a", {"room": "attic"}, ["floor"]).labels == {"room": "attic"}
+    with pytest.raises(InvalidInputError):
+        lab.service.devices.tag("a", {"two words": "x"})
+
+
+def test_a_removed_device_is_gone_and_nothing_more_is_asked_of_it(lab: ServiceLab) -> None:
+    lab.add_device("a")
+    lab.add_model()
+    model = lab.service.models.get("kws")
+    run = lab.service.bench.start(
+        model, lab.service.models.kept(model), [lab.service.devices.get("a")], RunOrder(threads=(1,))
+    )
+    lab.service.devices.remove("a")
+    assert {entry.state for entry in lab.service.bench.requests(run.run_id)} == {RequestState.CANCELLED}
+    assert lab.service.devices.every() == ()
+    with pytest.raises(NotFoundError, match="removed"):
+        lab.service.devices.get("a")
+
+
+def test_a_device_without_a_fitting_runtime_is_not_asked_to_benchmark(lab: ServiceLab) -> None:
+    device = lab.add_device("bare")
+    bare = replace(device, inventory=replace(device.inventory, runtimes=()))
+    lab.store.put_device(bare)
+    lab.add_model()
+    model = lab.service.models.get("kws")
+    with pytest.raises(InvalidInputError, match="runtime"):
+        lab.service.bench.start(model, lab.service.models.kept(model), [bare], RunOrder())

@@ -1,0 +1,203 @@
+"""Files become models and variants in operations; nothing half-made is left."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from muster_controller.core.entities import Operation, OperationState
+from muster_controller.service.models import NewModel, split_reference
+from muster_controller.testing_service import ServiceLab
+from muster_protos.errors import ConflictError, InvalidInputError, NotFoundError, TemporaryError
+from muster_protos.model import LoadPhase
+
+
+def upload(lab: ServiceLab, content: bytes) -> str:
+    with lab.service.uploads.receive() as receiving:
+        receiving.write(content)
+    return receiving.upload_id
+
+
+def finished(lab: ServiceLab, operation: Operation) -> Operation:
+    lab.service.operations.wait_idle()
+    return lab.service.operations.get(operation.operation_id)
+
+
+def test_each_import_of_a_name_is_its_next_version(lab: ServiceLab) -> None:
+    for number in (1, 2):
+        done = finished(lab, lab.service.models.add(NewModel("kws", upload(lab, b"onnx %d" % number))))
+        assert (done.state, done.note, done.progress_ratio) == (OperationState.SUCCEEDED, f"kws:{number}", 1.0)
+    assert lab.service.models.get("kws").version == 2
+    assert lab.service.models.get("kws:1").version == 1
+    with pytest.raises(NotFoundError, match="newest is 2"):
+        lab.service.models.get("kws:9")
+
+
+def test_manifests_are_signed_and_their_artifacts_stored(lab: ServiceLab) -> None:
+    lab.add_model()
+    for variant in lab.service.models.variants(lab.service.models.get("kws")):
+        lab.authority.verifier.verify([variant.envelope])
+        assert lab.artifacts.size(variant.manifest.artifact.sha256) == variant.manifest.artifact.size_bytes
+
+
+def test_a_refused_file_fails_the_operation_with_the_reason_and_makes_no_model(lab: ServiceLab) -> None:
+    done = finished(lab, lab.service.models.add(NewModel("junk", upload(lab, b"bad"))))
+    assert (done.state, done.reason) == (
+        OperationState.FAILED,
+        "expected an ONNX or TFLite file, found something else",
+    )
+    with pytest.raises(NotFoundError):
+        lab.service.models.get("junk")
+    assert list((lab.folder / "work").iterdir()) == []
+
+
+def test_a_dropped_variant_is_kept_with_its_reason_and_not_offered(lab: ServiceLab) -> None:
+    lab.add_model()
+    model = lab.service.models.get("kws")
+    assert [v.manifest.name for v in lab.service.models.kept(model)] == ["fp16", "fp32"]
+    dropped = [variant for variant in lab.service.models.variants(model) if not variant.is_kept]
+    assert [(v.manifest.name, v.dropped_reason) for v in dropped] == [("int8", "under the floor")]
+
+
+def test_the_same_recipe_again_changes_nothing(lab: ServiceLab) -> None:
+    lab.add_model()
+    done = finished(lab, lab.service.models.compress("kws", "quick"))
+    assert done.state is OperationState.SUCCEEDED
+    assert "unchanged" in done.note
+
+
+def test_a_recipe_from_outside_is_a_name_or_text_never_a_path(lab: ServiceLab) -> None:
+    lab.add_model()
+    done = finished(lab, lab.service.models.compress("kws", "/etc/passwd"))
+    assert done.state is OperationState.FAILED
+    assert "recipe name" in done.reason
+    assert finished(lab, lab.service.models.compress("kws", "passes: []\n")).state is OperationState.SUCCEEDED
+
+
+def test_a_ready_made_variant_joins_an_existing_model(lab: ServiceLab) -> None:
+    lab.add_model()
+    finished(lab, lab.service.models.add_variant("kws", "mine", upload(lab, b"tflite")))
+    assert "mine" in [v.manifest.name for v in lab.service.models.kept(lab.service.models.get("kws"))]
+    with pytest.raises(NotFoundError):
+        lab.service.models.add_variant("kwz", "mine", upload(lab, b"tflite"))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../up", "x" * 65, "ä", "a b", "-a"])
+def test_a_model_name_that_is_no_id_is_refused(lab: ServiceLab, name: str) -> None:
+    with pytest.raises(InvalidInputError):
+        lab.service.models.add(NewModel(name, upload(lab, b"onnx")))
+
+
+@pytest.mark.parametrize("text", ["a:", "a:0", "a:-1", "a:x", "a:1:2"])
+def test_a_reference_is_a_name_or_a_name_and_a_version(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        split_reference(text)
+
+
+def test_an_unknown_model_gets_the_nearest_names(lab: ServiceLab) -> None:
+    lab.add_model("keyword")
+    with pytest.raises(NotFoundError, match='did you mean "keyword"'):
+        lab.service.models.get("keywrod")
+    with pytest.raises(NotFoundError, match='did you mean "fp16"'):
+        lab.service.models.kept(lab.service.models.get("keyword"), ("fp61",))
+
+
+def test_uploads_are_bounded_and_never_named_from_outside(lab: ServiceLab) -> None:
+    from muster_controller.service.uploads import Uploads
+
+    small = Uploads(lab.folder / "small", max_bytes=4)
+    with pytest.raises(InvalidInputError, match="at most 4"), small.receive() as receiving:
+        receiving.write(b"12345")
+    with pytest.raises(InvalidInputError, match="0 bytes"), small.receive():
+        pass
+    assert list((lab.folder / "small").iterdir()) == []
+    for name in ("../identity/ca.key", "upload-0000000000", ""):
+        with pytest.raises(NotFoundError):
+            small.path(name)
+
+
+def test_a_full_disk_refuses_an_upload_and_leaves_nothing(lab: ServiceLab) -> None:
+    with pytest.raises(TemporaryError, match="No space left"), lab.service.uploads.receive():
+        raise OSError(28, os.strerror(28))
+    assert list((lab.folder / "uploads").iterdir()) == []
+
+
+def test_what_ran_when_the_controller_died_is_interrupted(lab: ServiceLab) -> None:
+    left = Operation("op-1", "compress", "kws:1", OperationState.RUNNING, 0.4, "", "", lab.clock.now_ns())
+    lab.store.put_operation(left)
+    lab.service.operations.recover()
+    assert lab.service.operations.get("op-1").state is OperationState.INTERRUPTED
+
+
+def test_garbage_is_what_nothing_names(lab: ServiceLab) -> None:
+    lab.add_model()
+    stray = lab.folder / "stray"
+    stray.write_bytes(b"left behind")
+    sha256, _ = lab.artifacts.put(stray)
+    kept = set(lab.artifacts.iter_sha256s()) - {sha256}
+    assert lab.service.collect_garbage() == (sha256,)
+    assert set(lab.artifacts.iter_sha256s()) == kept
+
+
+def test_a_removed_model_leaves_the_devices_and_its_artifacts_are_freed(lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    lab.add_model()
+    model = lab.service.models.get("kws")
+    lab.service.pushes.push(model, lab.service.models.kept(model), [lab.service.devices.get("pi")])
+    session = lab.open_session("pi")
+    held = session.wait_desired()
+    assert held.models
+    lab.service.remove_model("kws")
+    assert session.wait_desired(above=held.version).models == ()
+    assert lab.service.collect_garbage()
+    assert list(lab.artifacts.iter_sha256s()) == []
+
+
+@pytest.mark.parametrize(
+    ("model_id", "cpu_ratio", "phases"),
+    [
+        ("", 0.0, (LoadPhase(1.0, 1000),)),
+        ("kws", 1.5, (LoadPhase(1.0, 1000),)),
+        ("kws", 0.0, ()),
+        ("kws", 0.0, (LoadPhase(-1.0, 1000),)),
+        ("kws", 0.0, (LoadPhase(float("nan"), 1000),)),
+        ("kws", 0.0, (LoadPhase(1.0, 0),)),
+        ("kws", 0.0, (LoadPhase(1.0, 10**9),)),
+    ],
+)
+def test_a_senseless_load_is_refused(
+    lab: ServiceLab, model_id: str, cpu_ratio: float, phases: tuple[LoadPhase, ...]
+) -> None:
+    from muster_controller.service.loads import LoadOrder
+
+    device = lab.add_device("pi")
+    with pytest.raises(InvalidInputError):
+        lab.service.loads.start(device, LoadOrder(model_id, phases, cpu_ratio))
+
+
+def test_a_load_that_never_reports_is_closed(lab: ServiceLab) -> None:
+    from muster_controller.service.loads import LoadOrder
+
+    device = lab.add_device("pi")
+    load = lab.service.loads.start(device, LoadOrder(cpu_ratio=0.5, phases=(LoadPhase(0.0, 1000),)))
+    lab.clock.advance(3600)
+    lab.service.tick()
+    assert "in time" in lab.service.loads.get(load.load_id).reason
+
+
+def test_a_model_that_a_device_serves_cannot_be_removed(lab: ServiceLab) -> None:
+    from muster_controller.service.bench import RunOrder
+    from muster_controller.service.rollout import RolloutOrder
+
+    lab.add_device("pi")
+    lab.add_model()
+    session = lab.open_session("pi")
+    model = lab.service.models.get("kws")
+    (device,) = lab.service.devices.every()
+    run = lab.service.bench.start(model, lab.service.models.kept(model, ("fp32",)), [device], RunOrder(threads=(1,)))
+    lab.answer(session, lab.service.bench.requests(run.run_id)[0])
+    policy = "constraints: {p95_ms: {max: 100}}\nobjective: accuracy\n"
+    lab.service.rollouts.start(model, [device], RolloutOrder(policy))
+    with pytest.raises(ConflictError):
+        lab.service.remove_model("kws")
