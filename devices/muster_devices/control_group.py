@@ -58,7 +58,7 @@ class ControlGroup:
         self.path.mkdir(exist_ok=True)
         limits = self._limits
         if limits.cpu_cores is not None:
-            quota_us = max(1000, round(limits.cpu_cores * limits.period_us))  # the kernel's least quota is 1 ms
+            quota_us = round(limits.cpu_cores * limits.period_us)
             if self.version == 1:
                 _write(self.path / "cpu.cfs_quota_us", -1)  # a left-over quota may not fit the new period
                 _write(self.path / "cpu.cfs_period_us", limits.period_us)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from muster_protos.model import Emulation, Isolation
 PERIOD_US = 5_000
 CROWDED_PERIOD_US = 10_000  # many groups with short periods cost the host too many timer interrupts
 CROWDED_FROM = 8
+LEAST_QUOTA_US = 1_000  # the kernel refuses less: a very small quota needs a longer period
 _MIB = 1 << 20
 
 _log = logging.getLogger(__name__)
@@ -138,16 +140,16 @@ def group_name(device_id: str, scope: str) -> str:
 
 def _quota(root: Path, name: str, limits: EmulationLimits) -> tuple[str, tuple[ControlGroup, ...]]:
     """The CPU group and what it does in words; ("", ()) with a log line where none can be had."""
+    period_us = max(PERIOD_US, math.ceil(LEAST_QUOTA_US / limits.cpu_quota_cores))
     try:
-        group = make_group(root, ("cpu",), name, Limits(limits.cpu_quota_cores, PERIOD_US))
+        group = make_group(root, ("cpu",), name, Limits(limits.cpu_quota_cores, period_us))
+        sweep(group.path.parent, time.time())
+        if len(list(group.path.parent.glob(f"{PREFIX}*"))) >= CROWDED_FROM:
+            period_us = max(CROWDED_PERIOD_US, period_us)
+            group = make_group(root, ("cpu",), name, Limits(limits.cpu_quota_cores, period_us))
     except NoControlGroupError as error:
         _log.info("no CPU quota for %s, its slowdown is declared: %s", name, error)
         return "", ()
-    sweep(group.path.parent, time.time())
-    period_us = PERIOD_US
-    if len(list(group.path.parent.glob(f"{PREFIX}*"))) >= CROWDED_FROM:
-        period_us = CROWDED_PERIOD_US
-        group = make_group(root, ("cpu",), name, Limits(limits.cpu_quota_cores, period_us))
     share = f"{limits.cpu_quota_cores:.0%}".replace("%", " %")
     return f"cpu quota {share} of one core by cgroup v{group.version}, period {period_us // 1000} ms", (group,)
 

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from muster_devices.emulation import group_name, start_emulation
-from muster_devices.profiles import load_profile
+from muster_devices.profiles import EmulationLimits, load_profile
 from muster_protos.errors import InvalidInputError
 from muster_protos.model import Emulation, Isolation
 
@@ -63,6 +65,23 @@ def test_many_devices_get_a_longer_period(plant):
     emulator = start_emulation(load_profile("pi"), "d1", root=root)
     assert emulator.describe().how[0] == "cpu quota 25 % of one core by cgroup v2, period 10 ms"
     assert (root / f"sys/fs/cgroup/{name}/cpu.max").read_text() == "2500 10000"
+
+
+def test_a_very_small_quota_gets_a_longer_period_and_not_a_larger_share(plant):
+    name = group_name("d1", "")
+    root = plant(
+        {
+            "proc/self/cgroup": "0::/\n",
+            "proc/self/mountinfo": "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            "sys/fs/cgroup/cgroup.controllers": "cpu\n",
+            "sys/fs/cgroup/cgroup.subtree_control": "cpu\n",
+            f"sys/fs/cgroup/{name}/cpu.max": "",
+        }
+    )
+    tiny = replace(load_profile("pi"), emulation=EmulationLimits(cpu_quota_cores=0.05, memory_limit_bytes=None))
+    emulator = start_emulation(tiny, "d1", root=root)
+    assert emulator.describe().how == ("cpu quota 5 % of one core by cgroup v2, period 20 ms",)
+    assert (root / f"sys/fs/cgroup/{name}/cpu.max").read_text() == "1000 20000"
 
 
 def test_equal_ids_of_different_fleets_get_different_groups():
