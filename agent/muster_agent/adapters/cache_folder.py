@@ -22,7 +22,7 @@ from muster_protos.model import ArtifactRef
 
 log = logging.getLogger(__name__)
 
-_BLOCK_BYTES = 1024 * 1024
+_BLOCK_BYTES = 128 * 1024
 _QUARANTINED_KEPT = 4
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -133,9 +133,10 @@ def _disk(what: str, root: Path) -> Iterator[None]:
 
 def _sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
+    block = memoryview(bytearray(_BLOCK_BYTES))  # one buffer: the agent is small
+    with path.open("rb", buffering=0) as file:
+        while length := file.readinto(block):
+            digest.update(block[:length])
     return digest.hexdigest()
 
 

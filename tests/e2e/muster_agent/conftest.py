@@ -37,6 +37,8 @@ from muster_protos.model import (
     DesiredModel,
     DesiredState,
     Format,
+    Hello,
+    Inventory,
     JoinRequest,
     JoinResponse,
     Report,
@@ -69,6 +71,7 @@ class Lab:
     reports: dict[tuple[str, int, int], Report] = field(default_factory=dict)
     deliveries: int = 0  # reports received, repeated ones included
     reported: list[ReportedState] = field(default_factory=list)
+    inventories: list[Inventory] = field(default_factory=list)
     served_bytes: int = 0
     acknowledges: bool = True
     corrupt_next: bool = False  # flip a bit in the next chunk of a large artifact
@@ -135,6 +138,8 @@ class Lab:
                     self._take_report(session, message.body)
                 elif isinstance(message.body, ReportedState):
                     self.reported.append(message.body)
+                elif isinstance(message.body, Hello):
+                    self.inventories.append(message.body.inventory)
             self._changed.notify_all()
 
     def _take_report(self, session: DeviceSession, report: Report) -> None:
@@ -387,6 +392,12 @@ class Helpers:
     grant = staticmethod(grant)
     reference = staticmethod(reference)
     end_children = staticmethod(end_children)
+
+    @staticmethod
+    def status_kib(pid: int, name: str) -> int:
+        """A line of /proc/<pid>/status, such as VmRSS."""
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
     @staticmethod
     def eventually(is_true: Callable[[], bool], timeout_s: float = 30.0) -> None:

@@ -125,3 +125,27 @@ def test_rotten_bytes_never_reach_a_runtime_and_come_again(lab, agent, e2e):
     lab.wait_converged(version)
     assert path.read_bytes() == lab.artifacts[sha256]
     assert (agent.state / "quarantine" / sha256).exists()
+
+
+def test_an_idle_agent_with_a_cached_model_and_a_grpc_session_fits_into_52_mib(lab, agent, e2e):
+    model = lab.variant("wide", 64, padding=12_000_000)
+    agent.start(log_level="warning")
+    lab.wait_converged(lab.want(lab.model(model)))
+    e2e.eventually(lambda: lab.reported[-1].is_converged)
+    resident_kib = e2e.status_kib(agent.pid, "VmRSS")
+    assert resident_kib <= 52 * 1024, f"{resident_kib / 1024:.1f} MiB resident"
+
+
+def test_an_emulated_device_says_so_in_its_inventory_and_records(lab, agent, e2e):
+    wide = lab.variant("wide", 64)
+    request = BenchmarkRequest("b1", 0, e2e.configuration(wide), Tier.DEMO, Scenario.SINGLE_STREAM, (), 1, 240_000)
+    agent.start("--profile", "phone", "--no-cgroup")
+    reported = lab.wait_converged(lab.want(lab.model(wide, grant=e2e.grant("d1", wide)), benchmarks=(request,)), 240)
+    assert reported.serving[0].state is DeploymentState.COMMITTED
+    lab.wait(lambda: any(isinstance(report.body, BenchmarkRecord) for report in lab.reports.values()))
+    (record,) = [report.body for report in lab.reports.values() if isinstance(report.body, BenchmarkRecord)]
+    assert record.emulation is not None
+    assert record.emulation.profile == "phone"
+    assert lab.inventories[-1].emulation == record.emulation
+    assert lab.inventories[-1].device_class == "phone"
+    assert {runtime.name for runtime in lab.inventories[-1].runtimes if runtime.providers} >= {"onnxruntime"}
