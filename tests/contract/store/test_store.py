@@ -400,6 +400,20 @@ class TestReports:
         assert [bool(report.rejected_reason) for report in stored] == [True, False]
         assert len(store.list_records().items) == 1
 
+    def test_a_body_that_contradicts_its_key_is_quarantined(self, store: Store) -> None:
+        with_run(store)
+        record = make_record(make_variant())
+        reports = [
+            replace(make_stored_report(record), request_id="req-2"),
+            replace(make_stored_report(LoadResult("load-1", 1)), attempt=2, sequence=2),
+            make_stored_report(replace(record, record_id=""), sequence=3),
+            replace(make_stored_report(Event("e", "x")), payload=b"", sequence=4),
+        ]
+        assert all(report.rejected_reason for report in store.store_reports(reports))
+        assert len(store.list_reports(is_rejected=True).items) == 4
+        assert store.list_records().items == ()
+        assert store.list_events() == ()
+
     def test_a_device_cannot_close_anothers_request_or_take_its_record_id(self, store: Store) -> None:
         with_run(store)
         mine = make_record(make_variant())
@@ -517,6 +531,12 @@ class TestFeeds:
         assert store.list_events(device_id="pi-1") == (first,)
         assert store.list_events(kind="device.joined") == (second,)
         assert store.list_events(limit=1) == (first,)
+
+    def test_the_newest_events_come_in_the_order_in_which_they_happened(self, store: Store) -> None:
+        events = [store.add_event(FleetEvent(f"e{n}", "a" if n % 2 else "b", n, f"pi-{n}")) for n in range(1, 6)]
+        assert store.newest_events(limit=2) == tuple(events[-2:])
+        assert store.newest_events(kind="a", limit=2) == (events[2], events[4])
+        assert store.newest_events(device_id="pi-1") == (events[0],)
 
     def test_telemetry_is_read_newest_within_the_limit_and_pruned(self, store: Store) -> None:
         samples = [Telemetry(at_ns=n, model_id="digits" if n % 2 else "", p95_ns=n) for n in range(1, 7)]

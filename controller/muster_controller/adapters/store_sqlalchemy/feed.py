@@ -91,10 +91,15 @@ class FeedRows(Transactions):
 
 def append_event(connection: Connection, event: FleetEvent) -> FleetEvent:
     """Append to the feed inside the caller's transaction."""
+    sequence = connection.execute(insert(EVENTS).values(event_row(event)).returning(EVENTS.c.sequence)).scalar_one()
+    return replace(event, sequence=sequence)
+
+
+def event_row(event: FleetEvent) -> dict[str, Any]:
+    """The columns of a new event; the store numbers it."""
     row = _EVENT.row(event)
     del row["sequence"]
-    sequence = connection.execute(insert(EVENTS).values(row).returning(EVENTS.c.sequence)).scalar_one()
-    return replace(event, sequence=sequence)
+    return row
 
 
 def _events_of(device_id: str | None, kind: str | None) -> Select[Any]:
