@@ -56,6 +56,7 @@ from muster_protos.v1 import link_pb2_grpc
 
 DEFAULT_PORT = 8471
 _FAREWELL_S = 1.5
+_WINDOW_BYTES = 1024 * 1024  # on its way at once: 80 Mbit/s at a round trip of 100 ms, a gigabit at 8 ms
 _STABLE_SESSION_S = 10.0  # a session that lasted this long was a success: start from the base delay again
 
 _log = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ class LinkTiming:
             ("grpc.max_receive_message_length", MAX_CONTROLLER_MESSAGE_BYTES + FRAMING_BYTES),
             ("grpc.max_send_message_length", MAX_AGENT_MESSAGE_BYTES + FRAMING_BYTES),
             ("grpc.http2.max_frame_size", CHUNK_BYTES + FRAMING_BYTES),
+            ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+            ("grpc.http2.bdp_probe", 0),  # it lets the window, and with it memory and what a kill loses, grow to 16 MiB
             ("grpc.keepalive_time_ms", int(self.keepalive_time_s * 1e3)),
             ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout_s * 1e3)),
             ("grpc.http2.ping_timeout_ms", int(self.keepalive_timeout_s * 1e3)),  # else 60 s, and it wins
