@@ -1,11 +1,12 @@
 """The same load twice against a served model: on the largest rung alone, and with the ladder below it.
 
     python benchmarks/fallback.py                     # two convolutional networks made here, measured, served
-    python benchmarks/fallback.py --slowdown 3 -o json
+    python benchmarks/fallback.py --profile pi -o json
 
 Claim: where a burst asks for more than the largest rung can answer, the fallback run misses the objective in less
 than 1 % of the requests (late, refused and failed ones count), the largest rung alone in 5 % or more. Both runs refuse
-what cannot be in time. A declared slowdown stands in for a slower device and is named in the output.
+what cannot be in time. ``--profile`` emulates a device class (CPU quota by control group where allowed, otherwise a
+declared slowdown), ``--slowdown`` declares one; either is named in the output.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
 import queue
 import sys
@@ -20,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +36,8 @@ from muster_bench.face import identity_binding
 from muster_bench.limits import ChildLimits
 from muster_bench.measure import MeasureSpec, run_benchmark
 from muster_bench.runtimes import open_session
+from muster_devices.emulation import Emulator, start_emulation
+from muster_devices.profiles import load_profile
 from muster_protos.model import (
     BenchmarkRequest,
     Configuration,
@@ -62,25 +67,25 @@ WIDTHS = {"wide": 80, "narrow": 24}  # channels of three convolutions
 
 
 @dataclass
-class Sink:  # ARG002: the port names the peer, this benchmark has only one
+class Sink:
     """Collects what the serving child says."""
 
     answers: queue.SimpleQueue[LocalReady | LocalFailed | str] = field(default_factory=queue.SimpleQueue)
     events: list[Event] = field(default_factory=list)
 
-    def on_ready(self, peer: Peer, ready: LocalReady) -> None:
+    def on_ready(self, _: Peer, ready: LocalReady) -> None:
         self.answers.put(ready)
 
-    def on_failed(self, peer: Peer, failed: LocalFailed) -> None:
+    def on_failed(self, _: Peer, failed: LocalFailed) -> None:
         self.answers.put(failed)
 
-    def on_status(self, peer: Peer, status: LocalStatus) -> None:
+    def on_status(self, _: Peer, status: LocalStatus) -> None:
         pass
 
-    def on_event(self, peer: Peer, event: Event) -> None:
+    def on_event(self, _: Peer, event: Event) -> None:
         self.events.append(event)
 
-    def on_exit(self, peer: Peer, reason: str) -> None:
+    def on_exit(self, _: Peer, reason: str) -> None:
         self.answers.put(reason)
 
 
@@ -120,27 +125,43 @@ def make_variant(folder: Path, name: str) -> LocalVariant:
     return LocalVariant(manifest, str(path), str(golden))
 
 
-def measure(variant: LocalVariant, slowdown: float) -> Rung:
+@dataclass(frozen=True)
+class Device:
+    """What stands in for a device: nothing, a declared slowdown, or the limits of an emulated class."""
+
+    slowdown: float
+    emulator: Emulator | None
+
+    def describe(self) -> Emulation | None:
+        if self.emulator is not None:
+            return self.emulator.describe()
+        return Emulation("benchmark", (f"declared slowdown x{self.slowdown:g}",)) if self.slowdown > 1 else None
+
+
+def measure(variant: LocalVariant, device: Device) -> Rung:
     """The rung with its latency as benchmarked here and now, in a child of its own."""
     configuration = Configuration(variant.manifest.variant_id, "onnxruntime", "cpu", 1)
     request = BenchmarkRequest("b", 1, configuration, Tier.QUICK, Scenario.SINGLE_STREAM, (95.0,), 1, 60_000)
-    emulation = Emulation("benchmark", (f"declared slowdown x{slowdown:g}",)) if slowdown > 1 else None
-    spec = MeasureSpec(Path(variant.path), variant.manifest, request, emulation=emulation, slowdown_ratio=slowdown)
-    record = run_benchmark(spec, ChildLimits(wall_s=60, memory_bytes=2 << 30))
+    spec = MeasureSpec(
+        Path(variant.path), variant.manifest, request, emulation=device.describe(), slowdown_ratio=device.slowdown
+    )
+    on_spawn = device.emulator.enter if device.emulator is not None else None
+    record = run_benchmark(spec, ChildLimits(wall_s=60, memory_bytes=2 << 30), on_spawn=on_spawn)
     if record.latency is None or record.latency.p95 is None:
         raise SystemExit(f"{variant.manifest.name} could not be measured: {'; '.join(record.reasons)}")
     return Rung(configuration, record.latency.p50, record.latency.p95)
 
 
 def replay(
-    ladder: Sequence[Rung], variants: Sequence[LocalVariant], slo: Slo, request: LoadRequest, slowdown: float
+    ladder: Sequence[Rung], variants: Sequence[LocalVariant], slo: Slo, request: LoadRequest, device: Device
 ) -> tuple[LoadResult, list[Event]]:
     """One serving child, one load, from a cold start."""
     with tempfile.TemporaryDirectory() as folder:
         sink = Sink()
         listener = LocalListener(Path(folder) / "serving.sock", sink)
         listener.start()
-        process = ServingProcess(listener, "net", ServingOptions(slowdown_ratio=slowdown))
+        enter = device.emulator.enter if device.emulator is not None else None
+        process = ServingProcess(listener, "net", ServingOptions(slowdown_ratio=device.slowdown, enter=enter))
         process.start()
         process.grant(LocalGrant(ServingGrant("d1", tuple(ladder), slo), "net", SIGNATURE, tuple(variants)))
         ready = sink.answers.get(timeout=60)
@@ -168,20 +189,28 @@ def main() -> int:
     """Measure, replay twice, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slowdown", type=float, default=1.0, help="declared slowdown of an emulated device")
+    parser.add_argument("--profile", choices=("phone", "pi", "jetson"), help="emulate a device class")
     parser.add_argument("--seconds", type=float, default=45.0, help="length of the load")
     parser.add_argument("--slo-ms", type=float, help="default: 2.5 x the largest rung's p95, at least 20 ms")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        device = Device(options.slowdown, None)
+        if options.profile:
+            emulator = stack.enter_context(
+                start_emulation(load_profile(options.profile), "bench-fallback", str(os.getpid()))
+            )
+            device = Device(emulator.slowdown_ratio, emulator)
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         variants = [make_variant(Path(folder), name) for name in WIDTHS]
-        ladder = [measure(variant, options.slowdown) for variant in variants]
+        ladder = [measure(variant, device) for variant in variants]
         slo_ns = round(options.slo_ms * 1e6) if options.slo_ms else max(20_000_000, round(2.5 * ladder[0].p95_ns))
         slo = Slo(slo_ns, 95.0)
         request = LoadRequest("load", 1, "net", phases(ladder, options.seconds), options.seed)
-        alone, _ = replay(ladder[:1], variants[:1], slo, request, options.slowdown)
-        fallback, events = replay(ladder, variants, slo, request, options.slowdown)
-    row = _row(options, ladder, slo, request, alone, fallback, events)
+        alone, _ = replay(ladder[:1], variants[:1], slo, request, device)
+        fallback, events = replay(ladder, variants, slo, request, device)
+    row = _row(device, ladder, slo, request, alone, fallback, events)
     print(json.dumps([row], indent=2) if options.output == "json" else _text(row, events))
     met = row["missed_ratio_fallback"] < 0.01 and row["missed_ratio_largest"] >= 0.05 and not fallback.failed
     if not met:
@@ -190,14 +219,14 @@ def main() -> int:
 
 
 def _row(
-    options: argparse.Namespace, ladder: Sequence[Rung], slo: Slo, request: LoadRequest,
+    device: Device, ladder: Sequence[Rung], slo: Slo, request: LoadRequest,
     alone: LoadResult, fallback: LoadResult, events: Sequence[Event],
 ) -> dict[str, object]:  # fmt: skip
     return {
         "machine": platform.machine(),
-        "declared_slowdown": options.slowdown,
+        "emulation": "; ".join(emulation.how) if (emulation := device.describe()) is not None else "",
         "slo_ms": slo.latency_ns / 1e6,
-        "rungs": [{"variant": r.configuration.variant_id, "p50_ms": r.p50_ns / 1e6, "p95_ms": r.p95_ns / 1e6} for r in ladder],
+        "rungs": [_rung(rung) for rung in ladder],
         "phases": [{"rate_hz": round(p.rate_hz, 1), "seconds": p.duration_ms / 1000} for p in request.phases],
         "offered": fallback.offered,
         "missed_ratio_largest": alone.slo_missed / max(1, alone.offered),
@@ -207,11 +236,22 @@ def _row(
         "p95_ms_largest": None if alone.p95_ns is None else alone.p95_ns / 1e6,
         "p95_ms_fallback": None if fallback.p95_ns is None else fallback.p95_ns / 1e6,
         "answered_by": dict(fallback.answered_by),
-        "switches": [
-            {"from": e.from_variant_id, "to": e.to_variant_id, "direction": e.direction, "reason": e.reason, "ms": e.duration_ms}
-            for e in events
-        ],
+        "switches": [_switch(event) for event in events],
     }  # fmt: skip
+
+
+def _rung(rung: Rung) -> dict[str, object]:
+    return {"variant": rung.configuration.variant_id, "p50_ms": rung.p50_ns / 1e6, "p95_ms": rung.p95_ns / 1e6}
+
+
+def _switch(event: Event) -> dict[str, object]:
+    return {
+        "from": event.from_variant_id,
+        "to": event.to_variant_id,
+        "direction": event.direction,
+        "reason": event.reason,
+        "ms": event.duration_ms,
+    }
 
 
 def _text(row: dict[str, object], events: Sequence[Event]) -> str:

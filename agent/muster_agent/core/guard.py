@@ -237,22 +237,23 @@ class Guard:
 
         ``share`` of the limits is what a climb may use; ``trust_own``: believe the rung's own record, not the others'.
         """
-        charged_ns = self._rungs[index].charged_ns(moment.slowdown, self.settings.z, moment.now_ns, trust_own)
+        times_ns = self._times_ns(index, moment, trust_own)
+        _, charged_ns = times_ns
         if charged_ns > moment.slack_ns:
             return _Obstacle.SLACK
         if moment.now_ns + charged_ns > moment.rescue_ns:
             return _Obstacle.RESCUE
-        return self._stream_obstacle(index, moment, share, trust_own)
+        return self._stream_obstacle(index, times_ns, moment, share)
 
-    def _stream_obstacle(self, index: int, moment: _Moment, share: float, trust_own: bool = False) -> _Obstacle | None:
+    def _stream_obstacle(
+        self, index: int, times_ns: tuple[float, float], moment: _Moment, share: float
+    ) -> _Obstacle | None:
         """The part that does not depend on the requests at hand."""
-        state = self._rungs[index]
-        charged_ns = state.charged_ns(moment.slowdown, self.settings.z, moment.now_ns, trust_own)
+        expected_ns, charged_ns = times_ns
         if share < 1:
-            charged_ns += state.price_ns
+            charged_ns += self._rungs[index].price_ns
         if charged_ns > share * moment.limit_ns:
             return _Obstacle.SLACK
-        expected_ns = state.expected_ns(moment.slowdown, moment.now_ns, trust_own)
         if backlog_p99_ns(expected_ns, moment.rate_per_s) > share * moment.limit_ns:
             return _Obstacle.BACKLOG
         return None
@@ -267,7 +268,8 @@ class Guard:
         feasible = (index for index in below if self._obstacle(index, moment) is None)
         target = next(feasible, min(below, key=lambda index: self._rungs[index].p50_ns))
         now_ns, settings = moment.now_ns, self.settings
-        is_stream = not is_gone and self._stream_obstacle(self._active, moment, 1.0, self._is_on_trial) is not None
+        times_ns = self._times_ns(self._active, moment, self._is_on_trial)
+        is_stream = not is_gone and self._stream_obstacle(self._active, times_ns, moment, 1.0) is not None
         self._dwell_now_ns = self._dwell_ns if is_stream else settings.dip_dwell_ns
         if is_stream and self._climbed_ns is not None and now_ns - self._climbed_ns < settings.settled_ns:
             self._dwell_ns = self._dwell_now_ns = min(2 * self._dwell_ns, settings.dwell_max_ns)
@@ -299,13 +301,14 @@ class Guard:
     def _has_dwelt(self, index: int, moment: _Moment) -> bool:
         """Whether the stream has fitted it for a dwell, and the requests at hand do now."""
         state = self._rungs[index]
-        if self._stream_obstacle(index, moment, self.settings.climb_ratio) is not None:
+        share = self.settings.climb_ratio
+        if self._stream_obstacle(index, self._times_ns(index, moment), moment, share) is not None:
             state.feasible_since_ns = None
             return False
         if state.feasible_since_ns is None:
             state.feasible_since_ns = moment.now_ns
         has_dwelt = moment.now_ns - state.feasible_since_ns >= self._dwell_now_ns
-        return has_dwelt and self._obstacle(index, moment, self.settings.climb_ratio) is None
+        return has_dwelt and self._obstacle(index, moment, share) is None
 
     def _trial(self, moment: _Moment) -> int | None:
         """The next better rung, when it has not answered for long and only another rung's slowdown speaks against it.
@@ -336,6 +339,9 @@ class Guard:
         allowed = tuple(index for index in self._permitted if index in self._resident)
         return allowed or tuple(sorted(self._resident))[-1:] or (count - 1,)
 
+    def _times_ns(self, index: int, moment: _Moment, trust_own: bool = False) -> tuple[float, float]:
+        return self._rungs[index].times_ns(moment.slowdown, self.settings.z, moment.now_ns, trust_own)
+
     def _fastest_ns(self, slowdown: float, now_ns: int) -> float:
         return min(self._rungs[index].expected_ns(slowdown, now_ns) for index in self._allowed)
 
@@ -346,8 +352,7 @@ class Guard:
 
     def _why_down(self, obstacle: _Obstacle, moment: _Moment) -> str:
         state = self._rungs[self._active]
-        charged = state.charged_ns(moment.slowdown, self.settings.z, moment.now_ns)
-        expected = state.expected_ns(moment.slowdown, moment.now_ns)
+        expected, charged = self._times_ns(self._active, moment, self._is_on_trial)
         if obstacle is _Obstacle.GONE:
             if self._pin is not None:
                 return f"pinned to {self._rungs[self._pin].variant_id}"

@@ -43,14 +43,14 @@ class RungState:
         """Whether it answered in the last ``within_ns``."""
         return self.seen_ns is not None and now_ns - self.seen_ns < within_ns
 
-    def expected_ns(self, shared_mean: float, now_ns: int, trust_own: bool = False) -> float:
+    def expected_ns(self, shared_mean: float, now_ns: int) -> float:
         """Mean service time: by its own slowdown while that is fresh, else by the one all rungs share."""
-        mean = self.own.read(now_ns)[0] if trust_own or self.is_seen(now_ns) else shared_mean
-        return self.p50_ns * max(1.0, mean)
+        return self.p50_ns * max(1.0, self.own.read(now_ns)[0] if self.is_seen(now_ns) else shared_mean)
 
-    def charged_ns(self, shared_mean: float, z: float, now_ns: int, trust_own: bool = False) -> float:
-        """Service time with ``z`` standard deviations of doubt: lat * (xi + z * sigma), at least xi * p95.
+    def times_ns(self, shared_mean: float, z: float, now_ns: int, trust_own: bool = False) -> tuple[float, float]:
+        """Mean service time, and the one to be charged with: lat * (xi + z * sigma), at least xi * p95.
 
+        ``z`` is in standard deviations; ``trust_own`` takes the rung's own slowdown though it was not seen lately.
         xi counts as at least 1: under a CPU quota a lone cheap inference can run faster than the benchmark's steady
         stream did, which says nothing of a longer one.
         """
@@ -59,4 +59,4 @@ class RungState:
             sigma = math.hypot(sigma, _SHIFT_DOUBT * (shared_mean - 1))
             mean = shared_mean
         mean = max(1.0, mean)
-        return max(self.p50_ns * (mean + z * sigma), self.p95_ns * mean)
+        return self.p50_ns * mean, max(self.p50_ns * (mean + z * sigma), self.p95_ns * mean)

@@ -182,6 +182,12 @@ class Keeper:
                 discard(ladder, known)
             self._refuse(grant, error)
             return
+        except Exception as error:  # whatever a runtime throws at a file, the previous grant is served on
+            log.exception("the grant %s cannot be loaded", grant.grant.deployment_id)
+            if ladder is not None:
+                discard(ladder, known)
+            self._refuse(grant, GrantError(f"load: {type(error).__name__}: {error}"))
+            return
         if self._cap is not None:
             ladder.guard.cap(self._cap.highest_rung, self._cap.reason)
         self.engine.install(ladder)

@@ -44,7 +44,7 @@ def build_ladder(
             if index not in (fastest, first) and not has_room(limit_bytes):
                 log.info("rung %d is not kept: %d MiB are in use", index, rss_bytes() >> 20)
                 _close(rungs.pop(index), known)
-    except GrantError:
+    except BaseException:
         for rung in rungs.values():
             _close(rung, known)
         raise
