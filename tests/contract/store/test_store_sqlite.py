@@ -12,6 +12,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, event
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
 
 from muster_controller.adapters.store_sqlalchemy import SqlAlchemyStore, open_store
 from muster_controller.adapters.store_sqlalchemy.tables import METADATA
@@ -53,6 +55,18 @@ def test_everything_is_there_after_close_and_reopen(path: Path) -> None:
     assert again.fleet() == make_fleet()
     assert again.get_device("pi-1") == make_device(labels={"room": "kitchen"})
     again.close()
+
+
+def test_a_path_with_signs_that_mean_something_in_urls_is_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "a ?x=1&y#%20ü.sqlite3"
+    open_store(path).close()
+    assert path.is_file()
+
+
+def test_the_tables_can_be_made_in_postgresql() -> None:
+    made = [str(CreateTable(table).compile(dialect=postgresql.dialect())) for table in METADATA.sorted_tables]
+    assert len(made) == len(METADATA.tables)
+    assert "BIGSERIAL" in next(text for text in made if "CREATE TABLE events" in text)
 
 
 def test_acknowledged_reports_survive_kill_9_whole_and_once(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -67,7 +67,7 @@ def open_sqlite(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
         PermanentError: it is not such a database, or a newer version wrote it.
     """
     engine = create_engine(
-        f"sqlite:///{path}",
+        URL.create("sqlite", database=str(path)),
         connect_args={"timeout": busy_timeout_s, "isolation_level": None},
         pool_size=8,
         max_overflow=8,
