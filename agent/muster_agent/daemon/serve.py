@@ -118,10 +118,9 @@ class ServingSteps:
     def _load(self, record: ServingRecord, model: WantedModel, variants: tuple[LocalVariant, ...], key: str) -> None:
         assert model.grant is not None
         before = self._moment.live(model.model_id)
-        grant = _local_grant(model.grant, record, variants, self._settings.memory_limit_bytes)
         began_ns = self._parts.clock.monotonic_ns()
         try:
-            answer = self._parts.served.serve(grant, self._settings.ready_timeout_s)
+            answer = self._serve(model.grant, record, variants, is_fresh=before is None)
         except PermanentError as error:
             if record.trial is None:
                 raise TemporaryError(str(error)) from error  # the last good one is never given up
@@ -139,6 +138,21 @@ class ServingSteps:
             duration_ms=(self._parts.clock.monotonic_ns() - began_ns) / 1e6,
             details={"deployment": model.deployment_id},
         )
+
+    def _serve(
+        self, grant: ServingGrant, record: ServingRecord, variants: tuple[LocalVariant, ...], is_fresh: bool
+    ) -> LocalReady:
+        """Serve on the ports of before; on any others when somebody has taken those meanwhile."""
+        local = _local_grant(grant, record, variants, self._settings.memory_limit_bytes)
+        try:
+            return self._parts.served.serve(local, self._settings.ready_timeout_s)
+        except PermanentError as error:
+            is_remembered = (local.grant.http_port, local.grant.grpc_port) != (grant.http_port, grant.grpc_port)
+            if not (is_fresh and is_remembered):
+                raise
+            log.warning("%s was refused with its ports of before, trying any: %s", record.model_id, error)
+            elsewhere = replace(local, grant=replace(local.grant, http_port=grant.http_port, grpc_port=grant.grpc_port))
+            return self._parts.served.serve(elsewhere, self._settings.ready_timeout_s)
 
     def _conclude(self, model_id: str, model: WantedModel, state: DeploymentState, reason: str) -> None:
         """Write the end of a deployment, then make sure that none of it stays up."""

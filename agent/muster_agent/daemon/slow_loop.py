@@ -28,7 +28,7 @@ class SlowLoop:
         self._moment = moment
         self._outbox = outbox
         self._state = CapState()
-        self._caps: dict[str, Cap] = {}  # by deployment
+        self._caps: dict[str, tuple[str, Cap]] = {}  # by model: the deployment that was told, and what
         self._up_since_ns: dict[str, int] = {}  # by deployment
         self._periods = 0
         self._next_ns = 0
@@ -57,22 +57,24 @@ class SlowLoop:
                 self._moment.set_active(model_id, status.active_variant_id, status.resident_variant_ids)
                 samples.append(self._sample(model_id, status))
         deployments = {live.grant.deployment_id for live in lives.values()}
-        self._caps = {key: cap for key, cap in self._caps.items() if key in deployments}
+        self._caps = {model_id: told for model_id, told in self._caps.items() if model_id in lives}
         self._up_since_ns = {key: since for key, since in self._up_since_ns.items() if key in deployments}
         if self._periods % _DEVICE_SAMPLE_EVERY == 1:
             samples.append(self._device_sample(readings))
         self._outbox.telemetry(samples)
 
     def _cap(self, model_id: str, live: Live) -> None:
+        """Tell a model that came up what the cap is, and every model when it moves."""
         deployment_id = live.grant.deployment_id
         cap = cap_for(self._state, len(live.variant_ids))
-        before = self._caps.get(deployment_id, Cap(0, ""))
-        if cap.highest_rung == before.highest_rung:
+        told_deployment_id, told = self._caps.get(model_id, ("", Cap(0, "")))
+        if (deployment_id, cap.highest_rung) == (told_deployment_id, told.highest_rung):
             return
-        self._caps[deployment_id] = cap
+        self._caps[model_id] = (deployment_id, cap)
         self._parts.served.cap(model_id, LocalCap(cap.highest_rung, cap.reason))
-        reason = cap.reason or "the cause is gone"
-        self._outbox.event("rung.capped", model_id=model_id, reason=f"highest rung {cap.highest_rung}: {reason}")
+        if cap.highest_rung != told.highest_rung:
+            reason = cap.reason or "the cause is gone"
+            self._outbox.event("rung.capped", model_id=model_id, reason=f"highest rung {cap.highest_rung}: {reason}")
 
     def _mark_healthy(self, model_id: str, live: Live, now_ns: int) -> None:
         since_ns = self._up_since_ns.setdefault(live.grant.deployment_id, now_ns)

@@ -186,3 +186,23 @@ def test_a_trial_that_stays_up_has_no_starts_against_it(online):
     assert online.state.serving()["digits"].trial_starts == 1
     online.pass_time(40)
     assert online.state.serving()["digits"].trial_starts == 0
+
+
+def test_ports_of_before_that_are_taken_meanwhile_are_given_up(online):
+    activate(online)
+    online.served.errors = [PermanentError("expected port 40001 to be free")]
+    online.restart()
+    online.settle()
+    assert online.served.grants[-1].grant.http_port == 0
+    assert online.served.up["digits"].grant.deployment_id == "d1"
+
+
+def test_a_model_that_comes_up_while_it_is_hot_is_told_the_cap(online):
+    activate(online)
+    online.sensors.heat(79.0)
+    online.pass_time(4)
+    told = len(online.served.caps)
+    activate(online, "d2")
+    online.pass_time(1)
+    assert len(online.served.caps) == told + 1
+    assert online.served.caps[-1][1].highest_rung == 1
