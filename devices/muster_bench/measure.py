@@ -5,58 +5,28 @@ from __future__ import annotations
 import base64
 import threading
 import time
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from muster_bench.cold_starts import measure_cold_starts
 from muster_bench.converse import Json, run_child
-from muster_bench.errors import ChildError, SelfTestError
+from muster_bench.errors import ChildError, SelfTestError, StoppedError
 from muster_bench.limits import ChildLimits
-from muster_bench.tiers import HARD_CAP_S, run_length
+from muster_bench.record import MeasureSpec, begun_record, joined_record
+from muster_bench.tiers import run_length
 from muster_bench.validity import judge
 from muster_devices import preflight as devices_preflight
 from muster_devices import pressure as devices_pressure
 from muster_devices import thermal as devices_thermal
-from muster_devices.boot import boot_id
 from muster_protos.codec import decode, encode
 from muster_protos.errors import InvalidInputError
-from muster_protos.model import (
-    BenchmarkRecord,
-    BenchmarkRequest,
-    Configuration,
-    DeviceFacts,
-    Emulation,
-    Energy,
-    Progress,
-    RecordState,
-    Scenario,
-    VariantManifest,
-    Workload,
-)
+from muster_protos.model import BenchmarkRecord, Configuration, Progress, RecordState, Scenario, VariantManifest
 
-SCHEMA_VERSION = 1
-_UNKNOWN_DEVICE = DeviceFacts()
-NO_SENSOR = "no power sensor"
-_LOOP_SHARE = 0.7  # of the wall limit; the rest is for cold starts, the null model and accuracy
+__all__ = ["MeasureSpec", "run_benchmark", "run_self_test"]
 
-
-@dataclass(frozen=True, slots=True)
-class MeasureSpec:
-    """What to measure, and what to say about where."""
-
-    artifact_path: Path
-    manifest: VariantManifest
-    request: BenchmarkRequest
-    evaluation_path: Path | None = None
-    device: DeviceFacts = _UNKNOWN_DEVICE
-    emulation: Emulation | None = None
-    slowdown_ratio: float = 1.0  # declared slowdown of an emulated device; 1.0 = none
-    agent_version: str = ""
-    commit: str = ""
-    idle_celsius: float | None = None
-    root: Path = Path("/")
+_SETTLE_SHARE = 0.1  # of the wall limit
+_SETTLE_POLL_S = 1.0
 
 
 def run_benchmark(
@@ -78,28 +48,28 @@ def run_benchmark(
     """
     _check(spec)
     started_at_ns, deadline_ns = time.time_ns(), _deadline_ns(spec, limits)
-    before = devices_preflight.check(spec.root, spec.idle_celsius, needed_bytes=0)
-    base = _base_record(spec, started_at_ns)
+    length = run_length(spec.request.tier, spec.request.percentiles)
+    report = _reporter(spec, on_progress)
+    report(0.0, "pre-flight")
+    before = _preflight(spec, min(length.settle_s, _left(limits, deadline_ns).wall_s * _SETTLE_SHARE), stop)
+    base = begun_record(spec, started_at_ns)
     if before.refusals:
         return replace(base, state=RecordState.INVALID, reasons=before.refusals, finished_at_ns=time.time_ns())
-    report = _reporter(spec, on_progress)
-    length = run_length(spec.request.tier, spec.request.percentiles)
     report(0.0, "cold start")
     cold = measure_cold_starts(
         length.cold_starts, _child_spec(spec), _left(limits, deadline_ns), stop=stop, on_spawn=on_spawn
     )
     left = _left(limits, deadline_ns)
-    cap_s = min(length.cap_s, HARD_CAP_S, left.wall_s * _LOOP_SHARE)
     result = run_child(
         "benchmark",
-        {**_child_spec(spec), "cap_s": cap_s},
+        {**_child_spec(spec), "deadline_ns": deadline_ns},
         left,
         on_message=lambda message: _forward(message, report),
         stop=stop,
         on_spawn=on_spawn,
     )
     after_pressure, after_thermal = devices_pressure.read_pressure(spec.root), devices_thermal.read_thermal(spec.root)
-    measured = _joined(base, decode(BenchmarkRecord, base64.b64decode(result["record"])), spec)
+    measured = joined_record(base, decode(BenchmarkRecord, base64.b64decode(result["record"])), spec)
     validity, state, reasons = judge(
         measured, length, spec.request.percentiles, int(result["queries"]), int(result["duration_ns"]), before.reasons
     )
@@ -143,6 +113,20 @@ def run_self_test(
         raise SelfTestError(str(error), kind=error.kind, stage=error.stage, signal_name=error.signal_name) from error
 
 
+def _preflight(spec: MeasureSpec, settle_s: float, stop: threading.Event | None) -> devices_preflight.Preflight:
+    """The device when it is calm, or after ``settle_s``: often it is the last run that it still feels."""
+    give_up_ns = time.monotonic_ns() + int(settle_s * 1e9)
+    waiter = stop or threading.Event()
+    while True:
+        found = devices_preflight.check(spec.root, spec.idle_celsius)
+        busy_percent = found.pressure.cpu_percent or 0.0
+        is_busy = bool(found.reasons) and busy_percent > devices_preflight.MAX_CPU_PRESSURE_PERCENT
+        if not is_busy or time.monotonic_ns() >= give_up_ns:
+            return found
+        if waiter.wait(_SETTLE_POLL_S):
+            raise StoppedError("stopped while waiting for a calm device")
+
+
 def _check(spec: MeasureSpec) -> None:
     if spec.request.scenario not in (Scenario.SINGLE_STREAM, Scenario.UNSPECIFIED):
         raise InvalidInputError(
@@ -172,49 +156,6 @@ def _child_spec(spec: MeasureSpec) -> Json:
         "configuration": base64.b64encode(encode(spec.request.configuration)).decode(),
         "slowdown_ratio": spec.slowdown_ratio,
     }
-
-
-def _base_record(spec: MeasureSpec, started_at_ns: int) -> BenchmarkRecord:
-    return BenchmarkRecord(
-        schema_version=SCHEMA_VERSION,
-        record_id=uuid.uuid4().hex,
-        request_id=spec.request.request_id,
-        attempt=spec.request.attempt,
-        boot_id=boot_id(spec.root),
-        started_at_ns=started_at_ns,
-        emulation=spec.emulation,
-        device=spec.device,
-        configuration=spec.request.configuration,
-        model_id=spec.manifest.model_id,
-        model_version=spec.manifest.model_version,
-        artifact=spec.manifest.artifact,
-        format=spec.manifest.format,
-        energy=Energy(method="none", unavailable_reason=NO_SENSOR),
-    )
-
-
-def _joined(base: BenchmarkRecord, measured: BenchmarkRecord, spec: MeasureSpec) -> BenchmarkRecord:
-    """What the parent knows and what the child measured."""
-    data = spec.manifest.evaluation if spec.evaluation_path else None
-    return replace(
-        base,
-        build=replace(measured.build, agent_version=spec.agent_version, commit=spec.commit),
-        precision=measured.precision,
-        workload=Workload(
-            scenario=Scenario.SINGLE_STREAM,
-            batch=measured.workload.batch,
-            data_sha256=data.sha256 if data else "",
-            inputs=measured.workload.inputs,
-            seed=spec.request.seed,
-            tier=spec.request.tier,
-        ),
-        latency=measured.latency,
-        throughput_ips=measured.throughput_ips,
-        memory=measured.memory,
-        accuracy=measured.accuracy,
-        latency_sketch=measured.latency_sketch,
-        warmup_queries=measured.warmup_queries,
-    )
 
 
 def _reporter(spec: MeasureSpec, on_progress: Callable[[Progress], None]) -> Callable[[float, str], None]:

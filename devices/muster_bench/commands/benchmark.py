@@ -6,6 +6,7 @@ import base64
 import os
 import platform
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from muster_protos.model import (
 
 _MAX_INPUTS = 32
 _MAX_INPUT_BYTES = 8 << 20
+_LOOP_SHARE, _WARMUP_SHARE = 0.5, 0.15  # of the time that is left when the model is loaded
 _NULL_LENGTH = RunLength(min_queries=1000, min_duration_s=0.1, cap_s=5.0, warmup_min_s=0.05, warmup_cap_s=0.5)
 
 
@@ -61,7 +63,7 @@ def benchmark(spec: Json, send: Send) -> Json:
     session = open_session(path, manifest.format, configuration.runtime, configuration.provider, configuration.threads)
     face = Face(session, manifest.signature, manifest.binding)
     runs = face.bind(feeds)
-    length = replace(run_length(request.tier, request.percentiles), cap_s=spec["cap_s"])
+    length = _within(run_length(request.tier, request.percentiles), spec["deadline_ns"])
     loop = _measure(runs, length, Slowdown(spec["slowdown_ratio"]), send)
     memory = _memory(baseline, path)
     send({"stage": "measuring the null model"})
@@ -88,6 +90,17 @@ def benchmark(spec: Json, send: Send) -> Json:
         "duration_ns": loop.duration_ns,
         "has_samples": evaluation is not None,
     }
+
+
+def _within(length: RunLength, deadline_ns: int) -> RunLength:
+    """Leave time before the deadline (monotonic ns) for the null model and accuracy: a short run beats a killed one."""
+    left_s = max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9)
+    return replace(
+        length,
+        cap_s=min(length.cap_s, left_s * _LOOP_SHARE),
+        warmup_min_s=min(length.warmup_min_s, left_s * _WARMUP_SHARE),
+        warmup_cap_s=min(length.warmup_cap_s, left_s * _WARMUP_SHARE),
+    )
 
 
 def _measure(runs: list[FaceRun], length: RunLength, slowdown: Slowdown, send: Send) -> LoopResult:
