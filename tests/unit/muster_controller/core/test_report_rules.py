@@ -6,7 +6,10 @@ import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from muster_bench.stats import summarise
 from muster_controller.core.report_rules import check_report
 from muster_controller.testing_values import (
     make_accuracy,
@@ -126,6 +129,11 @@ def test_a_record_that_cannot_be_is_found_out(change: dict[str, object], reason:
     found = judged(replace(RECORD, **change))  # type: ignore[arg-type]
     assert reason in found
     assert len(found) <= 300
+
+
+@given(st.lists(st.integers(1, 3_000 * 10**9), min_size=1, max_size=300))
+def test_what_the_benchmark_makes_of_any_true_sample_is_believed(latencies_ns: list[int]) -> None:
+    assert judged(replace(RECORD, latency=summarise(latencies_ns))) == ""
 
 
 def test_a_record_that_nobody_asked_for_is_found_out() -> None:
