@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import random
 import threading
 import time
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import grpc
 from google.protobuf.message import Message
 
 from muster_agent.backoff import Backoff
@@ -52,6 +52,12 @@ from muster_protos.model import (
     RenewResponse,
     SigningKey,
 )
+
+# gRPC's core reads these when it is loaded; its own log would repeat every refused handshake on standard error.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # children are started with exec and use nothing of ours
+import grpc
+
 from muster_protos.v1 import link_pb2_grpc
 
 DEFAULT_PORT = 8471
@@ -373,7 +379,20 @@ def _read_end(call: Any) -> _End:
                 goodbye = codec.decode(Goodbye, value)
     if goodbye is not None:
         return _End(goodbye.reason, goodbye)
-    return _End("the controller ended the session" if code == grpc.StatusCode.OK else f"{code.name.lower()}: {details}")
+    if code == grpc.StatusCode.OK:
+        return _End("the controller ended the session")
+    return _End(f"{code.name.lower()}: {_explain(details)}")
+
+
+def _explain(details: str) -> str:
+    """gRPC's words for a connection that did not come about, in ours."""
+    if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname" in details:
+        return "expected a controller of this fleet under that name, found another certificate"
+    if "Connection refused" in details:
+        return "nobody listens there; is muster up running?"
+    if details.endswith("Socket closed"):
+        return "the controller closed the connection; is this device's certificate expired, or of another fleet?"
+    return details
 
 
 def _translate(error: grpc.RpcError) -> MusterError:
