@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from muster_controller.service.service import Service
@@ -89,6 +92,7 @@ class LocalAgent:
 
     def _run(self) -> None:
         self._starts += 1
+        self._end_orphan()
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*_AGENT, "run", "--state", str(self._state), "--link", self._link],
@@ -97,6 +101,27 @@ class LocalAgent:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the controller, which then ends the agent in order
             )
+        self._pid_path.write_text(str(self._process.pid))
+
+    def _end_orphan(self) -> None:
+        """End the agent that a killed controller left behind: it holds our state folder and an old address."""
+        try:
+            pid = int(self._pid_path.read_text())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return
+        if b"muster_agent" not in words or str(self._state).encode() not in words:
+            return
+        _log.info("ending agent %d of an earlier controller", pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    @property
+    def _pid_path(self) -> Path:
+        return self._state / "agent.pid"
 
     def _describe(self, service: Service) -> str:
         """Who this machine is in the fleet."""
