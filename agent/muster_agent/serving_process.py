@@ -97,8 +97,9 @@ class ServingProcess:
     def stop(self, reason: str, timeout_s: float = 5.0) -> None:
         """Take the grant back and end the child: asked, then SIGTERM, then SIGKILL. Safe to call twice."""
         self._is_stopping = True
+        is_listening = any(peer.pid == self.pid for peer in self._listener.peers(self.model_id))
         self._listener.revoke(self.model_id, reason)
-        if self._ended.wait(timeout_s):
+        if self._ended.wait(timeout_s if is_listening else 0):
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
             self._signal(number)

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -172,6 +172,9 @@ class Keeper:
             self.end_reason = ""
             self._link.send(self._announced)
             return
+        if known is not None and _is_same_service(known.grant, grant):
+            self._take_over(known, grant)
+            return
         started_s = time.monotonic()
         ladder: Ladder | None = None
         try:
@@ -193,12 +196,26 @@ class Keeper:
         self.engine.install(ladder)
         self._wanted_index = None
         active, resident, _, _ = self.engine.snapshot()
-        self._announced = LocalReady(grant.grant.deployment_id, active, resident, http_port, grpc_port)
-        self.failure = self.end_reason = ""
-        self.ready.set()
-        self._link.send(self._announced)
+        self._announce(LocalReady(grant.grant.deployment_id, active, resident, http_port, grpc_port))
         if known is not None:
             self._link.send(self._replaced(known, ladder, started_s))
+
+    def _take_over(self, known: Ladder, grant: LocalGrant) -> None:
+        """Committed, or deployed again with nothing changed: rungs, guard and its beliefs stay as they are."""
+        known.grant = grant
+        try:
+            http_port, grpc_port = self._ports.open(known)
+        except GrantError as error:
+            self._refuse(grant, error)
+            return
+        active, resident, _, _ = self.engine.snapshot()
+        self._announce(LocalReady(grant.grant.deployment_id, active, resident, http_port, grpc_port))
+
+    def _announce(self, ready: LocalReady) -> None:
+        self._announced = ready
+        self.failure = self.end_reason = ""
+        self.ready.set()
+        self._link.send(ready)
 
     def _refuse(self, grant: LocalGrant, error: GrantError) -> None:
         self.failure = str(error)
@@ -243,3 +260,13 @@ class Keeper:
             return
         status = self.engine.figures.status(time.monotonic_ns(), active, resident, waiting, slowdown)
         self._link.send(status)
+
+
+def _is_same_service(old: LocalGrant, new: LocalGrant) -> bool:
+    """Whether everything that the engine serves by is the same; deployment, deadline and ports may differ."""
+    return _service(old) == _service(new)
+
+
+def _service(grant: LocalGrant) -> LocalGrant:
+    serving = replace(grant.grant, deployment_id="", deadline_ns=0, is_committed=False, http_port=0, grpc_port=0)
+    return replace(grant, grant=serving)

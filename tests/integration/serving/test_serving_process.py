@@ -124,6 +124,19 @@ def test_a_new_grant_takes_over_under_requests_without_a_failed_one(
     assert answers[-1] == "net.v1.narrow"
 
 
+def test_a_grant_that_only_commits_changes_nothing_but_its_name(
+    serving: ServingProcess, ready: LocalReady, sink: Any, two_rungs: LocalGrant
+) -> None:
+    serving.cap(LocalCap(1, "hot"))
+    sink.wait_for(lambda message: isinstance(message, Event))
+    committed = dataclasses.replace(two_rungs.grant, deployment_id="d9", is_committed=True)
+    serving.grant(dataclasses.replace(two_rungs, grant=committed))
+    again = sink.wait_for(lambda m: isinstance(m, LocalReady) and m.deployment_id == "d9")
+    assert again.active_variant_id == "net.v1.narrow"
+    assert (again.http_port, again.grpc_port) == (ready.http_port, ready.grpc_port)
+    assert len([message for message in sink.said if isinstance(message, Event)]) == 1
+
+
 def test_a_failing_self_test_leaves_the_previous_grant(
     serving: ServingProcess, ready: LocalReady, sink: Any, spoiled: LocalGrant
 ) -> None:
