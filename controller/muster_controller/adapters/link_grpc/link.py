@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from muster_controller.adapters.link_grpc.chunk_wire import encode_chunk
 from muster_controller.adapters.link_grpc.conversation import Conversation
 from muster_controller.adapters.link_grpc.options import LinkOptions
 from muster_controller.adapters.link_grpc.ranges import stream_range
@@ -29,7 +30,7 @@ from muster_protos.errors import (
 )
 from muster_protos.limits import CHUNK_BYTES, GOODBYE_METADATA, SESSION_METADATA
 from muster_protos.model import Goodbye, RenewResponse
-from muster_protos.v1 import link_pb2, link_pb2_grpc
+from muster_protos.v1 import link_pb2
 
 _THREADS = 16
 _CHECK_AGAIN_S = 1.0  # a revocation ends a running fetch within this time and a block
@@ -39,7 +40,7 @@ _STOPPED_RETRY_MS = 1_000
 _log = logging.getLogger(__name__)
 
 
-class GrpcLink(link_pb2_grpc.LinkServicer):
+class GrpcLink:
     """Serves ``muster.v1.Link`` with mutual TLS. Who a peer is comes from its certificate, never from a message."""
 
     def __init__(
@@ -75,7 +76,7 @@ class GrpcLink(link_pb2_grpc.LinkServicer):
             [(key, certificate)], root_certificates=self._authority.ca_pem(), require_client_auth=True
         )
         self._endpoint = grpc.aio.server(options=self._options.channel_arguments())
-        link_pb2_grpc.add_LinkServicer_to_server(self, self._endpoint)  # type: ignore[no-untyped-call]
+        self._endpoint.add_generic_rpc_handlers((self._methods(),))
         try:
             port = self._endpoint.add_secure_port(self._address, credentials)
         except RuntimeError as error:
@@ -100,7 +101,19 @@ class GrpcLink(link_pb2_grpc.LinkServicer):
             await asyncio.wait(tuple(self._endings))
         self._threads.shutdown(wait=False)
 
-    async def Connect(self, request_iterator: AsyncIterator[Message], context: Any) -> None:  # noqa: N802
+    def _methods(self) -> grpc.GenericRpcHandler:
+        """``muster.v1.Link`` as the generated code would register it, except that Fetch writes encoded chunks."""
+        connect = grpc.stream_stream_rpc_method_handler(
+            self._connect, link_pb2.AgentMessage.FromString, link_pb2.ControllerMessage.SerializeToString
+        )
+        fetch: Any = grpc.unary_stream_rpc_method_handler(self._fetch, link_pb2.FetchRequest.FromString)
+        renew = grpc.unary_unary_rpc_method_handler(
+            self._renew, link_pb2.RenewRequest.FromString, link_pb2.RenewResponse.SerializeToString
+        )
+        methods: dict[str, Any] = {"Connect": connect, "Fetch": fetch, "Renew": renew}
+        return grpc.method_handlers_generic_handler("muster.v1.Link", methods)
+
+    async def _connect(self, request_iterator: AsyncIterator[Message], context: Any) -> None:
         """One session; ends with a goodbye of either side."""
         device_id = await self._identify(context)
         session = StreamSession(device_id, asyncio.get_running_loop(), self._options.outbox_messages)
@@ -115,7 +128,7 @@ class GrpcLink(link_pb2_grpc.LinkServicer):
             conversation.break_off()
             raise
 
-    async def Fetch(self, request: Any, context: Any) -> None:  # noqa: N802
+    async def _fetch(self, request: Any, context: Any) -> None:
         """Stream a range of an artifact in chunks of at most 256 KiB; an empty range is one empty chunk."""
         device_id = await self._identify(context)
         certificate = _peer_certificate(context)
@@ -134,13 +147,14 @@ class GrpcLink(link_pb2_grpc.LinkServicer):
 
         try:
             async for offset, block, total_bytes in stream_range(read_block, request.offset, request.length):
+                view = memoryview(block)
                 for start in range(0, len(block) or 1, CHUNK_BYTES):
-                    data = block[start : start + CHUNK_BYTES]
-                    await context.write(link_pb2.Chunk(offset=offset + start, data=data, total_bytes=total_bytes))
+                    chunk = encode_chunk(offset + start, view[start : start + CHUNK_BYTES], total_bytes)
+                    await context.write(chunk)
         except MusterError as error:
             await _refuse(context, error)
 
-    async def Renew(self, request: Any, context: Any) -> Message:  # noqa: N802
+    async def _renew(self, request: Any, context: Any) -> Message:
         """A fresh certificate for a known, unrevoked device."""
         device_id = await self._identify(context)
         try:

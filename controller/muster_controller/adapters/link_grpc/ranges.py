@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from muster_protos.errors import InvalidInputError, TemporaryError
 from muster_protos.limits import CHUNK_BYTES
 
-BLOCK_BYTES = 4 * CHUNK_BYTES  # a running fetch holds at most two blocks
+BLOCK_BYTES = 8 * CHUNK_BYTES  # a running fetch holds at most two blocks
 
 ReadBlock = Callable[[int, int], Awaitable[tuple[bytes, int]]]  # (offset, length) -> (bytes, total bytes)
 
