@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from muster_agent.serving.keeper import Keeper
@@ -32,7 +32,7 @@ async def serve(options: argparse.Namespace) -> None:
     def end_soon(reason: str) -> None:
         loop.call_soon_threadsafe(end, reason)
 
-    transports = Transports(options.host, version("muster-edge"), loop)
+    transports = Transports(options.host, _version(), loop)
     keeper = Keeper(
         options.socket,
         options.model,
@@ -49,6 +49,13 @@ async def serve(options: argparse.Namespace) -> None:
     logging.getLogger(__name__).info("serving of %s ends: %s", options.model, await ended)
     await transports.close()
     await asyncio.to_thread(keeper.close)
+
+
+def _version() -> str:
+    try:
+        return version("muster-edge")
+    except PackageNotFoundError:
+        return "unknown"  # run from a source tree that is not installed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
