@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Select, delete, insert, select
+from sqlalchemy import Connection, CursorResult, Engine, Select, delete, insert, select
 
+from muster_controller.adapters.store_sqlalchemy.group_commit import GroupCommit
 from muster_controller.adapters.store_sqlalchemy.paging import one, page_of
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
 from muster_controller.adapters.store_sqlalchemy.tables import EVENTS, OPERATIONS, TELEMETRY
-from muster_controller.adapters.store_sqlalchemy.transactions import Transactions
+from muster_controller.adapters.store_sqlalchemy.transactions import BUSY_TIMEOUT_S, Transactions
 from muster_controller.core.entities import FleetEvent, Operation
 from muster_controller.ports import Page
 from muster_protos import codec
@@ -23,6 +24,10 @@ _EVENT = RowShape(FleetEvent)
 
 class FeedRows(Transactions):
     """Tables ``operations``, ``events`` and ``telemetry``."""
+
+    def __init__(self, engine: Engine, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        super().__init__(engine, busy_timeout_s)
+        self._telemetry_commits: GroupCommit[dict[str, Any], None] = GroupCommit(self._commit_telemetry)
 
     def put_operation(self, operation: Operation) -> None:
         with self._writing() as connection:
@@ -59,18 +64,13 @@ class FeedRows(Transactions):
         return tuple(_EVENT.value(row) for row in reversed(rows))
 
     def add_telemetry(self, device_id: str, samples: Sequence[Telemetry]) -> None:
-        rows = [
-            {
-                "device_id": device_id,
-                "at_ns": sample.at_ns,
-                "model_id": sample.model_id,
-                "sample": codec.encode(sample),
-            }
-            for sample in samples
-        ]
-        if rows:
-            with self._writing() as connection:
-                connection.execute(insert(TELEMETRY), rows)
+        if samples:
+            self._telemetry_commits.submit([_telemetry_row(device_id, sample) for sample in samples])
+
+    def _commit_telemetry(self, rows: Sequence[dict[str, Any]]) -> tuple[None, ...]:
+        with self._writing() as connection:
+            connection.execute(insert(TELEMETRY), rows)
+        return (None,) * len(rows)
 
     def list_telemetry(
         self, device_id: str, since_ns: int, model_id: str | None = None, limit: int = 1000
@@ -107,3 +107,12 @@ def _events_of(device_id: str | None, kind: str | None) -> Select[Any]:
     if device_id is not None:
         query = query.where(EVENTS.c.device_id == device_id)
     return query if kind is None else query.where(EVENTS.c.kind == kind)
+
+
+def _telemetry_row(device_id: str, sample: Telemetry) -> dict[str, Any]:
+    return {
+        "device_id": device_id,
+        "at_ns": sample.at_ns,
+        "model_id": sample.model_id,
+        "sample": codec.encode(sample),
+    }
