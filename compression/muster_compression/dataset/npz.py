@@ -46,10 +46,12 @@ def _read(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise NotFoundError(f"no data file {path}; expected an .npz or builtin:digits")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InvalidInputError(f"{path.name}: expected an .npz archive, found a single array; use numpy.savez")
-            return {name: archive[name] for name in archive.files}
+            with archive:
+                return {name: archive[name] for name in archive.files}
     except (ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
         raise InvalidInputError(
             f"{path.name}: expected an .npz of plain arrays, found something that does not load ({error})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import onnx
 import onnx.version_converter
@@ -27,22 +26,22 @@ def apply(model: WorkingModel, settings: OnnxPrepareSettings, context: PassConte
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     before = load_onnx(model.path)
-    current = _with_recent_opset(before, model.path, context.folder)
+    operators = len(before.graph.node)
+    current = save_onnx(_with_recent_opset(_with_plain_weights(before)), context.folder / "current.onnx")
     raw, final = context.folder / "prepared.raw.onnx", context.folder / "prepared.onnx"
     try:
         quant_pre_process(str(current), str(raw), skip_symbolic_shape=_has_no_free_dimension(before))
     except Exception as error:
         logging.getLogger(__name__).debug("quant_pre_process", exc_info=True)
         raise PassError(f"onnx-prepare cannot take this graph: {' '.join(str(error).split())[:300]}") from error
-    after = load_onnx(raw)
-    _drop_overridable_inputs(after)
+    after = _with_plain_weights(load_onnx(raw))
     save_onnx(after, final)
     raw.unlink()
-    effect = f"{len(before.graph.node)} operators became {len(after.graph.node)}, shapes inferred"
+    effect = f"{operators} operators became {len(after.graph.node)}, shapes inferred"
     return PassOutput(WorkingModel(final, Form.ONNX), PassRecord("onnx-prepare", effect, ("onnx", "onnxruntime")))
 
 
-def _with_recent_opset(model: onnx.ModelProto, path: Path, folder: Path) -> Path:
+def _with_recent_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model at an opset that quantizers take: per-channel quantization came with 13.
 
     Raises:
@@ -50,24 +49,24 @@ def _with_recent_opset(model: onnx.ModelProto, path: Path, folder: Path) -> Path
     """
     opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
     if opset >= _OLDEST_OPSET:
-        return path
+        return model
     try:
-        upgraded = onnx.version_converter.convert_version(model, _OLDEST_OPSET)
+        return onnx.version_converter.convert_version(model, _OLDEST_OPSET)
     except Exception as error:
         raise PassError(
             f"onnx-prepare expected opset {_OLDEST_OPSET} or later, found {opset}, and cannot upgrade it: "
             f"{' '.join(str(error).split())[:200]}; export the model again"
         ) from error
-    return save_onnx(upgraded, folder / "upgraded.onnx")
 
 
-def _drop_overridable_inputs(model: onnx.ModelProto) -> None:
+def _with_plain_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Old files list their weights as inputs too, so that callers could replace them; here weights are weights."""
     weights = {tensor.name for tensor in model.graph.initializer}
     kept = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
     model.graph.input.extend(kept)
     model.ir_version = max(model.ir_version, _FIRST_IR_WITH_PLAIN_WEIGHTS)
+    return model
 
 
 def _has_no_free_dimension(model: onnx.ModelProto) -> bool:
