@@ -45,5 +45,5 @@ def _confirm(question: str) -> None:
 def _remove_state(folder: StateFolder) -> None:
     for name in ("artifacts", "partial", "quarantine", "identity"):
         shutil.rmtree(folder.root / name, ignore_errors=True)
-    for path in (*folder.root.glob("agent.sqlite3*"), *folder.root.glob("serving*")):
+    for path in (*folder.root.glob("agent.sqlite3*"), *folder.root.glob("serving*"), *folder.root.glob("*.copy")):
         path.unlink(missing_ok=True)

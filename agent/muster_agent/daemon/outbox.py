@@ -115,8 +115,8 @@ class Outbox:
             log.warning("the controller rejected report %s #%d: %s", ack.request_id, ack.sequence, ack.rejected_reason)
 
     def pump(self, reported: ReportedState) -> None:
-        """Send what is due, in a session."""
-        self._is_blocked = not (self._send_reported(reported) and self._send_reports() and self._send_telemetry())
+        """Send what is due, in a session: results before the state that calls them finished."""
+        self._is_blocked = not (self._send_reports() and self._send_reported(reported) and self._send_telemetry())
 
     def _send_reported(self, reported: ReportedState) -> bool:
         if self._reported is not None and replace(reported, at_ns=0) == replace(self._reported, at_ns=0):

@@ -7,6 +7,7 @@ import urllib.request
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from muster_protos.model import (
     BenchmarkPhase,
@@ -14,6 +15,10 @@ from muster_protos.model import (
     BenchmarkRequest,
     DeploymentState,
     Event,
+    LoadPhase,
+    LoadRequest,
+    LoadResult,
+    RecordState,
     Scenario,
     Tier,
 )
@@ -30,6 +35,7 @@ def ask(port, rows):
     return np.array(output["data"], np.float32).reshape(output["shape"])
 
 
+@pytest.mark.slow
 def test_a_variant_is_fetched_measured_and_served(lab, agent, e2e):
     wide, narrow = lab.variant("wide", 64), lab.variant("narrow", 8, seed=2)
     request = BenchmarkRequest("b1", 0, e2e.configuration(wide), Tier.DEMO, Scenario.SINGLE_STREAM, (95.0,), 1, 120_000)
@@ -77,6 +83,7 @@ def test_killed_and_started_without_a_controller_it_serves_its_last_good_on_the_
     e2e.eventually(lambda: np.allclose(ask(port, rows), e2e.reference(16, 1, rows), atol=1e-4))
 
 
+@pytest.mark.slow
 def test_results_made_offline_are_stored_exactly_once_when_the_link_is_back(lab, agent, e2e):
     wide = lab.variant("wide", 16)
     requests = tuple(
@@ -136,6 +143,7 @@ def test_an_idle_agent_with_a_cached_model_and_a_grpc_session_fits_into_52_mib(l
     assert resident_kib <= 52 * 1024, f"{resident_kib / 1024:.1f} MiB resident"
 
 
+@pytest.mark.slow
 def test_an_emulated_device_says_so_in_its_inventory_and_records(lab, agent, e2e):
     wide = lab.variant("wide", 64)
     request = BenchmarkRequest("b1", 0, e2e.configuration(wide), Tier.DEMO, Scenario.SINGLE_STREAM, (), 1, 240_000)
@@ -149,3 +157,49 @@ def test_an_emulated_device_says_so_in_its_inventory_and_records(lab, agent, e2e
     assert lab.inventories[-1].emulation == record.emulation
     assert lab.inventories[-1].device_class == "phone"
     assert {runtime.name for runtime in lab.inventories[-1].runtimes if runtime.providers} >= {"onnxruntime"}
+
+
+@pytest.mark.slow
+def test_children_that_fail_hang_or_crash_are_reported_and_the_agent_lives(lab, agent, e2e):
+    good, garbage = lab.variant("good", 16), lab.variant("garbage", 8)
+    garbage = replace(garbage, artifact=lab.add(b"\x08\x07 not a model" * 50))
+
+    def request(name, manifest, deadline_ms=60_000):
+        return BenchmarkRequest(
+            name, 0, e2e.configuration(manifest), Tier.DEMO, Scenario.SINGLE_STREAM, (), 1, deadline_ms
+        )
+
+    requests = (request("garbage", garbage), request("late", good, deadline_ms=200), request("fine", good))
+    agent.start()
+    lab.wait_converged(lab.want(lab.model(good, garbage), benchmarks=requests), 120)
+    records = {report.request_id: report.body for report in lab.reports.values() if report.request_id != "events"}
+    assert (records["garbage"].state, records["garbage"].latency) == (RecordState.INVALID, None)
+    assert records["garbage"].reasons
+    assert "did not end within" in " ".join(records["late"].reasons)
+    assert records["fine"].latency is not None
+    assert agent.process.poll() is None
+
+
+def test_a_killed_serving_process_comes_back_on_its_port_and_is_reported(lab, agent, e2e):
+    good = lab.variant("good", 16)
+    agent.start()
+    port = lab.wait_converged(lab.want(lab.model(good, grant=e2e.grant("d1", good)))).serving[0].http_port
+    e2e.end_children(agent.state)
+    rows = np.ones((1, 64), np.float32)
+    lab.wait(lambda: any(getattr(r.body, "kind", "") == "child.crashed" for r in lab.reports.values()))
+    e2e.eventually(lambda: np.allclose(ask(port, rows), e2e.reference(16, 1, rows), atol=1e-4))
+    (crash,) = [r.body for r in lab.reports.values() if getattr(r.body, "kind", "") == "child.crashed"]
+    assert "SIGKILL" in crash.reason
+
+
+def test_a_load_is_put_on_the_served_model_and_its_result_reported(lab, agent, e2e):
+    good = lab.variant("good", 16)
+    agent.start()
+    model = lab.model(good, grant=e2e.grant("d1", good))
+    lab.wait_converged(lab.want(model))
+    load = LoadRequest("l1", 0, "net", (LoadPhase(50.0, 2000),), seed=3)
+    lab.wait_converged(lab.want(model, loads=(load,)))
+    (result,) = [report.body for report in lab.reports.values() if isinstance(report.body, LoadResult)]
+    assert result.answered > 50
+    assert (result.failed, result.shed) == (0, 0)
+    assert result.answered_by == {"net.v1.good": result.answered}

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from muster_agent.adapters.serving_row import record_from_row
+from muster_agent.adapters.state_sqlite.rows import record_from_row
 from muster_controller.adapters.identity_x509 import open_authority
 from muster_protos import codec
 from muster_protos.model import DesiredState, SignedEnvelope

@@ -203,13 +203,31 @@ def test_an_unchanged_state_is_reported_once_per_session(online):
     assert len(online.link.bodies(ReportedState)) == before
 
 
-def test_a_damaged_database_is_rebuilt_and_its_numbers_do_not_repeat(online):
-    online.want(benchmarks=(request(),))
+def test_a_damaged_database_is_rebuilt_and_the_last_good_model_serves_with_no_controller(online):
+    online.want(replace(online.grant("d1"), is_committed=True), benchmarks=(request(),), version=7)
+    first = max(report.sequence for report in online.link.reports())
     online.state.close()
     (online.folder / "agent.sqlite3").write_bytes(b"zeros" * 1000)
-    online.restart()
+    online.link.go_down()
+    online.served.up.clear()
+    online.clock.advance(60)
+    online.state_now_ns = online.clock.now_ns()
+    online.boot()
+    online.settle()
+    assert online.served.up["digits"].grant.deployment_id == "d1"
+    assert online.daemon.reported().desired_version == 7
     online.link.come_up()
     online.settle()
-    assert online.daemon.reported().desired_version == 0
+    assert min(report.sequence for report in online.state.reports(0, 10)) > first
+
+
+def test_damaged_copies_beside_a_damaged_database_leave_an_empty_device(online):
     online.want(replace(online.grant("d1"), is_committed=True))
-    assert online.served.up["digits"].grant.deployment_id == "d1"
+    online.state.close()
+    for name in ("agent.sqlite3", "desired.copy", "last-good.copy"):
+        (online.folder / name).write_bytes(b"zeros" * 1000)
+    online.served.up.clear()
+    online.boot()
+    online.settle()
+    assert online.served.up == {}
+    assert online.daemon.reported().desired_version == 0

@@ -1,7 +1,7 @@
 """The agent's durable state in SQLite (WAL, ``synchronous=FULL``: what a call stored survives a power cut).
 
 A database that is damaged is put aside and rebuilt empty: the desired state and the serving pointers come back from
-the copies beside it, the artifacts are still in their folder, and the controller sends the rest again.
+their copies (``copies.py``), the artifacts are still in their folder, and the controller sends the rest again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from muster_agent.adapters.serving_row import record_from_row, row_from_record
+from muster_agent.adapters.state_sqlite.copies import StateCopies
+from muster_agent.adapters.state_sqlite.rows import record_from_row, row_from_record
 from muster_agent.core.known import Run, ServingRecord
 from muster_protos import codec
 from muster_protos.errors import InvalidInputError, TemporaryError
@@ -61,6 +62,7 @@ class SqliteState:
 
     def __init__(self, path: Path, now_ns: int | None = None) -> None:
         self._path = path
+        self._copies = StateCopies(path.parent)
         self._lock = threading.Lock()
         self._first_sequence = (time.time_ns() if now_ns is None else now_ns) // 1_000_000
         try:
@@ -70,6 +72,7 @@ class SqliteState:
                 raise TemporaryError(f"state database {path} cannot be opened: {error}") from error
             self._put_aside(error)
             self._database = self._open()
+            self._restore()
 
     def close(self) -> None:
         """Release the file; safe to call twice."""
@@ -84,6 +87,7 @@ class SqliteState:
     def put_desired(self, envelope: SignedEnvelope) -> None:
         with self._transaction() as database:
             database.execute("INSERT OR REPLACE INTO desired VALUES (1, ?)", (codec.encode(envelope),))
+        self._copies.keep_desired(envelope)
 
     # ---- serving ----
 
@@ -105,10 +109,12 @@ class SqliteState:
             database.execute(
                 "INSERT OR REPLACE INTO serving VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row_from_record(record)
             )
+        self._copies.keep_last_good(self.serving())
 
     def drop_serving(self, model_id: str) -> None:
         with self._transaction() as database:
             database.execute("DELETE FROM serving WHERE model_id = ?", (model_id,))
+        self._copies.keep_last_good(self.serving())
 
     def bad(self) -> dict[str, str]:
         return dict(self._read("SELECT key, reason FROM bad ORDER BY key"))
@@ -213,6 +219,15 @@ class SqliteState:
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         self._path.replace(aside)
+
+    def _restore(self) -> None:
+        """The desired state and the last good models from their copies."""
+        records, envelope = self._copies.last_good(), self._copies.desired()
+        for record in records:
+            self.put_serving(record)
+        if envelope is not None:
+            self.put_desired(envelope)
+        log.warning("restored %d last good models%s", len(records), " and the desired state" if envelope else "")
 
     def _read(self, sql: str, arguments: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock, _translated():

@@ -1,0 +1,78 @@
+"""Copies of what a device cannot do without - its desired state and its last good models - beside the database.
+
+A damaged database is rebuilt from them, so that a device keeps serving with no controller. Each file is its own
+sha256 and then the content; a torn one counts as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+from muster_agent.core.known import ServingRecord
+from muster_agent.core.wanted import read_model
+from muster_protos import codec
+from muster_protos.errors import InvalidInputError
+from muster_protos.model import DesiredState, SignedEnvelope
+
+log = logging.getLogger(__name__)
+
+_DIGEST_BYTES = 32
+
+
+class StateCopies:
+    """Two small files in ``folder``, replaced atomically."""
+
+    def __init__(self, folder: Path) -> None:
+        self._desired = folder / "desired.copy"
+        self._last_good = folder / "last-good.copy"
+        self._written: dict[Path, bytes] = {}
+
+    def keep_desired(self, envelope: SignedEnvelope) -> None:
+        self._write(self._desired, codec.encode(envelope))
+
+    def keep_last_good(self, records: dict[str, ServingRecord]) -> None:
+        """Writes only what has changed: most moves of a record leave its last good model alone."""
+        models = tuple(record.last_good.source for record in records.values() if record.last_good is not None)
+        self._write(self._last_good, codec.encode(DesiredState(models=models)))
+
+    def desired(self) -> SignedEnvelope | None:
+        content = self._read(self._desired)
+        return None if content is None else codec.decode(SignedEnvelope, content)
+
+    def last_good(self) -> tuple[ServingRecord, ...]:
+        content = self._read(self._last_good)
+        if content is None:
+            return ()
+        try:
+            models = [read_model(model) for model in codec.decode(DesiredState, content).models]
+        except InvalidInputError as error:
+            log.error("the copy of the last good models is unusable: %s", error)
+            return ()
+        return tuple(ServingRecord(model.model_id, last_good=model) for model in models)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        if self._written.get(path) == content:
+            return
+        temporary = path.with_suffix(".new")
+        try:
+            with temporary.open("wb") as file:
+                file.write(hashlib.sha256(content).digest() + content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o600)
+            temporary.replace(path)
+        except OSError as error:
+            log.warning("the copy %s cannot be written: %s", path.name, error.strerror)  # the database has it
+            return
+        self._written[path] = content
+
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        return content if hashlib.sha256(content).digest() == digest else None
