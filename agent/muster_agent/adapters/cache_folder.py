@@ -35,6 +35,7 @@ class FolderCache:
         self._names = root / "artifacts" / "sha256"
         self._partial = root / "partial"
         self._quarantine = root / "quarantine"
+        self._digests: dict[str, _Digest] = {}  # of partial files that this process has written from their first byte
         with _disk("artifact folder", root):
             for folder in (self._names, self._partial):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +60,7 @@ class FolderCache:
                     f"expected the chunk at byte {file.tell()} of artifact {ref.sha256[:12]}, found one at {offset}"
                 )
             file.write(data)
+        self._digest(ref.sha256, offset, data)
         hit("download")
 
     def finish(self, ref: ArtifactRef) -> None:
@@ -66,7 +68,13 @@ class FolderCache:
         hit("verify")
         with _disk(f"artifact {ref.sha256[:12]}", self._root):
             length = path.stat().st_size if path.exists() else 0
-            found = _sha256_of(path) if length == ref.size_bytes else ""
+            digest = self._digests.pop(ref.sha256, None)
+            if length != ref.size_bytes:
+                found = ""
+            elif digest is not None and digest.size_bytes == length:
+                found = digest.sha256.hexdigest()
+            else:  # begun by an earlier process
+                found = _sha256_of(path)
             if found != ref.sha256:
                 path.unlink(missing_ok=True)
                 what = f"sha256 {found[:12]}" if found else f"{length} of {ref.size_bytes} bytes"
@@ -80,6 +88,17 @@ class FolderCache:
             path.replace(target)
             _sync(target.parent)
             _sync(self._names)
+
+    def _digest(self, sha256: str, offset: int, data: bytes) -> None:
+        """Hash while the network brings the next chunk; reading it all back at the end would cost as much again."""
+        if offset == 0:
+            self._digests[sha256] = _Digest()
+        digest = self._digests.get(sha256)
+        if digest is None or digest.size_bytes != offset:
+            self._digests.pop(sha256, None)
+            return
+        digest.sha256.update(data)
+        digest.size_bytes += len(data)
 
     def check(self, ref: ArtifactRef) -> Path:
         path = self.path(ref.sha256)
@@ -102,6 +121,7 @@ class FolderCache:
     def remove(self, sha256s: Sequence[str]) -> None:
         with _disk("an artifact", self._root):
             for sha256 in sha256s:
+                self._digests.pop(sha256, None)
                 self.path(sha256).unlink(missing_ok=True)
                 (self._partial / check_sha256(sha256)).unlink(missing_ok=True)
 
@@ -116,6 +136,14 @@ class FolderCache:
             kept = sorted(self._quarantine.iterdir(), key=lambda item: item.stat().st_mtime_ns)
             for old in kept[:-_QUARANTINED_KEPT]:
                 old.unlink(missing_ok=True)
+
+
+class _Digest:
+    """A hash under way and how much it has seen."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self.size_bytes = 0
 
 
 @contextmanager
