@@ -58,10 +58,15 @@ def _outranked(option: Option, ladder: Sequence[Option], feasible: Sequence[Opti
     same = next((rung for rung in ladder if rung.configuration.variant_id == option.configuration.variant_id), None)
     if same is not None:
         return f"the same variant is in the ladder as {same.name}"
-    if ranking.latency_ms(option) < ranking.latency_ms(chosen):
+    if ranking.latency_ms(option) < ranking.latency_ms(chosen) and not _is_better(option, chosen):
         return f"on the frontier, left out of a ladder of {len(ladder)} in even steps"
     wanted = " and ".join(sorted(objective.value for objective in ranking.objectives))
     return f"meets every constraint, but {wanted} prefers {chosen.name}: {_compared(chosen, option, ranking)}"
+
+
+def _is_better(option: Option, chosen: Option) -> bool:
+    one, other = option.quality.value, chosen.quality.value
+    return one is not None and other is not None and one >= other
 
 
 def _compared(better: Option, worse: Option, ranking: Ranking) -> str:

@@ -339,6 +339,23 @@ class TestLadder:
         decision = decide("{}", [FOUR[0], (variant, record)], extra=[other])
         assert decision.ladder == (make_configuration(), make_configuration("digits.v1.int8", threads=4))
 
+    def test_a_faster_and_better_variant_that_the_objective_passes_over_is_no_rung_below(self) -> None:
+        pairs = [
+            measured("fp32", 30.0, 0.95, size_mib=1.0),
+            measured("wide", 10.0, 0.99, size_mib=100.0),
+            measured("tiny", 5.0, 0.90, size_mib=2.0),
+        ]
+        decision = decide("objective: size", pairs)
+        assert ladder(decision) == ["fp32", "tiny"]
+        assert verdicts(decision)["wide"] == (
+            "meets every constraint, but size prefers digits.v1.fp32@onnxruntime/cpu/t1: "
+            "accuracy 0.95 against 0.99, p95_ms 30 ms against 10 ms, size_mb 1 MiB against 100 MiB"
+        )
+
+    def test_an_emergency_rung_is_never_better_than_the_rung_above(self) -> None:
+        pairs = [measured("fp32", 30.0, 0.95, agreement=1.0), measured("odd", 5.0, 0.99, agreement=0.5)]
+        assert ladder(decide("constraints: {agreement: {min: 0.9}}", pairs)) == ["fp32"]
+
     def test_the_slo_is_the_policys_own_before_the_latency_constraints(self) -> None:
         assert decide("slo: {latency_ms: 60, percentile: 99}\nconstraints: {p95_ms: {max: 70}}", FOUR).slo == Slo(
             60_000_000, 99.0
