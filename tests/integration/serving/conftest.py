@@ -41,21 +41,19 @@ OUTPUT = TensorSpec("y", "float32", (-1, 4), ("batch", ""))
 SIGNATURE = Signature((INPUT,), (OUTPUT,), task="classification")
 
 
-def write_model(path: Path, width: int, seed: int) -> None:
-    """x (n, 64) -> width -> width -> y (n, 4)."""
+def write_model(path: Path, width: int, seed: int, repeats: int = 1) -> None:
+    """x (n, 64) -> width -> width, ``repeats`` times with the same weights, -> y (n, 4)."""
     source = np.random.default_rng(seed)
     shapes = ((64, width), (width, width), (width, 4))
     weights = [
         numpy_helper.from_array((source.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32), f"w{index}")
         for index, shape in enumerate(shapes)
     ]
-    nodes = [
-        helper.make_node("MatMul", ["x", "w0"], ["a"]),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("MatMul", ["b", "w1"], ["c"]),
-        helper.make_node("Relu", ["c"], ["d"]),
-        helper.make_node("MatMul", ["d", "w2"], ["y"]),
-    ]
+    nodes = [helper.make_node("MatMul", ["x", "w0"], ["a"]), helper.make_node("Relu", ["a"], ["h0"])]
+    for index in range(repeats):
+        nodes.append(helper.make_node("MatMul", [f"h{index}", "w1"], [f"m{index}"]))
+        nodes.append(helper.make_node("Relu", [f"m{index}"], [f"h{index + 1}"]))
+    nodes.append(helper.make_node("MatMul", [f"h{repeats}", "w2"], ["y"]))
     graph = helper.make_graph(
         nodes,
         "test",
@@ -67,10 +65,12 @@ def write_model(path: Path, width: int, seed: int) -> None:
     onnx.save(model, path)
 
 
-def make_variant(folder: Path, name: str, width: int, seed: int = 1, golden_shift: float = 0.0) -> LocalVariant:
+def make_variant(
+    folder: Path, name: str, width: int, seed: int = 1, golden_shift: float = 0.0, repeats: int = 1
+) -> LocalVariant:
     """An artifact with goldens; a shift makes them wrong."""
     path, golden_path = folder / f"{name}.onnx", folder / f"{name}.golden.npz"
-    write_model(path, width, seed)
+    write_model(path, width, seed, repeats)
     session = open_session(path, Format.ONNX, "onnxruntime", "cpu", 1)
     binding = identity_binding(SIGNATURE, session.inputs, session.outputs)
     x = np.random.default_rng(7).standard_normal((8, 64)).astype(np.float32)
@@ -233,3 +233,28 @@ def agent_script(tmp_path: Path, small_grant: LocalGrant) -> Path:
 @pytest.fixture
 def two_rungs(wide: LocalVariant, narrow: LocalVariant) -> LocalGrant:
     return grant_of(wide, narrow)
+
+
+@pytest.fixture
+def three_rungs(wide: LocalVariant, narrow: LocalVariant, tmp_path: Path) -> LocalGrant:
+    return grant_of(wide, make_variant(tmp_path, "middle", 128), narrow, p50_ms=(4.0, 2.0, 1.0))
+
+
+@pytest.fixture
+def measured_grant(tmp_path: Path) -> tuple[LocalGrant, float]:
+    """Two rungs timed here, and the slowdown that makes the larger one take 25 ms."""
+    variants = (make_variant(tmp_path, "wide", 512, repeats=400), make_variant(tmp_path, "narrow", 512, repeats=40))
+    slowdown = 25.0 / _median_ms(variants[0])
+    p50_ms = (25.0, max(1.0, slowdown * _median_ms(variants[1])))
+    return grant_of(*variants, deployment_id="measured", p50_ms=p50_ms, slo_ms=90), slowdown
+
+
+def _median_ms(variant: LocalVariant) -> float:
+    session = open_session(Path(variant.path), Format.ONNX, "onnxruntime", "cpu", 1)
+    x, times = np.zeros((1, 64), np.float32), []
+    for _ in range(60):
+        started_s = time.perf_counter()
+        session.run({"x": x})
+        times.append(time.perf_counter() - started_s)
+    session.close()
+    return sorted(times)[30] * 1e3
