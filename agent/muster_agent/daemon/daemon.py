@@ -66,7 +66,7 @@ class Daemon:
         self._serving = ServingSteps(parts, settings, self._moment, self._outbox)
         self._loads = loads.Loads(parts, self.inbox.post)
         self._slow = SlowLoop(parts, settings, self._moment, self._outbox)
-        self._pending: SignedEnvelope | None = None  # a desired state whose signatures could not be checked yet
+        self._pending: SignedEnvelope | None = None  # a desired state that is not adopted yet
 
     def run(self, stop: threading.Event) -> None:
         """Until ``stop`` is set, then leave cleanly. Set ``inbox.wake`` after ``stop`` to be heard at once."""
@@ -178,6 +178,10 @@ class Daemon:
 
     def _offer(self, envelope: SignedEnvelope) -> None:
         self._pending = None
+        running = self._runner.running
+        if isinstance(running, RunBenchmark) and self._desired.may_wait(envelope, running.request):
+            self._pending = envelope
+            return
         try:
             is_adopted = self._desired.offer(envelope)
         except TemporaryError as error:

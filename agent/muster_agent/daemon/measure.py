@@ -37,6 +37,7 @@ def run_benchmark(
     manifest = wanted.find_variant(request.configuration.variant_id) if wanted else None
     if manifest is None:
         raise ConflictError(f"variant {request.configuration.variant_id} left the desired state meanwhile")
+    parts.inventory()  # waits for the proof of the runtimes at the start of the agent: no run beside other children
     subject = subject_of(manifest, parts)
     before = _run(request, parts)
     running = replace(before, phase=BenchmarkPhase.RUNNING, starts=before.starts + 1, reason="")

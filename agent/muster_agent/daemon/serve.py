@@ -25,6 +25,7 @@ from muster_protos.model import (
     LocalGrant,
     LocalReady,
     LocalVariant,
+    Progress,
     ServingGrant,
     VariantManifest,
 )
@@ -53,6 +54,7 @@ class ServingSteps:
             raise ConflictError(f"variant {step.configuration.variant_id} left the desired state meanwhile")
         subject = subject_of(manifest, self._parts, is_serving=True)
         hit("self-test")
+        self._outbox.progress(Progress("self_test", step.configuration.variant_id, 0.0, 1.0, step.deployment_id))
         try:
             self._parts.measurer.self_test(subject, step.configuration)
         except TemporaryError:
@@ -62,6 +64,7 @@ class ServingSteps:
             self._parts.state.mark_bad(bad_key(manifest.artifact.sha256, step.configuration), str(error))
             self._conclude(step.model_id, model, DeploymentState.ROLLED_BACK, reason)
             return
+        self._outbox.progress(Progress("self_test", step.configuration.variant_id, 1.0, 1.0, step.deployment_id))
         record = self._record(step.model_id)
         self._parts.state.put_serving(transitions.passed_test(record, step.deployment_id, step.configuration))
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from muster_agent.testing import sign_desired, sign_manifest
 from muster_protos.errors import TemporaryError
-from muster_protos.model import DesiredModel, SignedEnvelope
+from muster_protos.model import BenchmarkRequest, Configuration, DesiredModel, SignedEnvelope
+
+INT8 = Configuration("digits.v1.int8", "onnxruntime", "cpu", 1)
 
 
 def version_of(house):
@@ -86,3 +88,39 @@ def test_bytes_that_are_no_desired_state_are_refused(online):
     online.link.deliver_envelope(SignedEnvelope("muster.v1.DesiredState", b"\xff\xff\xff", ()))
     online.settle()
     assert "refused" in online.link.last_reported().reason
+
+
+def test_a_state_that_only_closes_other_benchmarks_is_checked_when_the_running_one_has_ended(online):
+    requests = tuple(BenchmarkRequest(f"b{number}", 0, INT8) for number in range(2))
+    online.want()
+    seen = []
+
+    def next_version_arrives():
+        if online.measurer.benchmarks == ["b0"]:
+            online.link.deliver(online.desired(benchmarks=requests[:1]))
+            online.daemon.turn()
+            seen.append(len(online.verifier.batches))
+
+    online.measurer.while_running = next_version_arrives
+    online.want(benchmarks=requests)
+    assert seen == [2]  # the first two states, not the third
+    assert online.daemon.reported().desired_version == 3
+    assert online.measurer.benchmarks == ["b0"]
+
+
+def test_a_grant_is_checked_at_once_even_beside_a_benchmark(online):
+    request = BenchmarkRequest("b0", 0, INT8)
+    online.want()
+    seen = []
+
+    def grant_arrives():
+        online.link.deliver(online.desired(online.grant("d1"), benchmarks=(request,)))
+        online.measurer.while_running = None
+        online.daemon.turn()
+        seen.append(len(online.verifier.batches))
+
+    online.measurer.while_running = grant_arrives
+    online.want(benchmarks=(request,))
+    assert seen == [3]
+    assert online.served.up["digits"].grant.deployment_id == "d1"
+    assert online.measurer.benchmarks[-1] == "b0"
