@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from muster_compression.orders import ExportOrder, ImportOrder, RecipeOrder, VariantOrder
 from muster_compression.process import OnProgress
+from muster_protos import errors
 from muster_protos.errors import InvalidInputError, MusterError
 
 _SHORTEST_PAUSE_S = 0.1
@@ -39,7 +40,7 @@ def main() -> int:
         result = do(order, _Reporter(answers))
         _say(answers, {"result": TypeAdapter(type(result)).dump_python(result, mode="json")})
     except MusterError as error:
-        _say(answers, {"error": str(error), "kind": type(error).__name__})
+        _say(answers, {"error": str(error), "kind": _shared_kind(error)})
         return 1
     except MemoryError:
         limit_gib = int(request["address_space_bytes"]) / 2**30
@@ -72,6 +73,11 @@ def _verb(name: str) -> tuple[type[Any], Callable[[Any, OnProgress], object]]:
 
             return ExportOrder, do_export
     raise InvalidInputError(f"expected an order that this child knows, found {name!r}")
+
+
+def _shared_kind(error: MusterError) -> str:
+    """The nearest class that both sides know: leaves of other packages travel as what they are a kind of."""
+    return next(cls.__name__ for cls in type(error).__mro__ if hasattr(errors, cls.__name__))
 
 
 def _limit(address_space_bytes: int, file_bytes: int) -> None:

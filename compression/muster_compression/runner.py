@@ -75,12 +75,13 @@ def do_recipe(order: RecipeOrder, on_progress: OnProgress) -> RecipeResult:
     for index, variant in enumerate(chosen):
         step = part_of(on_progress, index / len(chosen), 1 / len(chosen), variant.name)
         try:
-            result, model = _make(setting, variant, branches, step)
+            result = _make(setting, variant, branches, step)
         except (PassError, FaceError, ModelLoadError) as error:
             failed.append(FailedVariant(variant.name, str(error)))
             continue
         made.append(result)
-        branches[variant.name] = model
+        if result.is_kept:
+            branches[variant.name] = WorkingModel(result.artifact_path, Form(result.manifest.format.value))
     if not made:
         raise InvalidInputError("; ".join(f"{item.name}: {item.reason}" for item in failed))
     latency, unavailable = None, "not asked for"
@@ -127,14 +128,14 @@ def _calibration(order: RecipeOrder) -> tuple[dict[str, Array], ArtifactRef | No
 
 def _make(
     setting: _Setting, variant: VariantRecipe, branches: dict[str, WorkingModel], on_progress: OnProgress
-) -> tuple[VariantResult, WorkingModel]:
+) -> VariantResult:
     """One variant: its passes, each gated, then its manifest and golden answers.
 
     Raises:
         PassError: a pass cannot take the model or changed nothing.
     """
     if variant.parent not in branches:
-        raise PassError(f"its parent {variant.parent} could not be made")
+        raise PassError(f"its parent {variant.parent} was dropped or could not be made")
     model = branches[variant.parent]
     records: list[PassRecord] = []
     gated: _Gated | None = None
@@ -153,7 +154,7 @@ def _make(
                 if gated.dropped_reason:
                     break
         assert gated is not None
-        return _finish(setting, variant, gated, records), model
+        return _finish(setting, variant, gated, records)
 
 
 def _apply(
