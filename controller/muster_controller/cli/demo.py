@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -51,6 +52,7 @@ def _play(folder: Path, form: Format) -> None:
     from muster_controller.demo.screen import Screen
     from muster_controller.demo.stage import Stage
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: nothing stays behind
     screen = Screen([actor.device_id for actor in ACTORS])
     with Stage(folder) as stage, screen.shown():
         outcomes = play(stage, screen)

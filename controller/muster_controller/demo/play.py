@@ -1,0 +1,170 @@
+"""The play itself, act by act, through the public Python interface."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import muster
+from muster.fleet import Fleet
+from muster.models import Model
+from muster.selection import Plan
+from muster_compression.digits.build import DATA, DigitsFiles, build
+from muster_controller.demo.cast import ACTORS, MODEL, Actor, load_phases, policy
+from muster_controller.demo.outcome import DeviceOutcome, Switch, replay_of
+from muster_controller.demo.screen import Screen
+from muster_controller.demo.stage import Stage
+from muster_protos.errors import PermanentError
+
+_PATIENCE_S = 240.0
+_SEED = 11
+
+
+def play(stage: Stage, screen: Screen, actors: tuple[Actor, ...] = ACTORS) -> list[DeviceOutcome]:
+    """From nothing to a fleet that falls back and recovers.
+
+    Raises:
+        MusterError: an act failed; the message says which and why.
+    """
+    with screen.step("controller up"):
+        stage.start_controller()
+        fleet = muster.connect(data=stage.data)
+    with fleet:
+        with screen.step("digits: a CNN in two widths and a TFLite file (trained once, then cached)"):
+            files = build(stage.folder / "digits", lambda ratio, note: screen.progress(f"{ratio:.0%} {note}"))
+        outcomes = _join(stage, screen, fleet, actors)
+        model = _variants(screen, fleet, files)
+        _push(screen, fleet, model)
+        _bench(screen, fleet, model)
+        plan = _select(screen, fleet, model, outcomes)
+        _compare(screen, fleet, plan, model, outcomes)
+        for outcome in outcomes:
+            _learn_state(fleet, outcome)
+    return outcomes
+
+
+def _join(stage: Stage, screen: Screen, fleet: Fleet, actors: tuple[Actor, ...]) -> list[DeviceOutcome]:
+    with screen.step(f"{len(actors)} emulated devices join over mTLS"):
+        for actor in actors:
+            screen.device(actor.device_id, "joining")
+            stage.join(actor.device_id, str(fleet.new_token(uses=1)["link"]))
+            stage.start_agent(actor.device_id, actor.profile)
+        outcomes = []
+        for actor in actors:
+            fields = _wait_online(stage, fleet, actor.device_id)
+            emulation = fields["inventory"]["emulation"] or {}
+            outcomes.append(DeviceOutcome(actor.device_id, actor.profile, emulation.get("how", ()), fields["link"]))
+            screen.device(actor.device_id, f"online, {', '.join(emulation.get('how', ['not emulated']))}")
+    return outcomes
+
+
+def _wait_online(stage: Stage, fleet: Fleet, device_id: str) -> Mapping[str, Any]:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = next((device for device in fleet.devices if device.id == device_id), None)
+        if found is not None and found.is_online and found.is_emulated:
+            return found.fields
+        if device_id in stage.dead():
+            break
+        time.sleep(0.1)
+    raise PermanentError(f"expected {device_id} online, found: {stage.last_words(device_id)}")
+
+
+def _variants(screen: Screen, fleet: Fleet, files: DigitsFiles) -> Model:
+    with screen.step("model add, compress --recipe quick, ready-made variants"):
+        model = fleet.models.register(files.wide_onnx, MODEL, data=DATA)
+        model.compress("quick").result(_PATIENCE_S, lambda view: screen.progress(view.note))
+        for name, path in (("narrow", files.narrow_onnx), ("narrow-tflite", files.narrow_tflite)):
+            if path is not None:
+                model.add_variant(path, name).result(_PATIENCE_S)
+        for variant in model.variants():
+            accuracy = variant.manifest["accuracy"]
+            kilobytes = variant.manifest["artifact"]["size_bytes"] / 1000
+            screen.note(f"{variant.name:<14} accuracy {accuracy['value']:.3f}   {kilobytes:8.0f} kB")
+    return model
+
+
+def _push(screen: Screen, fleet: Fleet, model: Model) -> None:
+    with screen.step("push: every variant into every cache, verified there"):
+        fleet.push(model).wait(_PATIENCE_S)
+
+
+def _bench(screen: Screen, fleet: Fleet, model: Model) -> None:
+    with screen.step("bench: every configuration on every device (tier demo: 1 s, for demonstrations only)"):
+        run = fleet.bench(model, tier="demo", threads=[1])
+        for record in run.stream(_PATIENCE_S):
+            name = record.configuration.split(".", 2)[2]
+            screen.device(record.device_id, f"{name}  p50 {_ms(record.p50_ms)}  p95 {_ms(record.p95_ms)}")
+        view = run.view()
+        if view.count("failed"):
+            reasons = {str(request["reason"]) for request in view.requests if request["state"] == "failed"}
+            screen.note(f"{view.count('failed')} runs failed: {'; '.join(sorted(reasons))[:300]}")
+
+
+def _select(screen: Screen, fleet: Fleet, model: Model, outcomes: list[DeviceOutcome]) -> Plan:
+    with screen.step("select: one policy, one decision per device, each with its reasons"):
+        plan = fleet.select(model, policy=policy(rungs=4))
+        plan.check()
+        for outcome in outcomes:
+            decision = plan.decision(outcome.device_id)
+            if not decision.is_feasible:
+                raise PermanentError(f"{outcome.device_id}: nothing satisfies the policy: {decision.nearest_miss}")
+            outcome.chosen, outcome.ladder = decision.chosen or "", decision.ladder
+            chosen = next(c for c in decision.candidates if c["verdict"] == "chosen")
+            outcome.benchmarked_p50_ms = chosen["p50_ms"]
+            screen.device(outcome.device_id, f"{outcome.chosen}, ladder of {len(outcome.ladder)}")
+    return plan
+
+
+def _compare(screen: Screen, fleet: Fleet, plan: Plan, model: Model, outcomes: list[DeviceOutcome]) -> None:
+    with screen.step("the largest rung alone under the recorded burst"):
+        fleet.select(model, policy=policy(rungs=1)).rollout().wait(_PATIENCE_S)
+        for outcome in outcomes:
+            outcome.largest_alone = replay_of(_replay(screen, fleet, outcome))
+    with screen.step("the whole ladder under the same burst: fall back, recover"):
+        fleet.select(model, policy=plan.policy_yaml).rollout().wait(_PATIENCE_S)
+        for outcome in outcomes:
+            before = max((int(event.fields["sequence"]) for event in fleet.events()), default=0)
+            outcome.fallback = replay_of(_replay(screen, fleet, outcome))
+            outcome.switches = _switches(fleet, outcome, before)
+            for switch in outcome.switches:
+                arrow = "↓" if switch.direction == "down" else "↑"
+                screen.note(f"{outcome.device_id} {arrow} {switch.target.split('.')[-1]}: {switch.reason}")
+
+
+def _replay(screen: Screen, fleet: Fleet, outcome: DeviceOutcome) -> Mapping[str, Any]:
+    assert outcome.benchmarked_p50_ms is not None
+    phases = load_phases(outcome.benchmarked_p50_ms)
+    screen.device(outcome.device_id, f"burst of {phases[1][0]:.0f} requests/s for {phases[1][1]:g} s")
+    load = fleet.load(outcome.device_id, MODEL, seed=_SEED, phases=phases)
+    result = load.result(_PATIENCE_S).result
+    if result is None:
+        raise PermanentError(f"{outcome.device_id}: the load came back without a result")
+    missed = result["slo_missed"] / max(result["offered"], 1)
+    screen.device(outcome.device_id, f"{result['offered']} requests, {missed:.1%} missed the SLO")
+    return result
+
+
+def _switches(fleet: Fleet, outcome: DeviceOutcome, after: int) -> list[Switch]:
+    """The moves since ``after``; waits for the last one up, which comes after the burst."""
+    deadline = time.monotonic() + 15
+    while True:
+        events = [e.fields for e in fleet.events(device=outcome.device_id, kind="rung.changed", after=after)]
+        best = outcome.chosen.split("@")[0]
+        if (events and events[-1]["to_variant_id"] == best) or time.monotonic() > deadline:
+            return [
+                Switch(e["from_variant_id"], e["to_variant_id"], e["direction"], e["reason"], e["duration_ms"])
+                for e in events
+            ]
+        time.sleep(0.2)
+
+
+def _learn_state(fleet: Fleet, outcome: DeviceOutcome) -> None:
+    reported = fleet.devices.get(outcome.device_id).fields["reported"] or {"serving": ()}
+    serving = next((s for s in reported["serving"] if s["model_id"] == MODEL), None)
+    outcome.active_at_end = serving["active_variant_id"] if serving else ""
+
+
+def _ms(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f} ms"
