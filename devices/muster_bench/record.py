@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muster_devices.boot import boot_id
+from muster_devices.sensors.survey import survey
 from muster_protos.model import (
     BenchmarkRecord,
     BenchmarkRequest,
@@ -19,7 +20,6 @@ from muster_protos.model import (
 )
 
 SCHEMA_VERSION = 1
-NO_SENSOR = "no power sensor"
 _UNKNOWN_DEVICE = DeviceFacts()
 
 
@@ -56,7 +56,7 @@ def begun_record(spec: MeasureSpec, started_at_ns: int) -> BenchmarkRecord:
         model_version=spec.manifest.model_version,
         artifact=spec.manifest.artifact,
         format=spec.manifest.format,
-        energy=Energy(method="none", unavailable_reason=NO_SENSOR),
+        energy=_energy(spec.root),
     )
 
 
@@ -82,3 +82,13 @@ def joined_record(base: BenchmarkRecord, measured: BenchmarkRecord, spec: Measur
         latency_sketch=measured.latency_sketch,
         warmup_queries=measured.warmup_queries,
     )
+
+
+def _energy(root: Path) -> Energy:
+    """Runs do not read power yet; the reason says whether there would be something to read."""
+    power = [sensor for sensor in survey(root) if sensor.kind == "power"]
+    names = ", ".join(sensor.name for sensor in power if not sensor.unavailable_reason)
+    if names:
+        return Energy(method="none", unavailable_reason=f"power sensor ({names}) is not read during runs yet")
+    reasons = "; ".join(sensor.unavailable_reason for sensor in power)
+    return Energy(method="none", unavailable_reason=reasons or "no power sensor")

@@ -76,9 +76,10 @@ def test_a_record_holds_every_figure_or_the_reason_why_not(spec, samples):
     assert record.memory.file == spec.artifact_path.stat().st_size
     cold = record.cold_start
     assert min(cold.spawn, cold.import_runtime, cold.load, cold.first_inference) > 0
-    assert (cold.spawns, cold.page_cache) == (3, "warm")
+    assert 1 <= cold.spawns <= 3
+    assert cold.page_cache == "warm"
     assert (record.energy.method, record.energy.net_mj) == ("none", None)
-    assert record.energy.unavailable_reason == "no power sensor"
+    assert "power sensor" in record.energy.unavailable_reason
     assert (record.accuracy.n, record.accuracy.value, record.accuracy.agreement) == (40, 1.0, None)
     assert record.warmup_queries >= 3
     assert record.emulation is None
@@ -109,8 +110,9 @@ def test_other_scenarios_are_refused_with_their_name(spec):
         run_benchmark(dataclasses.replace(spec, request=request), LIMITS)
 
 
+@pytest.mark.slow
 def test_a_run_that_its_deadline_cuts_short_is_invalid(spec):
-    request = dataclasses.replace(REQUEST, tier=Tier.STANDARD, deadline_ms=7_000)
+    request = dataclasses.replace(REQUEST, tier=Tier.STANDARD, deadline_ms=15_000)
     record = run_benchmark(dataclasses.replace(spec, request=request), LIMITS)
     assert record.state is RecordState.INVALID
     assert "of at least 60 s" in record.reasons[0]

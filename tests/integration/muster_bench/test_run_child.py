@@ -22,7 +22,7 @@ def send(message):
 @pytest.fixture
 def child(tmp_path, monkeypatch):
     """Run a child whose code is given."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
 
     def run(code, limits=LIMITS, **more):
         (tmp_path / "odd_child.py").write_text(ANSWER + code)
