@@ -68,7 +68,9 @@ class Model(View):
         return f"{self.id}:{self.version}"
 
     def variants(self, only_kept: bool = True) -> list[Variant]:
+        """The baseline first, then the others by name."""
         found = [Variant(fields) for fields in self._connection.items(f"/v1/models/{self.reference}/variants")]
+        found.sort(key=lambda variant: (bool(variant.manifest["parent_variant_id"]), variant.name))
         return [variant for variant in found if variant.is_kept or not only_kept]
 
     def compress(

@@ -10,6 +10,7 @@ from pathlib import Path
 from muster_controller.adapters.artifacts_folder import FolderArtifactStore
 from muster_controller.adapters.identity_x509 import X509Authority, open_authority
 from muster_controller.core.entities import Device, DeviceRequest
+from muster_controller.ports import Store
 from muster_controller.service.context import Context
 from muster_controller.service.fleet import ensure_fleet
 from muster_controller.service.service import Service
@@ -153,9 +154,9 @@ class StubWorkshop:
 class ServiceLab:
     """A service over in-memory ports, and shortcuts that a test would otherwise repeat."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: Store | None = None) -> None:
         self.clock = ManualClock()
-        self.store = MemoryStore()
+        self.store: Store = MemoryStore() if store is None else store
         self.artifacts = FolderArtifactStore(folder / "artifacts")
         self.feed = MemoryChangeFeed()
         self.folder = folder

@@ -71,6 +71,8 @@ def start(
     with fleet() as found:
         started = found.rollout(model, device or "all", **options)
         announce(started.rollout_id, started.url)
+        if not device:
+            _say_left_out(found, started.view())
         if not wait:
             _show(started.view(), form)
             return
@@ -151,6 +153,14 @@ def _following(started: Rollout, timeout_s: float | None) -> Callable[[Callable[
         return done / max(1, len(states)), f"wave {wave}/{len(view.fields['rollout']['waves'])}, {done} committed"
 
     return lambda show: started.wait(timeout_s, lambda view: show(*progress(view)))
+
+
+def _say_left_out(found: Fleet, view: RolloutView) -> None:
+    """All devices were meant; those without a feasible decision are not part of it."""
+    included = {deployment["device_id"] for deployment in view.deployments}
+    left_out = [known.id for known in found.devices.list() if known.id not in included]
+    if left_out:
+        err().print(f"left out: {', '.join(left_out)} (other labels, or no feasible decision)", markup=False)
 
 
 def _show(view: RolloutView, form: Format) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from muster_controller.core.configurations import configurations_of
+from muster_controller.core.configurations import configurations_of, unsupported_reason
 from muster_controller.core.entities import BenchmarkRun, Device, DeviceRequest, Model, RequestState, Variant
 from muster_controller.ports import Clock, Page, Store
 from muster_controller.service.context import new_id
@@ -138,6 +138,22 @@ class Benchmarks:
             self.tell_when_done(run_id)
         if entries:
             self._desired.refresh(device_id)
+
+    def inventory_changed(self, device: Device) -> None:
+        """Close requests for what the device can no longer execute; it would never answer them."""
+        if not device.inventory.runtimes:
+            return
+        entries = self._store.list_requests(device_id=device.device_id, state=RequestState.OPEN)
+        closed: set[str] = set()
+        for entry in entries:
+            request = entry.request
+            manifest = self._store.get_variant(request.configuration.variant_id).manifest
+            reason = unsupported_reason(request.configuration, manifest, device.inventory)
+            if reason:
+                self._store.put_request_state(request.request_id, request.attempt, RequestState.FAILED, reason)
+                closed.add(entry.run_id)
+        for run_id in sorted(closed):
+            self.tell_when_done(run_id)
 
     def attempt_failed(self, entry: DeviceRequest, reason: str) -> None:
         """Open the request again, or give up after MAX_ATTEMPTS attempts."""

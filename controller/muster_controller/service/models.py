@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import threading
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class Models:
         self._events = events
         self._operations = operations
         self._uploads = uploads
-        self._versions_lock = threading.Lock()
+        self._imports: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # one at a time per name
 
     def list(self, cursor: str = "", limit: int = 100) -> Page[Model]:
         return self._store.list_models(cursor, limit)
@@ -108,7 +109,7 @@ class Models:
         data = self._uploads.path(order.data_upload) if order.data_upload else None
 
         def work(on_progress: OnProgress, stop: threading.Event) -> str:
-            with _workspace(self._context.folder, order.source_upload) as out:
+            with self._imports[order.model_id], _workspace(self._context.folder, order.source_upload) as out:
                 version = self._next_version(order.model_id)
                 made = ImportOrder(
                     source=_named(source, order.source or order.model_id, out),
@@ -191,17 +192,16 @@ class Models:
         if product.signature is None:
             raise InvalidInputError("expected a signature of the new model, found none")
         store_files(self._context.artifacts, product)
-        with self._versions_lock:
-            model = Model(
-                model_id=order.model_id,
-                version=version,
-                signature=product.signature,
-                created_at_ns=self._context.clock.now_ns(),
-                source=order.source[:300],
-                evaluation=product.evaluation,
-                is_labelled=product.is_labelled,
-            )
-            self._store.add_model(model, sign_variant(self._context, baseline))
+        model = Model(
+            model_id=order.model_id,
+            version=version,
+            signature=product.signature,
+            created_at_ns=self._context.clock.now_ns(),
+            source=order.source[:300],
+            evaluation=product.evaluation,
+            is_labelled=product.is_labelled,
+        )
+        self._store.add_model(model, sign_variant(self._context, baseline))
         for variant in others:
             self._store.add_variant(sign_variant(self._context, variant))
         self._events.record("model.added", model_id=model.model_id, details={"version": str(version)})

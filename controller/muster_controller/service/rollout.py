@@ -49,6 +49,7 @@ class RolloutOrder:
     error_threshold_ratio: float = 0.0
     success_threshold_ratio: float = 1.0
     pauses_after_wave: bool = False
+    leaves_undecided_out: bool = False  # devices without a feasible decision; otherwise they are an error
 
 
 class Rollouts:
@@ -71,7 +72,10 @@ class Rollouts:
             NotFoundError: a device has no decision yet. InfeasibleError: one for which nothing was feasible.
             InvalidInputError: canaries and waves that make no sense.
         """
-        decisions = self._decisions(model, devices, order.policy_yaml)
+        decisions = self._decisions(model, devices, order)
+        if order.leaves_undecided_out:
+            decisions = {device_id: found for device_id, found in decisions.items() if found.ladder} or decisions
+            devices = [device for device in devices if device.device_id in decisions]
         ordered = sorted(devices, key=lambda d: (d.presence is not Presence.ONLINE, d.device_id))
         device_ids = [device.device_id for device in ordered]
         waves = plan_waves(
@@ -173,19 +177,21 @@ class Rollouts:
                 with self._lock:
                     self._step(rollout.rollout_id)
 
-    def _decisions(self, model: Model, devices: Sequence[Device], policy_yaml: str) -> Mapping[str, Decision]:
-        if policy_yaml:
-            decided = self._selections.select(model, policy_yaml, devices)
+    def _decisions(self, model: Model, devices: Sequence[Device], order: RolloutOrder) -> Mapping[str, Decision]:
+        if order.policy_yaml:
+            decided = self._selections.select(model, order.policy_yaml, devices)
             return {decision.device_id: decision for decision in decided}
         found: dict[str, Decision] = {}
         for device in devices:
             decision = self._selections.newest(model, device.device_id)
-            if decision is None:
-                raise NotFoundError(
-                    f"no decision for {model.model_id}:{model.version} on {device.device_id}; "
-                    f"decide first: muster select {model.model_id} --policy FILE"
-                )
-            found[device.device_id] = decision
+            if decision is not None:
+                found[device.device_id] = decision
+        undecided = [device.device_id for device in devices if device.device_id not in found]
+        if undecided and not (order.leaves_undecided_out and found):
+            raise NotFoundError(
+                f"no decision for {model.model_id}:{model.version} on {', '.join(undecided[:5])}; "
+                f"decide first: muster select {model.model_id} --policy FILE"
+            )
         return found
 
     def _begin(

@@ -64,7 +64,7 @@ class Service:
         self.sessions = Sessions(
             context, self.fleets, self.joining, self.desired, reports, self.live, self.progress, self.events
         )
-        self.sessions.follow(self._reported)
+        self.sessions.follow(self._reported, self._inventory_changed)
 
     def start(self) -> None:
         """Take up what an earlier controller left: nothing is online, open requests are desired again."""
@@ -141,6 +141,9 @@ class Service:
         failed = [(item.request_id, item.reason) for item in reported.loads if item.phase is BenchmarkPhase.FAILED]
         if failed:
             self.loads.follow_failed(device_id, failed)
+
+    def _inventory_changed(self, device_id: str) -> None:
+        self.bench.inventory_changed(self.devices.get(device_id))
 
     def _record_arrived(self, device_id: str, request: DeviceRequest, record: BenchmarkRecord) -> None:
         """Retry what failed; decide again when a device's part of a run is through."""

@@ -71,6 +71,7 @@ class Sessions:
         self._progress = progress
         self._events = events
         self._on_reported: OnReported | None = None
+        self._on_inventory: Callable[[str], None] | None = None
         self._artifacts = DeviceArtifacts(context)
         self._clock_skews_s: dict[str, float] = {}
         self._unsubscribers: dict[str, Callable[[], None]] = {}
@@ -78,9 +79,10 @@ class Sessions:
         self._pusher = threading.Thread(target=self._push_loop, name="desired-pusher", daemon=True)
         self._pusher.start()
 
-    def follow(self, on_reported: OnReported) -> None:
-        """Have ``on_reported`` called with each reported state, after it is stored."""
+    def follow(self, on_reported: OnReported, on_inventory: Callable[[str], None]) -> None:
+        """Have these called with each reported state and for each new inventory, after they are stored."""
         self._on_reported = on_reported
+        self._on_inventory = on_inventory
 
     def session_opened(self, session: DeviceSession) -> None:
         device = self._known(session)
@@ -163,6 +165,8 @@ class Sessions:
         """Keep the inventory; adopt a desired version above ours (the store was restored from a backup)."""
         self._clock_skews_s[device_id] = (hello.inventory.clock_ns - self._context.clock.now_ns()) / 1e9
         self._store.put_inventory(device_id, replace(hello.inventory, device_id=device_id))
+        if self._on_inventory is not None:
+            self._on_inventory(device_id)
         self._desired.refresh(device_id, (hello.desired_epoch, hello.desired_version))
         self._wakes.put(device_id)
 

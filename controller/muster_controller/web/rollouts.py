@@ -8,6 +8,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 
 from muster_controller.core.entities import Decision, Deployment, DeviceLoad, ModelPolicy, Rollout
+from muster_controller.service.devices import ALL
 from muster_controller.service.loads import LoadOrder
 from muster_controller.service.rollout import RolloutOrder
 from muster_controller.web.bodies import LoadBody, RolloutBody, SelectBody
@@ -71,6 +72,7 @@ def start_rollout(service: ServiceOf, body: RolloutBody) -> Response:
         error_threshold_ratio=body.error_threshold_ratio,
         success_threshold_ratio=body.success_threshold_ratio,
         pauses_after_wave=body.pauses_after_wave,
+        leaves_undecided_out=not body.devices or ALL in body.devices,
     )
     model = service.models.get(body.model)
     rollout = service.rollouts.start(model, service.devices.resolve(body.devices, body.labels), order)

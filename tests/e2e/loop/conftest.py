@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,9 @@ class Controller:
     def muster(self, *arguments: str, timeout_s: float = 180.0) -> subprocess.CompletedProcess[str]:
         """Run one command against it."""
         return run_muster(*arguments, data=self.data, timeout_s=timeout_s)
+
+    def environment(self) -> dict[str, str]:
+        return environment(self.data)
 
 
 def run_muster(*arguments: str, data: Path, timeout_s: float = 180.0) -> subprocess.CompletedProcess[str]:
@@ -54,13 +57,15 @@ def controller_at(data: Path, *options: str) -> Iterator[Controller]:
     """Start, wait for its endpoints, stop in order."""
     data.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "muster_controller", "up", "--port", "0", "--grpc-port", "0", "--join-port", "0"]
+    (data / "up.log").touch()
+    before = (data / "up.log").read_bytes().count(b"Next steps")
     with (data / "up.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(data)
         )
     try:
         deadline = time.monotonic() + START_S
-        while b"Next steps" not in (data / "up.log").read_bytes():
+        while (data / "up.log").read_bytes().count(b"Next steps") <= before:
             assert process.poll() is None, (data / "up.log").read_text()
             assert time.monotonic() < deadline, (data / "up.log").read_text()
             time.sleep(0.1)
@@ -69,6 +74,12 @@ def controller_at(data: Path, *options: str) -> Iterator[Controller]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(60)
+
+
+@pytest.fixture
+def start_controller() -> Callable[..., contextlib.AbstractContextManager[Controller]]:
+    """``with start_controller(folder, *options) as controller``."""
+    return controller_at
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def only_device(fleet: muster.Fleet) -> Device:
     return device
 
 
-def test_the_loop_from_a_file_to_an_answer(controller, files: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_loop_from_a_file_to_an_answer(controller, files: Path, tmp_path: Path) -> None:
     policy, impossible = tmp_path / "policy.yaml", tmp_path / "impossible.yaml"
     policy.write_text(FEASIBLE)
     impossible.write_text(INFEASIBLE)
@@ -86,12 +86,12 @@ def test_the_loop_from_a_file_to_an_answer(controller, files: Path, tmp_path: Pa
     assert loaded.returncode == 0, loaded.stderr
 
 
-def socket_name(controller) -> str:  # type: ignore[no-untyped-def]
+def socket_name(controller) -> str:
     with muster.connect(data=controller.data) as fleet:
         return only_device(fleet).id
 
 
-def test_the_same_loop_from_python(controller, files: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_same_loop_from_python(controller, files: Path) -> None:
     with muster.connect(data=controller.data) as fleet:
         model = fleet.models.register(files / "model.onnx", name="python", data=files / "data.npz")
         variants = model.compress(recipe="quick", floor={"accuracy": 0.5}).result()
@@ -106,14 +106,14 @@ def test_the_same_loop_from_python(controller, files: Path) -> None:  # type: ig
         assert view.state == "succeeded"
 
 
-def test_a_file_that_is_no_model_is_refused_in_one_line(controller, files: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_that_is_no_model_is_refused_in_one_line(controller, files: Path) -> None:
     refused = controller.muster("model", "add", str(files / "not-a-model.onnx"), "--name", "junk")
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1].startswith("muster: not-a-model.onnx: rejected: neither an ONNX nor")
     assert controller.muster("model", "show", "junk").returncode == 4
 
 
-def test_a_second_controller_on_the_same_folder_or_port_says_so(controller, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_second_controller_on_the_same_folder_or_port_says_so(controller, tmp_path: Path) -> None:
     second = controller.muster("up", "--no-device")
     assert (second.returncode, second.stderr.count("\n")) == (1, 1)
     assert "another controller runs" in second.stderr

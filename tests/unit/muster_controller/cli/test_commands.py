@@ -13,7 +13,7 @@ import pytest
 from muster_controller.testing_service import ServiceLab
 
 
-def test_four_forms_carry_the_same_devices(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_four_forms_carry_the_same_devices(muster, lab: ServiceLab) -> None:
     lab.add_device("a", {"room": "kitchen"})
     lab.add_device("b")
     as_json = json.loads(muster("device", "ls", "-o", "json").out)
@@ -26,7 +26,7 @@ def test_four_forms_carry_the_same_devices(muster, lab: ServiceLab) -> None:  # 
     assert [line.split()[0] for line in table] == ["DEVICE", "a", "b"]
 
 
-def test_a_pipe_gets_no_colour_and_times_are_iso_8601_in_utc(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_a_pipe_gets_no_colour_and_times_are_iso_8601_in_utc(muster, lab: ServiceLab) -> None:
     lab.add_device("a")
     lab.open_session("a")
     said = muster("device", "show", "a")
@@ -34,14 +34,14 @@ def test_a_pipe_gets_no_colour_and_times_are_iso_8601_in_utc(muster, lab: Servic
     assert "2023-11-14T22:13:20Z" in said.out
 
 
-def test_an_empty_list_teaches_the_next_step_on_standard_error(muster) -> None:  # type: ignore[no-untyped-def]
+def test_an_empty_list_teaches_the_next_step_on_standard_error(muster) -> None:
     said = muster("device", "ls")
     assert (said.code, said.out) == (0, "")
     assert "muster token new" in said.err
     assert muster("device", "ls", "-o", "json").out == "[]\n"
 
 
-def test_a_token_is_one_line_to_paste(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_a_token_is_one_line_to_paste(muster, lab: ServiceLab) -> None:
     said = muster("token", "new", "--for", "30m", "--uses", "3")
     assert said.code == 0
     assert said.out.startswith("muster-agent join 'https://")
@@ -52,7 +52,7 @@ def test_a_token_is_one_line_to_paste(muster, lab: ServiceLab) -> None:  # type:
     assert muster("token", "new", "--for", "forever").code == 1
 
 
-def test_devices_are_tagged_renamed_and_removed(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_devices_are_tagged_renamed_and_removed(muster, lab: ServiceLab) -> None:
     lab.add_device("a", {"old": "1"})
     assert muster("device", "tag", "a", "room=kitchen", "old-").code == 0
     assert muster("device", "rename", "a", "Kitchen").code == 0
@@ -62,7 +62,7 @@ def test_devices_are_tagged_renamed_and_removed(muster, lab: ServiceLab) -> None
     assert muster("device", "show", "a").code == 4
 
 
-def test_a_model_is_added_shown_exported_and_removed(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_a_model_is_added_shown_exported_and_removed(muster, lab: ServiceLab) -> None:
     source = lab.folder / "net.onnx"
     source.write_bytes(b"onnx bytes")
     assert muster("model", "add", str(source), "--name", "net").code == 0
@@ -78,7 +78,7 @@ def test_a_model_is_added_shown_exported_and_removed(muster, lab: ServiceLab) ->
 
 def test_settings_come_from_flag_environment_project_and_user_in_this_order(
     muster, lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     def origin(key: str) -> tuple[str, str]:
         rows = json.loads(muster("config", "show", "--origin", "-o", "json").out)
         (row,) = [row for row in rows if row["key"] == key]
@@ -96,40 +96,40 @@ def test_settings_come_from_flag_environment_project_and_user_in_this_order(
     assert muster("--url", "http://127.0.0.1:9", "config", "get", "url").out.strip() == "http://127.0.0.1:9"
 
 
-def test_a_secret_is_never_printed(muster) -> None:  # type: ignore[no-untyped-def]
+def test_a_secret_is_never_printed(muster) -> None:
     assert muster("config", "get", "token").out.strip() == "(hidden)"
     assert "secret-admin-token" not in muster("config", "show", "--origin").out
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "ur: x", "{", "url: [http"])
-def test_a_broken_configuration_file_is_named(muster, text: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_configuration_file_is_named(muster, text: str) -> None:
     Path("muster.yaml").write_text(text)
     said = muster("config", "show")
     assert said.code == 1
     assert "muster.yaml" in said.err
 
 
-def test_events_say_what_happened(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_events_say_what_happened(muster, lab: ServiceLab) -> None:
     lab.service.events.record("test.happened", reason="because")
     (event,) = json.loads(muster("events", "--kind", "test.happened", "-o", "json").out)
     assert event["reason"] == "because"
     assert "because" in muster("events").out
 
 
-def test_status_sums_the_fleet_up(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_status_sums_the_fleet_up(muster, lab: ServiceLab) -> None:
     lab.add_device("a")
     lab.open_session("a")
     status = json.loads(muster("status", "-o", "json").out)
     assert (status["devices"], status["online"], status["name"]) == (1, 1, "lab")
 
 
-def test_doctor_finds_what_is_wrong_with_a_fix(muster) -> None:  # type: ignore[no-untyped-def]
+def test_doctor_finds_what_is_wrong_with_a_fix(muster) -> None:
     said = muster("--url", "http://127.0.0.1:9", "doctor", "-o", "json")
     assert said.code == 1
     (check,) = [check for check in json.loads(said.out) if check["check"] == "controller"]
     assert (check["is_ok"], check["fix"]) == (False, "muster up")
 
 
-def test_an_unknown_form_or_a_bad_label_is_refused(muster) -> None:  # type: ignore[no-untyped-def]
+def test_an_unknown_form_or_a_bad_label_is_refused(muster) -> None:
     assert muster("device", "ls", "-o", "xml").code == 2
     assert muster("device", "ls", "-l", "kitchen").code == 1

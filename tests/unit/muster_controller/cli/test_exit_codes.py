@@ -41,14 +41,14 @@ def measure(lab: ServiceLab, p50_ms: dict[str, float]) -> None:
             lab.answer(session, entry, latency_ms, sequence=number + 1)
 
 
-def test_0_when_it_worked(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_0_when_it_worked(muster, lab: ServiceLab) -> None:
     lab.add_device("pi")
     said = muster("device", "ls")
     assert (said.code, said.err) == (0, "")
     assert "pi" in said.out
 
 
-def test_1_when_it_failed(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_1_when_it_failed(muster, lab: ServiceLab) -> None:
     bad = lab.folder / "bad.onnx"
     bad.write_bytes(b"bad bytes")
     said = muster("model", "add", str(bad), "--name", "junk")
@@ -59,7 +59,7 @@ def test_1_when_it_failed(muster, lab: ServiceLab) -> None:  # type: ignore[no-u
 @pytest.mark.parametrize(
     "arguments", [["device", "lss"], ["--no-such-option"], ["model", "add"], ["load", "pi", "--rate", "x"]]
 )
-def test_2_for_wrong_usage(muster, arguments: list[str]) -> None:  # type: ignore[no-untyped-def]
+def test_2_for_wrong_usage(muster, arguments: list[str]) -> None:
     said = muster(*arguments)
     assert said.code == 2
     assert "Usage" in said.err
@@ -88,7 +88,7 @@ def test_3_without_the_controller_s_extra() -> None:
         ["config", "get", "urll"],
     ],
 )
-def test_4_for_what_is_not_there(muster, lab: ServiceLab, arguments: list[str]) -> None:  # type: ignore[no-untyped-def]
+def test_4_for_what_is_not_there(muster, lab: ServiceLab, arguments: list[str]) -> None:
     lab.add_device("kitchen-pi")
     said = muster(*arguments)
     assert said.code == 4
@@ -97,7 +97,7 @@ def test_4_for_what_is_not_there(muster, lab: ServiceLab, arguments: list[str]) 
         assert 'did you mean "kitchen-pi"' in line
 
 
-def test_5_with_a_wrong_or_missing_token(muster, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_5_with_a_wrong_or_missing_token(muster, monkeypatch: pytest.MonkeyPatch) -> None:
     said = muster("--token", "wrong", "device", "ls")
     assert said.code == 5
     assert "admin token" in one_line(said.err)
@@ -106,13 +106,13 @@ def test_5_with_a_wrong_or_missing_token(muster, monkeypatch: pytest.MonkeyPatch
     assert muster("device", "ls").code == 5
 
 
-def test_6_when_no_controller_answers(muster) -> None:  # type: ignore[no-untyped-def]
+def test_6_when_no_controller_answers(muster) -> None:
     said = muster("device", "ls", "--url", "http://127.0.0.1:9")
     assert said.code == 6
     assert "muster up" in one_line(said.err)
 
 
-def test_7_when_nothing_satisfies_the_policy_with_the_nearest_miss(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_7_when_nothing_satisfies_the_policy_with_the_nearest_miss(muster, lab: ServiceLab) -> None:
     lab.add_device("slow")
     measure(lab, {"slow": 50.0})
     said = muster("select", "kws", "--policy", policy(lab.folder, 20))
@@ -123,7 +123,7 @@ def test_7_when_nothing_satisfies_the_policy_with_the_nearest_miss(muster, lab: 
     assert muster("rollout", "start", "kws").code == 7
 
 
-def test_8_when_a_part_of_the_devices_has_a_choice(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_8_when_a_part_of_the_devices_has_a_choice(muster, lab: ServiceLab) -> None:
     lab.add_device("fast")
     lab.add_device("slow")
     measure(lab, {"fast": 5.0, "slow": 50.0})
@@ -132,7 +132,7 @@ def test_8_when_a_part_of_the_devices_has_a_choice(muster, lab: ServiceLab) -> N
     assert "slow: nothing satisfies the policy" in said.err
 
 
-def test_8_when_a_part_of_a_run_failed(muster, lab: ServiceLab, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_8_when_a_part_of_a_run_failed(muster, lab: ServiceLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.add_device("pi")
     lab.add_model()
     session = lab.open_session("pi")
@@ -152,7 +152,7 @@ def test_8_when_a_part_of_a_run_failed(muster, lab: ServiceLab, monkeypatch: pyt
     assert "valid" in {record["state"] for record in json.loads(said.out)}
 
 
-def test_9_when_waiting_took_too_long(muster, lab: ServiceLab) -> None:  # type: ignore[no-untyped-def]
+def test_9_when_waiting_took_too_long(muster, lab: ServiceLab) -> None:
     lab.add_device("pi")
     lab.add_model()
     said = muster("push", "kws", "--timeout", "0.01")
@@ -160,7 +160,7 @@ def test_9_when_waiting_took_too_long(muster, lab: ServiceLab) -> None:  # type:
     assert "it goes on" in one_line(said.err)
 
 
-def test_130_when_interrupted_and_the_work_goes_on(muster, lab: ServiceLab, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_130_when_interrupted_and_the_work_goes_on(muster, lab: ServiceLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.add_device("pi")
     lab.add_model()
 

@@ -170,3 +170,14 @@ def test_removing_a_device_cancels_its_part(lab: ServiceLab, sessions: dict[str,
     rollout = start(lab)
     lab.service.devices.remove("phone")
     assert states(lab, rollout)["phone"] in (DeploymentState.CANCELLED, DeploymentState.ROLLED_BACK)
+
+
+def test_all_devices_means_those_that_have_a_feasible_decision(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
+    select(lab)
+    lab.add_device("never-measured")
+    with pytest.raises(NotFoundError, match="never-measured"):
+        start(lab)
+    rollout = start(lab, leaves_undecided_out=True)
+    assert set(states(lab, rollout)) == {"phone", "pi"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -26,6 +25,7 @@ from muster_protos.model import (
     Report,
     ReportedBenchmark,
     ReportedState,
+    RuntimeSupport,
     Telemetry,
 )
 
@@ -248,8 +248,18 @@ def test_open_requests_are_desired_again_after_a_restart(lab: ServiceLab) -> Non
         restarted.close()
 
 
-def test_a_report_of_a_device_that_is_gone_from_the_store_is_not_acknowledged(lab: ServiceLab) -> None:
+def test_a_session_of_an_unknown_device_is_closed_for_good(lab: ServiceLab) -> None:
     session = RecordingSession("ghost")
     lab.service.sessions.session_opened(session)
-    assert session.closed
-    assert dataclasses.is_dataclass(session)
+    assert session.closed == [("this device is unknown here; join it", True)]
+
+
+def test_a_request_for_a_runtime_that_the_device_lost_is_closed_with_the_reason(lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    lab.add_model()
+    session = lab.open_session("pi")
+    (entry,) = lab.service.bench.requests(started_run(lab, "pi"))
+    litert = RuntimeSupport("litert", "2.3", ("xnnpack",), ("tflite",))
+    say(lab, session, Hello(Inventory(device_id="pi", cores=2, runtimes=(litert,))))
+    (after,) = lab.service.bench.requests(entry.run_id)
+    assert (after.state, after.reason) == (RequestState.FAILED, "the device has no runtime 'onnxruntime'")
