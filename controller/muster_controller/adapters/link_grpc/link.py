@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -146,11 +147,12 @@ class GrpcLink:
             return block
 
         try:
-            async for offset, block, total_bytes in stream_range(read_block, request.offset, request.length):
-                view = memoryview(block)
-                for start in range(0, len(block) or 1, CHUNK_BYTES):
-                    chunk = encode_chunk(offset + start, view[start : start + CHUNK_BYTES], total_bytes)
-                    await context.write(chunk)
+            async with contextlib.aclosing(stream_range(read_block, request.offset, request.length)) as blocks:
+                async for offset, block, total_bytes in blocks:
+                    view = memoryview(block)
+                    for start in range(0, len(block) or 1, CHUNK_BYTES):
+                        chunk = encode_chunk(offset + start, view[start : start + CHUNK_BYTES], total_bytes)
+                        await context.write(chunk)
         except MusterError as error:
             await _refuse(context, error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from muster_protos.errors import InvalidInputError, TemporaryError
 from muster_protos.limits import CHUNK_BYTES
@@ -13,7 +13,7 @@ BLOCK_BYTES = 8 * CHUNK_BYTES  # a running fetch holds at most two blocks
 ReadBlock = Callable[[int, int], Awaitable[tuple[bytes, int]]]  # (offset, length) -> (bytes, total bytes)
 
 
-async def stream_range(read: ReadBlock, offset: int, length: int) -> AsyncIterator[tuple[int, bytes, int]]:
+async def stream_range(read: ReadBlock, offset: int, length: int) -> AsyncGenerator[tuple[int, bytes, int], None]:
     """Yield (offset, block, total bytes) from ``offset`` for ``length`` bytes, 0 = to the end; at least one block.
 
     Raises:
