@@ -15,7 +15,7 @@ from muster_protos.errors import NotFoundError
 from muster_protos.model import TensorSpec
 
 # 15 s is promised to the caller; starting Python and the command line around it take the rest.
-CHECK_LIMITS = ChildLimits(wall_s=11.0, cpu_s=60, memory_bytes=3072 * MIB)
+CHECK_LIMITS = ChildLimits(wall_s=10.0, cpu_s=60, memory_bytes=3072 * MIB)
 
 
 class Verdict(str, Enum):
