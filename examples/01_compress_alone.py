@@ -18,10 +18,12 @@ OUT = Path("variants")
 def main() -> None:
     source = Path(__file__).with_name("digits.py")
     model = import_model(f"{source}:make_narrow", "digits", 1, "builtin:digits", OUT)
+    assert model.manifest.accuracy is not None
     print(f"{model.manifest.name:<12} accuracy {model.manifest.accuracy.value:.1%}  {model.artifact_path}")
     result = run_recipe(model.parent, "quick", OUT, floor="-0.01")
     for variant in result.variants:
         found = variant.manifest.accuracy
+        assert found is not None
         kept = "kept" if variant.is_kept else f"dropped: {variant.reason}"
         print(f"{variant.manifest.name:<12} accuracy {found.value:.1%}  agreement {found.agreement:.1%}  {kept}")
 

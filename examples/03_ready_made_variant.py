@@ -21,6 +21,7 @@ def main() -> None:
     variant = variant_of(model.parent, str(files.narrow_tflite), "narrow-tflite", OUT)
     bound = variant.manifest.binding.inputs[0]
     print(f"{bound.canonical_name} <- {bound.tensor_name}, transposed by {bound.permutation}")
+    assert variant.manifest.accuracy is not None
     print(f"agreement with the baseline {variant.manifest.accuracy.agreement:.1%}")
 
 

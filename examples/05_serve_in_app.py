@@ -13,9 +13,9 @@ from muster_compression.digits.data import digits
 def main() -> None:
     test = digits().test
     assert test is not None
-    images, labels = test.inputs[ONLY_INPUT], test.labels
+    images, labels = test.inputs[ONLY_INPUT], np.asarray(test.labels)
     with muster.Serving("digits") as serving:
-        hits = [int(np.argmax(serving(image[None]))) == label for image, label in zip(images, labels, strict=True)]
+        hits = [int(np.argmax(np.asarray(serving(image[None])))) == label for image, label in zip(images, labels, strict=True)]
         print(f"{np.mean(hits):.1%} of {len(hits)} digits right, answered by {serving.active_variant}")
 
 

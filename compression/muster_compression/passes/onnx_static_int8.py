@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import platform
 from collections import Counter
@@ -46,6 +47,7 @@ def apply(model: WorkingModel, settings: OnnxStaticInt8Settings, context: PassCo
 
     before = load_onnx(model.path)
     _check(before, context)
+    _check_names(before, settings.keep_float)
     reader = _reader(model, settings, context)
     target = _target(settings.target)
     raw, final = context.folder / "int8.raw.onnx", context.folder / "int8.onnx"
@@ -85,6 +87,15 @@ def _check(model: onnx.ModelProto, context: PassContext) -> None:
     count = len(next(iter(context.calibration.values()), ()))
     if count < _FEWEST_SAMPLES:
         raise PassError(f"onnx-static-int8 expected at least {_FEWEST_SAMPLES} samples to calibrate on, found {count}")
+
+
+def _check_names(model: onnx.ModelProto, names: tuple[str, ...]) -> None:
+    """The library ignores names that do not exist."""
+    known = [node.name for node in model.graph.node]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3, 0.3)
+            raise PassError(f"onnx-static-int8: no operator is named {name!r}; near it are {', '.join(near) or 'none'}")
 
 
 def _reader(model: WorkingModel, settings: OnnxStaticInt8Settings, context: PassContext) -> Any:
