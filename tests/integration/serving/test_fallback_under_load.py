@@ -22,7 +22,7 @@ def replay(listener: LocalListener, sink: Any, grant: LocalGrant, slowdown: floa
     name = grant.grant.deployment_id
     ready = sink.wait_for(lambda message: isinstance(message, LocalReady) and message.deployment_id == name)
     largest_hz = 1e9 / grant.grant.ladder[0].p50_ns
-    phases = tuple(LoadPhase(share * largest_hz, ms) for share, ms in ((0.2, 3000), (1.6, 5000), (0.2, 5000)))
+    phases = tuple(LoadPhase(share * largest_hz, ms) for share, ms in ((0.2, 3000), (1.6, 5000), (0.2, 12000)))
     request = LoadRequest("l", 1, "net", phases, 1)
     spec = LoadSpec(request, ready.http_port, grant.grant.slo.latency_ns, grant.variants[-1].golden_path)
     try:
@@ -40,7 +40,7 @@ def test_the_ladder_saves_what_the_largest_rung_alone_misses(
     fallback = replay(listener, sink, grant, slowdown)
     moves = [message for message in sink.said if isinstance(message, Event) and message.kind == "rung.changed"]
     assert fallback.failed == 0
-    assert fallback.slo_missed < 0.25 * largest.slo_missed  # < 1 % of all on a quiet machine: benchmarks/fallback.py
+    assert fallback.slo_missed < 0.05 * fallback.offered  # < 1 % on a quiet machine: benchmarks/fallback.py
     assert largest.slo_missed > 0.05 * largest.offered
     assert set(fallback.answered_by) == {"net.v1.wide", "net.v1.narrow"}
     assert {"down", "up"} <= {move.direction for move in moves}
