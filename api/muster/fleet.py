@@ -93,7 +93,7 @@ class Fleet:
         labels: Mapping[str, str] | None = None,
         **options: Any,
     ) -> BenchmarkRun:
-        """Measure on the devices. ``options``: percentiles, threads, runtimes, seed."""
+        """Measure on the devices. ``options``: percentiles, threads, runtimes, providers, seed."""
         model, chosen = _split(variants, names)
         body = {
             "model": model,

@@ -58,6 +58,7 @@ def run(
     tier: Annotated[str, typer.Option(help="demo, quick, standard or certify.")] = "quick",
     threads: Annotated[list[int] | None, typer.Option(help="Thread counts; 1 and all cores when absent.")] = None,
     runtime: Annotated[list[str] | None, typer.Option(help="Only this runtime, repeatable.")] = None,
+    provider: Annotated[list[str] | None, typer.Option(help="Only this provider, repeatable.")] = None,
     policy: Annotated[Path | None, typer.Option(help="Measure the percentiles that this policy names.")] = None,
     seed: Annotated[int, typer.Option(help="Order of the inputs.")] = 0,
     wait: Wait = True,
@@ -66,7 +67,7 @@ def run(
 ) -> None:
     """Measure on devices. Progress on standard error, records on standard output; exit 8 when some failed."""
     form = chosen(output)
-    options = {"threads": threads or [], "runtimes": runtime or [], "seed": seed}
+    options = {"threads": threads or [], "runtimes": runtime or [], "providers": provider or [], "seed": seed}
     if policy is not None:
         options["percentiles"] = list(parse_policy(read_policy(policy)).percentiles())
     with fleet() as found:

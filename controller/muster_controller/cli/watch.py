@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import deque
 
@@ -17,9 +18,11 @@ from muster.fleet import Fleet
 from muster_controller.cli.events import line
 from muster_controller.cli.options import fleet
 from muster_controller.cli.output import milliseconds, out, shown
+from muster_protos.errors import MusterError
 
 _EVENTS_SHOWN = 12
 _TELEMETRY_WINDOW_S = 30
+_REFRESH_S = 1.0
 
 
 def register(app: typer.Typer) -> None:
@@ -37,13 +40,21 @@ def watch() -> None:
         newest = found.connection.get("/v1/events", newest=True, limit=_EVENTS_SHOWN)["items"]
         recent.extend(line(event) for event in newest)
         after = int(newest[-1]["sequence"]) if newest else 0
-        with Live(_picture(found, recent), console=out(), screen=False, auto_refresh=False) as live:
-            for name, fields in found.connection.stream("/v1/events/stream", after=str(after)):
-                if name == "fleet":
-                    recent.append(line(fields))
-                else:
-                    recent.append(_progress_line(fields))
+        follower = threading.Thread(target=_follow, args=(found, after, recent), daemon=True)
+        follower.start()
+        with Live(_picture(found, recent), console=out(), auto_refresh=False) as live:
+            while follower.is_alive():
+                follower.join(_REFRESH_S)
                 live.update(_picture(found, recent), refresh=True)
+
+
+def _follow(found: Fleet, after: int, recent: deque[str]) -> None:
+    """Collect lines until the stream ends; the picture says then what is wrong."""
+    try:
+        for name, fields in found.connection.stream("/v1/events/stream", after=str(after)):
+            recent.append(line(fields) if name == "fleet" else _progress_line(fields))
+    except MusterError as error:
+        recent.append(str(error))
 
 
 def _picture(found: Fleet, recent: deque[str]) -> Group:
@@ -53,7 +64,7 @@ def _picture(found: Fleet, recent: deque[str]) -> Group:
     for device in found.devices.list():
         for serving in (device.fields["reported"] or {}).get("serving") or [{}]:
             table.add_row(*_cells(found, device.fields, serving))
-    lines = Text("\n".join(recent), style="dim")
+    lines = Text("\n".join(tuple(recent)), style="dim")
     return Group(table, Text(), lines)
 
 

@@ -32,6 +32,7 @@ class RunOrder:
     percentiles: tuple[float, ...] = (50.0, 90.0, 95.0, 99.0)
     threads: tuple[int, ...] = ()
     runtimes: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -193,7 +194,9 @@ def _requests(
     found = [
         configuration
         for variant in variants
-        for configuration in configurations_of(variant.manifest, device.inventory, order.threads, order.runtimes)
+        for configuration in configurations_of(
+            variant.manifest, device.inventory, order.threads, order.runtimes, order.providers
+        )
     ]
     return tuple(
         DeviceRequest(

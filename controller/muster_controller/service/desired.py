@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from threading import Lock
 
@@ -25,7 +24,7 @@ class DesiredStates:
         self._context = context
         self._store = context.store
         self._fleet = fleet
-        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
+        self._locks: dict[str, Lock] = {}
 
     def refresh(self, device_id: str, held_by_device: tuple[int, int] = (0, 0)) -> None:
         """Bring the stored desired state up to date and wake the device's session.
@@ -38,7 +37,7 @@ class DesiredStates:
         """
         for _ in range(_ATTEMPTS):
             try:
-                with self._locks[device_id]:
+                with self._locks.setdefault(device_id, Lock()):
                     is_new = self._refresh_once(device_id, held_by_device)
             except ConflictError:
                 continue

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import threading
-from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,7 +63,7 @@ class Models:
         self._events = events
         self._operations = operations
         self._uploads = uploads
-        self._imports: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # one at a time per name
+        self._imports: dict[str, threading.Lock] = {}  # one at a time per name
 
     def list(self, cursor: str = "", limit: int = 100) -> Page[Model]:
         return self._store.list_models(cursor, limit)
@@ -109,7 +108,8 @@ class Models:
         data = self._uploads.path(order.data_upload) if order.data_upload else None
 
         def work(on_progress: OnProgress, stop: threading.Event) -> str:
-            with self._imports[order.model_id], _workspace(self._context.folder, order.source_upload) as out:
+            lock = self._imports.setdefault(order.model_id, threading.Lock())
+            with lock, _workspace(self._context.folder, order.source_upload) as out:
                 version = self._next_version(order.model_id)
                 made = ImportOrder(
                     source=_named(source, order.source or order.model_id, out),

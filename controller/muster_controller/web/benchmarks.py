@@ -65,6 +65,7 @@ def start_run(service: ServiceOf, body: BenchmarkBody) -> Response:
         percentiles=tuple(body.percentiles),
         threads=tuple(body.threads),
         runtimes=tuple(body.runtimes),
+        providers=tuple(body.providers),
         seed=body.seed,
     )
     variants = service.models.kept(model, tuple(body.variants))

@@ -69,6 +69,7 @@ class BenchmarkBody(Targets):
     percentiles: Annotated[list[float], Field(default_factory=lambda: [50.0, 90.0, 95.0, 99.0], max_length=16)]
     threads: Annotated[list[int], Field(default_factory=list, max_length=16)]
     runtimes: Names
+    providers: Names
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
 
 
