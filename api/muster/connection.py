@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -189,11 +188,6 @@ def _trust(ca: str) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
         raise InvalidInputError(f"expected the fleet's CA certificate in {ca}, found: {error}") from error
-
-
-def bytes_of(text: str) -> bytes:
-    """A bytes field of an answer (URL-safe base64)."""
-    return base64.urlsafe_b64decode(text)
 
 
 def _clean(query: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,6 @@ from muster_protos.model import (
     DesiredState,
     DeviceFacts,
     Format,
-    Goodbye,
     Hello,
     Inventory,
     Latency,
@@ -228,9 +227,6 @@ class ServiceLab:
             accuracy=Accuracy(n=100, metric="accuracy", value=0.9, ci_low=0.85, ci_high=0.95, agreement=0.99),
             workload=Workload(tier=entry.request.tier),
         )
-
-    def goodbyes(self, session: RecordingSession) -> list[Goodbye]:
-        return [message.body for message in session.sent if isinstance(message.body, Goodbye)]
 
 
 def _go_on(stop: threading.Event) -> None:

@@ -42,7 +42,7 @@ def events(
         device_id = found.devices.get(device).id if device else ""
         past = list(found.connection.get("/v1/events", newest=True, device=device_id, kind=kind, limit=limit)["items"])
         if not follow:
-            emit([_stamped(event) for event in past], form, COLUMNS, "nothing has happened yet")
+            emit(past, form, COLUMNS, "nothing has happened yet")
             return
         last = int(past[-1]["sequence"]) if past else 0
         _write(past, form)
@@ -65,10 +65,6 @@ def line(event: Row) -> str:
     if event["reason"]:
         parts.append(f"({event['reason']})")
     return "  ".join(parts)
-
-
-def _stamped(event: Row) -> Row:
-    return event
 
 
 def _write(found: Iterable[Row], form: Format) -> None:

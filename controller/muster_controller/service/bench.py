@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,8 +16,6 @@ from muster_controller.service.nearest import unknown
 from muster_controller.service.paging import every
 from muster_protos.errors import InvalidInputError, NotFoundError
 from muster_protos.model import BenchmarkPhase, BenchmarkRecord, BenchmarkRequest, ReportedState, Scenario, Tier
-
-_log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 DEADLINE_MS = {Tier.DEMO: 90_000, Tier.QUICK: 240_000, Tier.STANDARD: 900_000, Tier.CERTIFY: 3_600_000}

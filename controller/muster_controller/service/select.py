@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from muster_controller.core.entities import Decision, Device, DeviceRequest, Model, ModelPolicy, RequestState
@@ -13,8 +12,6 @@ from muster_controller.service.context import new_id
 from muster_controller.service.events import Events
 from muster_controller.service.paging import every
 from muster_protos.errors import NotFoundError
-
-_log = logging.getLogger(__name__)
 
 
 class Selections:
