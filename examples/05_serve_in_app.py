@@ -15,8 +15,8 @@ def main() -> None:
     assert test is not None
     images, labels = test.inputs[ONLY_INPUT], np.asarray(test.labels)
     with muster.Serving("digits") as serving:
-        hits = [int(np.argmax(np.asarray(serving(image[None])))) == label for image, label in zip(images, labels, strict=True)]
-        print(f"{np.mean(hits):.1%} of {len(hits)} digits right, answered by {serving.active_variant}")
+        answers = [int(np.argmax(np.asarray(serving(image[None])))) for image in images]
+        print(f"{np.mean(answers == labels):.1%} of {len(labels)} digits right, answered by {serving.active_variant}")
 
 
 if __name__ == "__main__":
