@@ -1,6 +1,7 @@
 """The demonstration's models; trains both widths when the user's cache has no weights (about 45 s on two cores)."""
 
 import pytest
+
 from muster_compression.dataset.load import load_data
 from muster_compression.digits.train import NARROW, WIDE, accuracy, trained
 

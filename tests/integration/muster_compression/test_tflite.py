@@ -3,6 +3,7 @@
 import textwrap
 
 import pytest
+
 from muster_compression.export_model import export_model
 from muster_compression.import_model import import_model
 from muster_compression.run_recipe import run_recipe
