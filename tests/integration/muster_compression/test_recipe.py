@@ -126,3 +126,12 @@ def test_without_training_samples_the_note_says_what_calibrated(model_path, tmp_
     result = run_recipe(model.parent, "quick", tmp_path / "out", cache_dir=tmp_path / "cache")
     assert any("evaluation inputs" in note for note in result.notes)
     assert by_name(result)["int8-static"].manifest.calibration == model.manifest.evaluation
+
+
+def test_an_operator_that_is_to_stay_float_must_exist(parent, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "name: mine\nvariants:\n  - {name: s, passes: [onnx-prepare, {pass: onnx-static-int8, keep_float: [konv]}]}\n"
+    )
+    with pytest.raises(InvalidInputError, match="no operator is named 'konv'; near it are conv"):
+        run_recipe(parent, str(recipe), tmp_path / "out", cache_dir=tmp_path / "cache")
