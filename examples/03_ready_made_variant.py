@@ -2,7 +2,7 @@
 
     python examples/03_ready_made_variant.py
 
-The baseline is the wide network as ONNX: NCHW. The variant is the narrow one as TFLite: NHWC, other tensor names. The
+The baseline is the wide network as ONNX: NCHW. The variant is the tiny one as TFLite: NHWC, other tensor names. The
 binding is derived from the shapes and proven by running the evaluation set through both.
 """
 
@@ -18,7 +18,7 @@ OUT = Path("variants")
 def main() -> None:
     files = build(OUT, lambda ratio, note: print(f"{ratio:4.0%} {note}"))
     model = import_model(str(files.wide_onnx), "digits", 1, "builtin:digits", OUT)
-    variant = variant_of(model.parent, str(files.narrow_tflite), "narrow-tflite", OUT)
+    variant = variant_of(model.parent, str(files.tiny_tflite), "tiny-tflite", OUT)
     bound = variant.manifest.binding.inputs[0]
     print(f"{bound.canonical_name} <- {bound.tensor_name}, transposed by {bound.permutation}")
     assert variant.manifest.accuracy is not None

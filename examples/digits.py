@@ -1,4 +1,4 @@
-"""A convolutional network on scikit-learn's handwritten digits, in two widths, as a model source.
+"""A convolutional network on scikit-learn's handwritten digits, in three widths, as a model source.
 
     muster model add examples/digits.py:make --name digits --data builtin:digits
     muster model add examples/digits.py:make_narrow --variant-of digits --name narrow --data builtin:digits
@@ -9,7 +9,7 @@ The names of ``forward``'s parameters become the names of the inputs, ``output_n
 """
 
 from muster_compression.digits.net import DigitsNet
-from muster_compression.digits.train import NARROW, WIDE, trained
+from muster_compression.digits.train import NARROW, TINY, WIDE, trained
 
 
 def make() -> DigitsNet:
@@ -20,3 +20,8 @@ def make() -> DigitsNet:
 def make_narrow() -> DigitsNet:
     """A third of the width: a ninth of the parameters."""
     return trained(NARROW)
+
+
+def make_tiny() -> DigitsNet:
+    """A seventh of the width: for the last rung of a ladder."""
+    return trained(TINY)

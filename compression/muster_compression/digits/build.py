@@ -1,4 +1,4 @@
-"""The files that a demonstration starts from: two widths as ONNX and the narrow one as TFLite."""
+"""The files that a demonstration starts from: two widths as ONNX and a still narrower one as TFLite."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DigitsFiles:
 
     wide_onnx: Path
     narrow_onnx: Path
-    narrow_tflite: Path | None  # None when it was not asked for
+    tiny_tflite: Path | None  # None when it was not asked for
 
 
 def build(
@@ -48,7 +48,7 @@ def build(
     wide = export("make", Format.ONNX, "digits-wide", 0.0, _WIDE_SHARE)
     narrow = export("make_narrow", Format.ONNX, "digits-narrow", _WIDE_SHARE, _NARROW_SHARE)
     start = _WIDE_SHARE + _NARROW_SHARE
-    tflite = export("make_narrow", Format.TFLITE, "digits-narrow", start, 1 - start) if with_tflite else None
+    tflite = export("make_tiny", Format.TFLITE, "digits-tiny", start, 1 - start) if with_tflite else None
     return DigitsFiles(wide, narrow, tflite)
 
 

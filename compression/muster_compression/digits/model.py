@@ -1,9 +1,9 @@
-"""``make`` and ``make_narrow``: trained digits models, as ``muster model add`` and ``muster-compress`` take them."""
+"""Trained digits models in three widths, as ``muster model add`` and ``muster-compress`` take them."""
 
 from __future__ import annotations
 
 from muster_compression.digits.net import DigitsNet
-from muster_compression.digits.train import NARROW, WIDE, trained
+from muster_compression.digits.train import NARROW, TINY, WIDE, trained
 
 
 def make() -> DigitsNet:
@@ -14,3 +14,8 @@ def make() -> DigitsNet:
 def make_narrow() -> DigitsNet:
     """A third of the width: a ready-made variant."""
     return trained(NARROW)
+
+
+def make_tiny() -> DigitsNet:
+    """A seventh of the width: the variant for hard times."""
+    return trained(TINY)

@@ -26,7 +26,7 @@ def policy(rungs: int) -> str:
     ``rungs`` = 1 grants the largest rung alone, for the comparison.
     """
     content = {
-        "constraints": {"p95_ms": {"max": 25}, "accuracy_drop": {"max": 0.05}},
+        "constraints": {"p95_ms": {"max": 15}, "accuracy_drop": {"max": 0.05}},
         "objective": "accuracy",
         "slo": {"latency_ms": SLO_MS, "percentile": 95},
         "ladder": {"rungs": rungs, "emergency": rungs > 1},
@@ -35,6 +35,6 @@ def policy(rungs: int) -> str:
 
 
 def load_phases(p50_ms: float) -> list[tuple[float, float]]:
-    """(requests per second, seconds): calm, a burst of 1.5 times what the largest rung can answer, calm again."""
+    """(requests per second, seconds): calm, a burst of more than the largest rung can answer, calm again."""
     capacity_hz = 1000 / p50_ms
-    return [(0.3 * capacity_hz, 2.0), (1.5 * capacity_hz, 5.0), (0.3 * capacity_hz, 6.0)]
+    return [(0.3 * capacity_hz, 2.0), (1.2 * capacity_hz, 4.0), (0.3 * capacity_hz, 6.0)]

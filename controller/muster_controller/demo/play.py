@@ -75,7 +75,7 @@ def _variants(screen: Screen, fleet: Fleet, files: DigitsFiles) -> Model:
     with screen.step("model add, compress --recipe quick, ready-made variants"):
         model = fleet.models.register(files.wide_onnx, MODEL, data=DATA)
         model.compress("quick").result(_PATIENCE_S, lambda view: screen.progress(view.note))
-        for name, path in (("narrow", files.narrow_onnx), ("narrow-tflite", files.narrow_tflite)):
+        for name, path in (("narrow", files.narrow_onnx), ("tiny-tflite", files.tiny_tflite)):
             if path is not None:
                 model.add_variant(path, name).result(_PATIENCE_S)
         for variant in model.variants():

@@ -136,7 +136,9 @@ class TestFolder:
         assert "File too large" in done.stdout, done
         assert files_under(root) == []
 
-    def test_a_full_disk_is_a_temporary_error_and_nothing_is_left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_disk_is_a_temporary_error_and_nothing_is_left(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         store = FolderArtifactStore(tmp_path / "artifacts")
 
         def no_room(_handle: int) -> None:
