@@ -23,5 +23,5 @@ def make_narrow() -> DigitsNet:
 
 
 def make_tiny() -> DigitsNet:
-    """A seventh of the width: for the last rung of a ladder."""
+    """A ninth of the width: for the last rung of a ladder."""
     return trained(TINY)

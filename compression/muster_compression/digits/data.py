@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from muster_compression.dataset.splits import ONLY_INPUT, DataSet, Split
 from muster_protos.errors import MissingExtraError
 
-SIDE = 80
+SIDE = 64
 _TRAIN, _VALIDATION = 1100, 350  # the rest, 347, is for testing
 _SEED = 20
 _DARKEST = 16.0

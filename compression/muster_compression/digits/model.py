@@ -17,5 +17,5 @@ def make_narrow() -> DigitsNet:
 
 
 def make_tiny() -> DigitsNet:
-    """A seventh of the width: the variant for hard times."""
+    """A ninth of the width: the variant for hard times."""
     return trained(TINY)

@@ -19,7 +19,7 @@ class Residual(nn.Module):
 
 
 class DigitsNet(nn.Module):
-    """(n, 1, 80, 80) in 0..1 -> (n, 10) logits. ``width`` is the number of channels at 20 x 20; doubled at 10 x 10."""
+    """(n, 1, 64, 64) in 0..1 -> (n, 10) logits. ``width`` is the number of channels at 16 x 16; doubled at 8 x 8."""
 
     output_names = ("logits",)
 

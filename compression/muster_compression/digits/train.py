@@ -18,7 +18,7 @@ from muster_compression.cache import cache_dir
 from muster_compression.dataset.splits import ONLY_INPUT, Split
 from muster_compression.digits import data as digits_data
 from muster_compression.digits import net as digits_net
-from muster_compression.digits.data import SIDE, digits
+from muster_compression.digits.data import digits
 from muster_compression.digits.net import DigitsNet
 
 _log = logging.getLogger(__name__)
@@ -27,32 +27,20 @@ OnProgress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """So many epochs on images of so many pixels a side."""
-
-    side: int
-    epochs: int
-
-
-@dataclass(frozen=True, slots=True)
 class Training:
-    """Everything that decides the weights, besides the data and the code.
-
-    Small images first, full size last: an epoch at half the side costs a quarter (progressive resizing, as in
-    Tan and Le, "EfficientNetV2", https://arxiv.org/abs/2104.00298).
-    """
+    """Everything that decides the weights, besides the data and the code."""
 
     width: int
+    epochs: int
     batch: int
-    stages: tuple[Stage, ...]
     peak_learning_rate: float = 1e-3
     seed: int = 7
     threads: int = 2
 
 
-WIDE = Training(128, 16, (Stage(SIDE // 2, 2), Stage(SIDE, 2)))
-NARROW = Training(48, 16, (Stage(SIDE // 2, 3), Stage(SIDE, 1)))
-TINY = Training(20, 16, (Stage(SIDE // 2, 6), Stage(SIDE, 2)))
+WIDE = Training(width=144, epochs=3, batch=16)
+NARROW = Training(width=48, epochs=2, batch=32)
+TINY = Training(width=16, epochs=4, batch=32)
 
 
 def trained(training: Training, on_progress: OnProgress | None = None) -> DigitsNet:
@@ -80,7 +68,7 @@ def accuracy(model: DigitsNet, split: Split) -> float:
 
 
 def _fit(model: DigitsNet, training: Training, on_progress: OnProgress) -> None:
-    """AdamW with one learning-rate cycle over all stages; the last incomplete batch of an epoch is left out."""
+    """AdamW with one learning-rate cycle; the last incomplete batch of an epoch is left out."""
     torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
     for module in model.modules():
@@ -88,7 +76,7 @@ def _fit(model: DigitsNet, training: Training, on_progress: OnProgress) -> None:
         if callable(reset):
             reset()
     model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    batches = [batch for stage in training.stages for batch in _batches(training, stage)]
+    batches = _batches(training)
     optimizer = torch.optim.AdamW(model.parameters(), lr=training.peak_learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.peak_learning_rate, total_steps=len(batches))
     for step, (images, labels) in enumerate(batches):
@@ -101,14 +89,14 @@ def _fit(model: DigitsNet, training: Training, on_progress: OnProgress) -> None:
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
-def _batches(training: Training, stage: Stage) -> list[tuple[Tensor, Tensor]]:
-    """Shuffled batches of (n, 1, side, side) and labels for every epoch of a stage."""
-    split = digits(stage.side).train
+def _batches(training: Training) -> list[tuple[Tensor, Tensor]]:
+    """Shuffled batches of (n, 1, side, side) and labels for every epoch."""
+    split = digits().train
     assert split is not None
     assert split.labels is not None
     images, labels = torch.from_numpy(split.inputs[ONLY_INPUT]), torch.from_numpy(split.labels)
-    shuffle = np.random.default_rng((training.seed, stage.side))
-    rounds = (torch.from_numpy(shuffle.permutation(len(labels))) for _ in range(stage.epochs))
+    shuffle = np.random.default_rng(training.seed)
+    rounds = (torch.from_numpy(shuffle.permutation(len(labels))) for _ in range(training.epochs))
     return [
         (images[batch], labels[batch])
         for order in rounds

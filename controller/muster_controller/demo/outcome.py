@@ -35,6 +35,7 @@ class Replay:
     failed: int
     shed: int
     slo_missed: int
+    p50_ms: float | None
     p95_ms: float | None
 
     @property
@@ -54,6 +55,7 @@ class DeviceOutcome:
     chosen: str = ""
     ladder: Sequence[str] = ()
     benchmarked_p50_ms: float | None = None
+    phases: list[tuple[float, float]] = field(default_factory=list)
     switches: list[Switch] = field(default_factory=list)
     largest_alone: Replay | None = None
     fallback: Replay | None = None
@@ -108,11 +110,12 @@ def shortcomings(devices: Sequence[DeviceOutcome]) -> list[str]:
 
 def replay_of(result: Mapping[str, Any]) -> Replay:
     """From a load's result as REST gives it."""
-    p95_ns = result["p95_ns"]
+    p50_ns, p95_ns = result["p50_ns"], result["p95_ns"]
     return Replay(
         offered=int(result["offered"]),
         failed=int(result["failed"]),
         shed=int(result["shed"]),
         slo_missed=int(result["slo_missed"]),
+        p50_ms=None if p50_ns is None else p50_ns / 1e6,
         p95_ms=None if p95_ns is None else p95_ns / 1e6,
     )

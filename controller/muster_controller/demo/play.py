@@ -11,8 +11,8 @@ from muster.fleet import Fleet
 from muster.models import Model
 from muster.selection import Plan
 from muster_compression.digits.build import DATA, DigitsFiles, build
-from muster_controller.demo.cast import ACTORS, MODEL, Actor, load_phases, policy
-from muster_controller.demo.outcome import DeviceOutcome, Switch, replay_of
+from muster_controller.demo.cast import ACTORS, MEASURED, MODEL, Actor, burst_phases, calm_phases, policy
+from muster_controller.demo.outcome import DeviceOutcome, Replay, Switch, replay_of
 from muster_controller.demo.screen import Screen
 from muster_controller.demo.stage import Stage
 from muster_protos.errors import PermanentError
@@ -92,7 +92,7 @@ def _push(screen: Screen, fleet: Fleet, model: Model) -> None:
 
 def _bench(screen: Screen, fleet: Fleet, model: Model) -> None:
     with screen.step("bench: every configuration on every device (tier demo: 1 s, for demonstrations only)"):
-        run = fleet.bench(model, tier="demo", threads=[1])
+        run = fleet.bench(model, tier="demo", names=MEASURED, threads=[1], percentiles=[50, 95])
         for record in run.stream(_PATIENCE_S):
             name = record.configuration.split(".", 2)[2]
             screen.device(record.device_id, f"{name}  p50 {_ms(record.p50_ms)}  p95 {_ms(record.p95_ms)}")
@@ -121,29 +121,33 @@ def _compare(screen: Screen, fleet: Fleet, plan: Plan, model: Model, outcomes: l
     with screen.step("the largest rung alone under the recorded burst"):
         fleet.select(model, policy=policy(rungs=1)).rollout().wait(_PATIENCE_S)
         for outcome in outcomes:
-            outcome.largest_alone = replay_of(_replay(screen, fleet, outcome))
+            assert outcome.benchmarked_p50_ms is not None
+            calm = _replay(screen, fleet, outcome, calm_phases(outcome.benchmarked_p50_ms))
+            if calm.p50_ms is None:
+                raise PermanentError(f"{outcome.device_id}: no request of the calm load was answered")
+            outcome.phases = burst_phases(calm.p50_ms)
+            outcome.largest_alone = _replay(screen, fleet, outcome, outcome.phases)
     with screen.step("the whole ladder under the same burst: fall back, recover"):
         fleet.select(model, policy=plan.policy_yaml).rollout().wait(_PATIENCE_S)
         for outcome in outcomes:
             before = max((int(event.fields["sequence"]) for event in fleet.events()), default=0)
-            outcome.fallback = replay_of(_replay(screen, fleet, outcome))
+            outcome.fallback = _replay(screen, fleet, outcome, outcome.phases)
             outcome.switches = _switches(fleet, outcome, before)
             for switch in outcome.switches:
                 arrow = "↓" if switch.direction == "down" else "↑"
                 screen.note(f"{outcome.device_id} {arrow} {switch.target.split('.')[-1]}: {switch.reason}")
 
 
-def _replay(screen: Screen, fleet: Fleet, outcome: DeviceOutcome) -> Mapping[str, Any]:
-    assert outcome.benchmarked_p50_ms is not None
-    phases = load_phases(outcome.benchmarked_p50_ms)
-    screen.device(outcome.device_id, f"burst of {phases[1][0]:.0f} requests/s for {phases[1][1]:g} s")
-    load = fleet.load(outcome.device_id, MODEL, seed=_SEED, phases=phases)
-    result = load.result(_PATIENCE_S).result
+def _replay(screen: Screen, fleet: Fleet, outcome: DeviceOutcome, phases: list[tuple[float, float]]) -> Replay:
+    """Run the recorded load (same phases, same seed, same arrivals) on the device itself."""
+    highest_hz = max(rate for rate, _ in phases)
+    screen.device(outcome.device_id, f"up to {highest_hz:.0f} requests/s for {sum(s for _, s in phases):g} s")
+    result = fleet.load(outcome.device_id, MODEL, seed=_SEED, phases=phases).result(_PATIENCE_S).result
     if result is None:
         raise PermanentError(f"{outcome.device_id}: the load came back without a result")
-    missed = result["slo_missed"] / max(result["offered"], 1)
-    screen.device(outcome.device_id, f"{result['offered']} requests, {missed:.1%} missed the SLO")
-    return result
+    replay = replay_of(result)
+    screen.device(outcome.device_id, f"{replay.offered} requests, {replay.slo_missed_ratio or 0:.1%} missed the SLO")
+    return replay
 
 
 def _switches(fleet: Fleet, outcome: DeviceOutcome, after: int) -> list[Switch]:

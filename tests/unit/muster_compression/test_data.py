@@ -111,7 +111,7 @@ def test_digits_are_split_without_overlap_and_scaled():
     parts = [digits.train, digits.validation, digits.test]
     assert [len(part) for part in parts if part] == [1100, 350, 347]
     images = np.concatenate([part.inputs[ONLY_INPUT] for part in parts if part])
-    assert images.shape == (1797, 1, 80, 80)
+    assert images.shape == (1797, 1, 64, 64)
     assert images.dtype == np.float32
     assert images.min() >= 0
     assert images.max() <= 1
