@@ -35,15 +35,14 @@ def policy(rungs: int) -> str:
     return json.dumps(content)
 
 
-def calm_phases(benchmarked_p50_ms: float) -> list[tuple[float, float]]:
-    """(requests per second, seconds): few enough that none waits for another."""
-    return [(0.15 * 1000 / benchmarked_p50_ms, 2.0)]
+CALM_PHASES = [(12.0, 2.0)]  # (requests per second, seconds): none waits for another
+BURST_FACTORS = (1.25, 1.6, 2.0)  # tried in this order until the largest rung alone misses the SLO
 
 
-def burst_phases(served_p50_ms: float) -> list[tuple[float, float]]:
-    """Calm, a burst of 1.25 times what the largest rung can answer one after the other, calm again.
+def burst_phases(served_p50_ms: float, factor: float) -> list[tuple[float, float]]:
+    """Calm, a burst of ``factor`` times what would keep the largest rung busy, calm again.
 
     ``served_p50_ms`` is what a lone request takes on it from end to end: transport counts, not only the model.
     """
     capacity_hz = 1000 / served_p50_ms
-    return [(0.25 * capacity_hz, 1.5), (1.25 * capacity_hz, 4.0), (0.25 * capacity_hz, 5.0)]
+    return [(0.25 * capacity_hz, 1.0), (factor * capacity_hz, 4.0), (0.2 * capacity_hz, 4.5)]

@@ -54,7 +54,6 @@ class DeviceOutcome:
     link: str = ""
     chosen: str = ""
     ladder: Sequence[str] = ()
-    benchmarked_p50_ms: float | None = None
     phases: list[tuple[float, float]] = field(default_factory=list)
     switches: list[Switch] = field(default_factory=list)
     largest_alone: Replay | None = None

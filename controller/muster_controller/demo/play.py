@@ -11,7 +11,16 @@ from muster.fleet import Fleet
 from muster.models import Model
 from muster.selection import Plan
 from muster_compression.digits.build import DATA, DigitsFiles, build
-from muster_controller.demo.cast import ACTORS, MEASURED, MODEL, Actor, burst_phases, calm_phases, policy
+from muster_controller.demo.cast import (
+    ACTORS,
+    BURST_FACTORS,
+    CALM_PHASES,
+    MEASURED,
+    MODEL,
+    Actor,
+    burst_phases,
+    policy,
+)
 from muster_controller.demo.outcome import DeviceOutcome, Replay, Switch, replay_of
 from muster_controller.demo.screen import Screen
 from muster_controller.demo.stage import Stage
@@ -19,6 +28,7 @@ from muster_protos.errors import PermanentError
 
 _PATIENCE_S = 240.0
 _SEED = 11
+_OVERLOADED = 0.08  # of the requests late or refused
 
 
 def play(stage: Stage, screen: Screen, actors: tuple[Actor, ...] = ACTORS) -> list[DeviceOutcome]:
@@ -111,8 +121,6 @@ def _select(screen: Screen, fleet: Fleet, model: Model, outcomes: list[DeviceOut
             if not decision.is_feasible:
                 raise PermanentError(f"{outcome.device_id}: nothing satisfies the policy: {decision.nearest_miss}")
             outcome.chosen, outcome.ladder = decision.chosen or "", decision.ladder
-            chosen = next(c for c in decision.candidates if c["verdict"] == "chosen")
-            outcome.benchmarked_p50_ms = chosen["p50_ms"]
             screen.device(outcome.device_id, f"{outcome.chosen}, ladder of {len(outcome.ladder)}")
     return plan
 
@@ -121,12 +129,7 @@ def _compare(screen: Screen, fleet: Fleet, plan: Plan, model: Model, outcomes: l
     with screen.step("the largest rung alone under the recorded burst"):
         fleet.select(model, policy=policy(rungs=1)).rollout().wait(_PATIENCE_S)
         for outcome in outcomes:
-            assert outcome.benchmarked_p50_ms is not None
-            calm = _replay(screen, fleet, outcome, calm_phases(outcome.benchmarked_p50_ms))
-            if calm.p50_ms is None:
-                raise PermanentError(f"{outcome.device_id}: no request of the calm load was answered")
-            outcome.phases = burst_phases(calm.p50_ms)
-            outcome.largest_alone = _replay(screen, fleet, outcome, outcome.phases)
+            _overload(screen, fleet, outcome)
     with screen.step("the whole ladder under the same burst: fall back, recover"):
         fleet.select(model, policy=plan.policy_yaml).rollout().wait(_PATIENCE_S)
         for outcome in outcomes:
@@ -136,6 +139,18 @@ def _compare(screen: Screen, fleet: Fleet, plan: Plan, model: Model, outcomes: l
             for switch in outcome.switches:
                 arrow = "↓" if switch.direction == "down" else "↑"
                 screen.note(f"{outcome.device_id} {arrow} {switch.target.split('.')[-1]}: {switch.reason}")
+
+
+def _overload(screen: Screen, fleet: Fleet, outcome: DeviceOutcome) -> None:
+    """Find the burst that the largest rung alone cannot take."""
+    calm = _replay(screen, fleet, outcome, CALM_PHASES)
+    if calm.p50_ms is None:
+        raise PermanentError(f"{outcome.device_id}: no request of the calm load was answered")
+    for factor in BURST_FACTORS:
+        outcome.phases = burst_phases(calm.p50_ms, factor)
+        outcome.largest_alone = _replay(screen, fleet, outcome, outcome.phases)
+        if (outcome.largest_alone.slo_missed_ratio or 0) >= _OVERLOADED:
+            return
 
 
 def _replay(screen: Screen, fleet: Fleet, outcome: DeviceOutcome, phases: list[tuple[float, float]]) -> Replay:
