@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+MISSED_ALONE = 0.05  # at least this share of requests misses the SLO on the largest rung alone ...
+MISSED_WITH_LADDER = 0.01  # ... and less than this with fallback, under the same load
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:
@@ -96,6 +99,15 @@ def shortcomings(devices: Sequence[DeviceOutcome]) -> list[str]:
         if device.fallback is None or device.largest_alone is None:
             found.append(f"{device.device_id}: the load did not run")
             continue
+        alone, with_ladder = device.largest_alone.slo_missed_ratio, device.fallback.slo_missed_ratio
+        if alone is None or alone < MISSED_ALONE:
+            found.append(
+                f"{device.device_id}: the largest rung alone missed {_share(alone)}, less than {MISSED_ALONE:.0%}"
+            )
+        if with_ladder is None or with_ladder >= MISSED_WITH_LADDER:
+            found.append(
+                f"{device.device_id}: with fallback {_share(with_ladder)} missed, not under {MISSED_WITH_LADDER:.0%}"
+            )
         if device.fallback.failed:
             found.append(f"{device.device_id}: {device.fallback.failed} requests failed")
         if not device.has_fallen_back:
@@ -118,3 +130,7 @@ def replay_of(result: Mapping[str, Any]) -> Replay:
         p50_ms=None if p50_ns is None else p50_ns / 1e6,
         p95_ms=None if p95_ns is None else p95_ns / 1e6,
     )
+
+
+def _share(ratio: float | None) -> str:
+    return "nothing" if ratio is None else f"{ratio:.2%}"

@@ -37,28 +37,44 @@ def play(stage: Stage, screen: Screen, actors: tuple[Actor, ...] = ACTORS) -> li
     Raises:
         MusterError: an act failed; the message says which and why.
     """
-    with screen.step("controller up"):
-        stage.start_controller()
-        fleet = muster.connect(data=stage.data)
-    with fleet:
-        with screen.step("digits: a CNN in two widths and a TFLite file (trained once, then cached)"):
-            files = build(stage.folder / "digits", lambda ratio, note: screen.progress(f"{ratio:.0%} {note}"))
-        outcomes = _join(stage, screen, fleet, actors)
-        model = _variants(screen, fleet, files)
-        _push(screen, fleet, model)
-        _bench(screen, fleet, model)
-        plan = _select(screen, fleet, model, outcomes)
+    with _opened(stage, screen) as fleet:
+        plan, model, outcomes = _until_chosen(stage, screen, fleet, actors)
         _compare(screen, fleet, plan, model, outcomes)
         for outcome in outcomes:
             _learn_state(fleet, outcome)
     return outcomes
 
 
+def rehearse(stage: Stage, screen: Screen, actors: tuple[Actor, ...] = ACTORS) -> list[DeviceOutcome]:
+    """The same up to the choice, without serving."""
+    with _opened(stage, screen) as fleet:
+        return _until_chosen(stage, screen, fleet, actors)[2]
+
+
+def _opened(stage: Stage, screen: Screen) -> Fleet:
+    with screen.step("controller up"):
+        stage.start_controller()
+        return muster.connect(data=stage.data)
+
+
+def _until_chosen(
+    stage: Stage, screen: Screen, fleet: Fleet, actors: tuple[Actor, ...]
+) -> tuple[Plan, Model, list[DeviceOutcome]]:
+    with screen.step("digits: a CNN in two widths and a TFLite file (trained once, then cached)"):
+        files = build(stage.folder / "digits", lambda ratio, note: screen.progress(f"{ratio:.0%} {note}"))
+    outcomes = _join(stage, screen, fleet, actors)
+    model = _variants(screen, fleet, files)
+    _push(screen, fleet, model)
+    _bench(screen, fleet, model)
+    return _select(screen, fleet, model, outcomes), model, outcomes
+
+
 def _join(stage: Stage, screen: Screen, fleet: Fleet, actors: tuple[Actor, ...]) -> list[DeviceOutcome]:
     with screen.step(f"{len(actors)} emulated devices join over mTLS"):
         for actor in actors:
             screen.device(actor.device_id, "joining")
-            stage.join(actor.device_id, str(fleet.new_token(uses=1)["link"]))
+            token = fleet.new_token(uses=1)
+            stage.join(actor.device_id, str(token["link"]), str(token["secret"]))
             stage.start_agent(actor.device_id, actor.profile)
         outcomes = []
         for actor in actors:

@@ -51,11 +51,18 @@ class Stage:
                 raise PermanentError(f"expected a controller, found: {self.last_words('controller')}")
             time.sleep(0.05)
 
-    def join(self, device_id: str, link: str) -> None:
-        """``muster-agent join`` with the secret on standard input."""
-        command = ["-m", "muster_agent", "join", link, "--id", device_id, "--state", str(self._state(device_id))]
+    def join(self, device_id: str, link: str, secret: str) -> None:
+        """``muster-agent join`` with the secret on standard input, where no process list shows it."""
+        bare = link.replace(f".{secret}.", ".")
+        command = ["-m", "muster_agent", "join", bare, "--secret-stdin", "--id", device_id]
         done = subprocess.run(
-            [sys.executable, *command], capture_output=True, text=True, timeout=_START_S, check=False, env=_env()
+            [sys.executable, *command, "--state", str(self._state(device_id))],
+            input=secret,
+            capture_output=True,
+            text=True,
+            timeout=_START_S,
+            check=False,
+            env=_env(),
         )
         if done.returncode != 0:
             raise PermanentError(f"expected {device_id} to join, found: {done.stderr.strip()[-400:]}")
