@@ -1,7 +1,8 @@
 """The agent's end of the local socket: who is connected, what each may serve, and what they say.
 
 One thread of its own; sends never block the caller. Grants and caps are kept here per model, so that a process that
-connects later (an app with ``muster.Serving``, a serving child after a restart of the agent) gets the same.
+connects later (an app with ``muster.Serving``, a serving child after a restart of the agent) gets the same. A grant
+on trial is the serving child's alone: apps get it once the child has answered that it serves.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class LocalListener:
         self.path = path
         self.sink = sink
         self._lock = threading.Lock()
-        self._grants: dict[str, LocalGrant] = {}
+        self._grants: dict[str, LocalGrant] = {}  # what everybody may serve
+        self._trials: dict[str, LocalGrant] = {}  # what the serving child is trying
         self._caps: dict[str, LocalCap] = {}
         self._connections: list[_Connection] = []
         self._selector = selectors.DefaultSelector()
@@ -113,6 +115,33 @@ class LocalListener:
             self._grants[grant.model_id] = grant
         self._send_all(grant.model_id, grant)
 
+    def begin_trial(self, grant: LocalGrant) -> None:
+        """Let the serving child alone try a grant; apps keep the one they have until ``accept_trial``."""
+        with self._lock:
+            self._trials[grant.model_id] = grant
+            self._queue(self._serving(grant.model_id, is_child=True), grant)
+        self._wake()
+
+    def accept_trial(self, grant: LocalGrant) -> None:
+        """The serving child serves it: grant it to apps too. Does nothing when it was revoked meanwhile."""
+        with self._lock:
+            if self._trials.get(grant.model_id) != grant:
+                return
+            self._grants[grant.model_id] = self._trials.pop(grant.model_id)
+            self._queue(self._serving(grant.model_id, is_child=False), grant)
+        self._wake()
+
+    def reject_trial(self, grant: LocalGrant) -> None:
+        """The trial failed: the serving child gets the grant of before again, should it have come up late."""
+        with self._lock:
+            if self._trials.get(grant.model_id) != grant:
+                return
+            del self._trials[grant.model_id]
+            before = self._grants.get(grant.model_id)
+            if before is not None:
+                self._queue(self._serving(grant.model_id, is_child=True), before)
+        self._wake()
+
     def cap(self, model_id: str, cap: LocalCap) -> None:
         """Set the highest rung that may be active."""
         with self._lock:
@@ -123,6 +152,7 @@ class LocalListener:
         """Take the grant back: everybody who serves the model is told to finish and stop."""
         with self._lock:
             self._grants.pop(model_id, None)
+            self._trials.pop(model_id, None)
             self._caps.pop(model_id, None)
         self._send_all(model_id, LocalStop(reason))
 
@@ -143,6 +173,15 @@ class LocalListener:
         with self._lock:
             self._queue([c for c in self._connections if c.peer is not None and c.peer.model_id == model_id], body)
         self._wake()
+
+    def _serving(self, model_id: str, is_child: bool) -> list[_Connection]:
+        """Serving children, or apps, of a model; the caller holds the lock."""
+        return [
+            connection
+            for connection in self._connections
+            if connection.peer is not None
+            and (connection.peer.model_id, connection.peer.is_child) == (model_id, is_child)
+        ]
 
     def _queue(self, targets: list[_Connection], body: LocalBody) -> None:
         data = frame(body)
@@ -239,11 +278,14 @@ class LocalListener:
         with self._lock:
             connection.peer = peer
             grant, cap = self._grants.get(hello.model_id), self._caps.get(hello.model_id)
+            trial = self._trials.get(hello.model_id)
+            if trial is not None and hello.is_child:
+                grant = trial
             if grant is not None:
                 self._queue([connection], grant)
             if cap is not None:
                 self._queue([connection], cap)
-            if grant is None and not hello.is_child:
+            if grant is None and trial is None and not hello.is_child:  # an app waits for the end of a first trial
                 known = ", ".join(sorted(self._grants)) or "none"
                 reason = f"expected a model that is rolled out to this device ({known}), found {hello.model_id!r}"
                 self._queue([connection], LocalStop(reason))

@@ -241,8 +241,8 @@ class ServedModels(Protocol):
         """Bring the grant up, in place of what the model served before; blocking.
 
         Raises:
-            PermanentError: a variant cannot be served; what was up before still is.
-            TemporaryError: the process did not come up in time.
+            PermanentError: a variant cannot be served; what was up before still is, for apps too.
+            TemporaryError: the process ended, or did not come up in time; apps keep the grant of before.
         """
         ...
 

@@ -90,6 +90,18 @@ class ServingProcess:
         """Grant (or replace) the ladder. LocalReady or LocalFailed answers."""
         self._listener.grant(grant)
 
+    def begin_trial(self, grant: LocalGrant) -> None:
+        """Have the child try a grant; apps keep theirs until ``accept_trial``."""
+        self._listener.begin_trial(grant)
+
+    def accept_trial(self, grant: LocalGrant) -> None:
+        """The child has answered LocalReady: the grant is everybody's."""
+        self._listener.accept_trial(grant)
+
+    def reject_trial(self, grant: LocalGrant) -> None:
+        """The child has not: the grant of before stays everybody's."""
+        self._listener.reject_trial(grant)
+
     def cap(self, cap: LocalCap) -> None:
         """No rung above this one may be active."""
         self._listener.cap(self.model_id, cap)

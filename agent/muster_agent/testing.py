@@ -14,7 +14,7 @@ from muster_agent.core.caps import Readings
 from muster_agent.ports import LinkSink, ServedSink, Subject
 from muster_protos import codec
 from muster_protos.envelope import DESIRED_STATE, VARIANT_MANIFEST
-from muster_protos.errors import MusterError, NotAuthorisedError, NotFoundError, UnreachableError
+from muster_protos.errors import MusterError, NotAuthorisedError, NotFoundError, TemporaryError, UnreachableError
 from muster_protos.model import (
     AgentMessage,
     BenchmarkRecord,
@@ -228,11 +228,16 @@ class FakeMeasurer:
 
 
 class FakeServed:
-    """Serving processes that come up at once, or fail as told."""
+    """Serving processes that come up at once, or fail as told.
+
+    As the real ones: apps are offered a grant once it serves, and keep the one of before when it does not. A
+    PermanentError is a refusal, what was up stays up; a TemporaryError is the end of the process.
+    """
 
     def __init__(self) -> None:
         self.grants: list[LocalGrant] = []
         self.up: dict[str, LocalGrant] = {}
+        self.offered: dict[str, LocalGrant] = {}  # to apps
         self.caps: list[tuple[str, LocalCap]] = []
         self.stopped: list[tuple[str, str]] = []
         self.errors: list[MusterError] = []  # of the next grants
@@ -246,8 +251,11 @@ class FakeServed:
     def serve(self, grant: LocalGrant, timeout_s: float) -> LocalReady:
         self.grants.append(grant)
         if self.errors:
-            raise self.errors.pop(0)
-        self.up[grant.model_id] = grant
+            error = self.errors.pop(0)
+            if isinstance(error, TemporaryError):
+                self.crash(grant.model_id, str(error))
+            raise error
+        self.up[grant.model_id] = self.offered[grant.model_id] = grant
         names = tuple(rung.configuration.variant_id for rung in grant.grant.ladder)
         return LocalReady(
             deployment_id=grant.grant.deployment_id,
@@ -270,10 +278,12 @@ class FakeServed:
 
     def stop(self, model_id: str, reason: str) -> None:
         self.up.pop(model_id, None)
+        self.offered.pop(model_id, None)
         self.stopped.append((model_id, reason))
 
     def close(self, reason: str) -> None:
         self.up.clear()
+        self.offered.clear()
         self.is_closed = True
 
 

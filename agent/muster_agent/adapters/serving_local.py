@@ -27,7 +27,11 @@ class _Waiting:
 
 
 class LocalServing:
-    """Grants, caps and stops; apps with ``muster.Serving`` get the same grants through the same socket."""
+    """Grants, caps and stops; apps with ``muster.Serving`` get the same grants through the same socket.
+
+    Invariant: apps are granted only what the serving child has answered to serve; a grant that failed there reaches
+    nobody, and the one of before stays.
+    """
 
     def __init__(self, socket_path: Path, options: ServingOptions) -> None:
         self._listener = LocalListener(socket_path, self)
@@ -51,16 +55,25 @@ class LocalServing:
             if process is None:
                 process = self._processes[model_id] = ServingProcess(self._listener, model_id, self._options)
         try:
-            process.grant(grant)
-            try:
-                process.start()
-            except OSError as error:
-                raise TemporaryError(f"the serving process of {model_id} cannot be started: {error}") from error
-            if not waiting.answered.wait(timeout_s):
-                raise TemporaryError(f"{model_id} was not ready within {timeout_s:.0f} s of its grant")
+            process.begin_trial(grant)
+            ready = self._answer(process, waiting, timeout_s)
+        except BaseException:
+            process.reject_trial(grant)
+            raise
         finally:
             with self._lock:
                 self._waiting.pop(model_id, None)
+        process.accept_trial(grant)
+        return ready
+
+    def _answer(self, process: ServingProcess, waiting: _Waiting, timeout_s: float) -> LocalReady:
+        model_id = process.model_id
+        try:
+            process.start()
+        except OSError as error:
+            raise TemporaryError(f"the serving process of {model_id} cannot be started: {error}") from error
+        if not waiting.answered.wait(timeout_s):
+            raise TemporaryError(f"{model_id} was not ready within {timeout_s:.0f} s of its grant")
         if waiting.failed is not None:
             variant = waiting.failed.variant_id
             raise PermanentError(f"{variant}: {waiting.failed.reason}" if variant else waiting.failed.reason)
@@ -129,6 +142,7 @@ class LocalServing:
             self._statuses.pop(peer.model_id, None)
         if waiting is not None:
             waiting.exited = reason
+        if self._sink is not None:
+            self._sink.serving_ended(peer.model_id, reason)  # also in a trial: what was up before is down now
+        if waiting is not None:
             waiting.answered.set()
-        elif self._sink is not None:
-            self._sink.serving_ended(peer.model_id, reason)

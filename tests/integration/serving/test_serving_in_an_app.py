@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import muster
-from muster_agent.serving_process import LocalListener, ServingProcess
-from muster_protos.errors import InvalidInputError, NotFoundError, TemporaryError, UnreachableError
+from muster_agent.adapters.serving_local import LocalServing
+from muster_agent.serving_process import LocalListener, ServingOptions, ServingProcess
+from muster_protos.errors import InvalidInputError, NotFoundError, PermanentError, TemporaryError, UnreachableError
 from muster_protos.model import Event, LocalCap, LocalGrant, LocalReady, LocalVariant, Slo
 
 
@@ -158,6 +159,55 @@ def test_a_grant_that_fails_its_self_test_is_not_served(listener: LocalListener,
     listener.grant(spoiled)
     with pytest.raises(TemporaryError, match="self-test"):
         muster.Serving("net", state=listener.path.parent).start()
+
+
+def deployment_of(app: muster.Serving) -> str:
+    return str(app._running().engine.ladder.grant.grant.deployment_id)
+
+
+@dataclasses.dataclass
+class NoSink:
+    """A daemon that listens to nothing."""
+
+    ended: list[str] = dataclasses.field(default_factory=list)
+
+    def serving_ended(self, model_id: str, reason: str) -> None:
+        self.ended.append(reason)
+
+    def serving_changed(self, model_id: str, ready: LocalReady) -> None: ...
+    def serving_event(self, model_id: str, event: Event) -> None: ...
+
+
+def test_apps_never_see_a_grant_that_the_serving_child_refused(
+    tmp_path: Path, small_grant: LocalGrant, spoiled: LocalGrant
+) -> None:
+    served = LocalServing(tmp_path / "serving.sock", ServingOptions())
+    served.start(NoSink())
+    try:
+        served.serve(small_grant, timeout_s=60)
+        with muster.Serving("net", state=tmp_path) as early:
+            with pytest.raises(PermanentError, match="self-test"):
+                served.serve(spoiled, timeout_s=60)
+            with muster.Serving("net", state=tmp_path) as late:
+                deployments = [deployment_of(app) for app in (early, late)]
+        assert deployments == ["d1", "d1"]
+    finally:
+        served.close("the test is over")
+
+
+def test_apps_get_a_new_grant_when_the_serving_child_serves_it(
+    tmp_path: Path, small_grant: LocalGrant, two_rungs: LocalGrant
+) -> None:
+    served = LocalServing(tmp_path / "serving.sock", ServingOptions())
+    served.start(NoSink())
+    try:
+        served.serve(two_rungs, timeout_s=60)
+        second = dataclasses.replace(small_grant.grant, deployment_id="d2")
+        served.serve(dataclasses.replace(small_grant, grant=second), timeout_s=60)
+        with muster.Serving("net", state=tmp_path) as app:
+            assert deployment_of(app) == "d2"
+    finally:
+        served.close("the test is over")
 
 
 def test_app_and_child_serve_side_by_side(

@@ -60,6 +60,23 @@ def test_a_rolled_back_deployment_is_not_tried_in_a_loop(online):
     assert online.served.up["digits"].grant.deployment_id == "d1"
 
 
+def test_a_grant_that_fails_is_never_offered_to_apps(online):
+    activate(online)
+    online.served.errors = [PermanentError("digits.v1.fp32: load: protobuf parsing failed")]
+    online.want(online.grant("d2"))
+    assert online.served.offered["digits"].grant.deployment_id == "d1"
+
+
+def test_a_trial_that_takes_the_process_down_has_the_last_good_loaded_again(online):
+    activate(online)
+    online.served.errors = [TemporaryError("was ended by SIGSEGV")] * 3
+    online.want(online.grant("d2"))
+    assert online.served.up == {}
+    online.pass_time(200)
+    assert online.served.up["digits"].grant.deployment_id == "d1"
+    assert online.served.offered["digits"].grant.deployment_id == "d1"
+
+
 def test_the_pointer_is_on_disk_before_the_deployment_is_loaded(online):
     seen = []
     serve = online.served.serve
