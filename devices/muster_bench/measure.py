@@ -13,12 +13,14 @@ from muster_bench.cold_starts import measure_cold_starts
 from muster_bench.converse import Json, run_child
 from muster_bench.errors import ChildError, SelfTestError, StoppedError
 from muster_bench.limits import ChildLimits
+from muster_bench.needed_memory import needed_bytes
 from muster_bench.record import MeasureSpec, begun_record, joined_record
 from muster_bench.tiers import run_length
 from muster_bench.validity import judge
 from muster_devices import preflight as devices_preflight
 from muster_devices import pressure as devices_pressure
 from muster_devices import thermal as devices_thermal
+from muster_devices.idle_temperature import idle_temperature
 from muster_protos.codec import decode, encode
 from muster_protos.errors import InvalidInputError
 from muster_protos.model import BenchmarkRecord, Configuration, Progress, RecordState, Scenario, VariantManifest
@@ -114,14 +116,15 @@ def run_self_test(
 
 
 def _preflight(spec: MeasureSpec, settle_s: float, stop: threading.Event | None) -> devices_preflight.Preflight:
-    """The device when it is calm, or after ``settle_s``: often it is the last run that it still feels."""
+    """The device when it is calm and cool, or after ``settle_s``: often it is the last run that it still feels."""
     give_up_ns = time.monotonic_ns() + int(settle_s * 1e9)
-    waiter = stop or threading.Event()
+    waiter, idle, needed = stop or threading.Event(), idle_temperature(spec.root), needed_bytes(spec.artifact_path)
     while True:
-        found = devices_preflight.check(spec.root, spec.idle_celsius)
-        busy_percent = found.pressure.cpu_percent or 0.0
-        is_busy = bool(found.reasons) and busy_percent > devices_preflight.MAX_CPU_PRESSURE_PERCENT
-        if not is_busy or time.monotonic_ns() >= give_up_ns:
+        known_celsius = idle.celsius if spec.idle_celsius is None else spec.idle_celsius
+        found = devices_preflight.check(spec.root, known_celsius, needed)
+        if not found.is_busy:
+            idle.observe(found.thermal.max_celsius)
+        if not (found.is_busy or found.is_warm) or time.monotonic_ns() >= give_up_ns:
             return found
         if waiter.wait(_SETTLE_POLL_S):
             raise StoppedError("stopped while waiting for a calm device")

@@ -36,7 +36,7 @@ class MeasureSpec:
     slowdown_ratio: float = 1.0  # declared slowdown of an emulated device; 1.0 = none
     agent_version: str = ""
     commit: str = ""
-    idle_celsius: float | None = None
+    idle_celsius: float | None = None  # None = as learnt in this process, see muster_devices.idle_temperature
     root: Path = Path("/")
 
 

@@ -1,7 +1,7 @@
 """Pre-flight readings: what makes a benchmark run noisy, and what forbids it.
 
 A run is tagged when the CPU pressure "some avg10" is above 5 % or the device is more than 3 C over its idle
-temperature. It is refused when its memory is not there or the battery would not last.
+temperature. It is refused when the memory that it takes at least is not free or the battery would not last.
 A device that is emulated by a CPU quota makes that pressure itself, so there the host's idle cores decide instead.
 """
 
@@ -35,6 +35,8 @@ class Preflight:
 
     reasons: tuple[str, ...]  # tag the run with these
     refusals: tuple[str, ...]  # do not run at all
+    is_busy: bool  # something else works on the cores
+    is_warm: bool  # over its idle temperature
     pressure: PressureReading
     thermal: ThermalReading
     available_bytes: int | None
@@ -56,18 +58,22 @@ def check(
 
     Args:
         root: the tree with proc and sys.
-        idle_celsius: its temperature at rest when that is known.
-        needed_bytes: memory that the run may take.
+        idle_celsius: its temperature at rest when that is known, see ``idle_temperature``.
+        needed_bytes: memory that the run takes at least.
         wait: sleeps for so many seconds.
     """
     pressure, thermal, available = read_pressure(root), read_thermal(root), available_bytes(root)
-    reasons = (
-        *_pressure_reasons(root, pressure, wait),
-        *_thermal_reasons(thermal, idle_celsius),
-        *_supply_reasons(root),
+    busy, warm = _pressure_reasons(root, pressure, wait), _warming_reasons(thermal, idle_celsius)
+    return Preflight(
+        reasons=(*busy, *warm, *_thermal_reasons(thermal), *_supply_reasons(root)),
+        refusals=(*_memory_refusals(available, needed_bytes), *_battery_refusals(root)),
+        is_busy=pressure.cpu_percent is not None and bool(busy),
+        is_warm=bool(warm),
+        pressure=pressure,
+        thermal=thermal,
+        available_bytes=available,
+        is_on_mains=is_on_mains(root),
     )
-    refusals = (*_memory_refusals(available, needed_bytes), *_battery_refusals(root))
-    return Preflight(reasons, refusals, pressure, thermal, available, is_on_mains(root))
 
 
 def _pressure_reasons(root: Path, pressure: PressureReading, wait: Callable[[float], None]) -> list[str]:
@@ -93,12 +99,17 @@ def _contention_reasons(root: Path, wait: Callable[[float], None]) -> list[str]:
     return [] if idle >= needed else [f"{idle:.2f} cores of the host idle < {needed:.1f}"]
 
 
-def _thermal_reasons(thermal: ThermalReading, idle_celsius: float | None) -> list[str]:
+def _warming_reasons(thermal: ThermalReading, idle_celsius: float | None) -> list[str]:
+    if thermal.max_celsius is None or idle_celsius is None:
+        return []
+    warming = thermal.max_celsius - idle_celsius
+    if warming <= MAX_WARMING_CELSIUS:
+        return []
+    return [f"{warming:.1f} C over the idle temperature > {MAX_WARMING_CELSIUS:.0f} C"]
+
+
+def _thermal_reasons(thermal: ThermalReading) -> list[str]:
     reasons = []
-    if thermal.max_celsius is not None and idle_celsius is not None:
-        warming = thermal.max_celsius - idle_celsius
-        if warming > MAX_WARMING_CELSIUS:
-            reasons.append(f"{warming:.1f} C over the idle temperature > {MAX_WARMING_CELSIUS:.0f} C")
     if thermal.throttle_flags:
         reasons.append(f"throttled: {', '.join(thermal.throttle_flags)}")
     limit_hz, max_hz = thermal.frequency_limit_hz, thermal.hardware_max_hz
@@ -116,7 +127,7 @@ def _supply_reasons(root: Path) -> list[str]:
 def _memory_refusals(available: int | None, needed_bytes: int) -> list[str]:
     if available is None or available >= needed_bytes:
         return []
-    return [f"{available // _MIB} MiB of memory free, the run may take {needed_bytes // _MIB} MiB"]
+    return [f"{available // _MIB} MiB of memory free, the run takes at least {needed_bytes // _MIB} MiB"]
 
 
 def _battery_refusals(root: Path) -> list[str]:

@@ -22,7 +22,7 @@ def test_a_quiet_device_has_nothing_to_say(plant):
 @pytest.mark.parametrize(("percent", "is_tagged"), [("5.00", False), ("5.01", True), ("60.00", True)])
 def test_cpu_pressure_above_five_percent_is_tagged(plant, percent, is_tagged):
     preflight = check(plant({**_QUIET, "proc/pressure/cpu": f"some avg10={percent} avg60=0 avg300=0 total=1\n"}))
-    assert bool(preflight.reasons) is is_tagged
+    assert bool(preflight.reasons) is preflight.is_busy is is_tagged
 
 
 def test_unknown_pressure_is_a_reason_and_not_silence(plant):
@@ -33,7 +33,8 @@ def test_unknown_pressure_is_a_reason_and_not_silence(plant):
 @pytest.mark.parametrize(("millicelsius", "reasons"), [(53_000, 0), (53_100, 1)])
 def test_more_than_three_degrees_over_idle_is_tagged(plant, millicelsius, reasons):
     root = plant({**_QUIET, "sys/class/thermal/thermal_zone0/temp": f"{millicelsius}\n"})
-    assert len(check(root, idle_celsius=50.0).reasons) == reasons
+    found = check(root, idle_celsius=50.0)
+    assert (len(found.reasons), found.is_warm, found.is_busy) == (reasons, bool(reasons), False)
     assert check(root).reasons == ()
 
 
@@ -71,7 +72,7 @@ def test_on_battery_is_tagged_and_a_low_one_refused(plant):
 
 def test_too_little_memory_is_refused(plant):
     preflight = check(plant(_QUIET), needed_bytes=1 << 30)
-    assert preflight.refusals == ("488 MiB of memory free, the run may take 1024 MiB",)
+    assert preflight.refusals == ("488 MiB of memory free, the run takes at least 1024 MiB",)
     assert not preflight.is_quiet
 
 
