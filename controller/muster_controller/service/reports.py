@@ -12,7 +12,7 @@ from muster_controller.service.desired import DesiredStates
 from muster_controller.service.events import Events
 from muster_protos import codec
 from muster_protos.errors import CodecError, MusterError, NotFoundError
-from muster_protos.model import BenchmarkRecord, ControllerMessage, LoadResult, Report, ReportAck
+from muster_protos.model import BenchmarkRecord, ControllerMessage, Inventory, LoadResult, Report, ReportAck
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Reports:
         self._act(device_id, [by_key[_key(row)] for row in new if _key(row) not in rejected])
 
     def _judge(self, device_id: str, report: Report) -> StoredReport:
-        reason = check_report(device_id, report, self._request(report.request_id))
+        reason = self._reason(device_id, report)
         try:
             payload = codec.encode(report)
         except CodecError as error:
@@ -69,6 +69,20 @@ class Reports:
             received_at_ns=self._clock.now_ns(),
             rejected_reason=reason,
         )
+
+    def _reason(self, device_id: str, report: Report) -> str:
+        """Why the report is not believed; a record is held against the variant that was asked for and the inventory."""
+        request = self._request(report.request_id)
+        if request is None or not isinstance(report.body, BenchmarkRecord):
+            return check_report(device_id, report, request)
+        variant = self._variant(request.request.configuration.variant_id)
+        return check_report(device_id, report, request, variant, self._inventory(device_id))
+
+    def _inventory(self, device_id: str) -> Inventory | None:
+        try:
+            return self._store.get_device(device_id).inventory
+        except NotFoundError:
+            return None
 
     def _request(self, request_id: str) -> DeviceRequest | None:
         try:

@@ -112,6 +112,9 @@ class Sessions:
     def messages_received(self, session: DeviceSession, messages: Sequence[AgentMessage]) -> None:
         device_id = session.device_id
         bodies = [message.body for message in messages]
+        for body in bodies:  # first: reports are judged by the inventory that it brings
+            if isinstance(body, Hello):
+                self._hello(device_id, body)
         reports = [body for body in bodies if isinstance(body, Report)]
         if reports:
             self._reports.receive(session, reports)
@@ -119,9 +122,7 @@ class Sessions:
         if samples:
             self._store.add_telemetry(device_id, samples)
         for body in bodies:
-            if isinstance(body, Hello):
-                self._hello(device_id, body)
-            elif isinstance(body, Progress):
+            if isinstance(body, Progress):
                 self._progress.put(device_id, body)
             elif isinstance(body, Goodbye):
                 _log.info("device %s says goodbye: %s", device_id, body.reason[:200])

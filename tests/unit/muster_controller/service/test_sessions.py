@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from muster_protos.model import (
     AgentMessage,
     BenchmarkPhase,
     DesiredState,
+    Emulation,
     Event,
     Hello,
     Inventory,
@@ -124,6 +126,39 @@ def test_a_lying_record_is_quarantined_with_its_reason_and_never_steers(
     assert lab.service.bench.records(entry.run_id) == ()
     assert [report.device_id for report in lab.store.list_reports(is_rejected=True).items] == ["pi"]
     assert "report.rejected" in {event.kind for event in lab.service.events.list()}
+
+
+def test_a_record_of_other_bytes_than_the_requested_variant_is_rejected(lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    lab.add_model()
+    session = lab.open_session("pi")
+    (entry,) = lab.service.bench.requests(started_run(lab, "pi"))
+    (fp16,) = lab.service.models.kept(lab.service.models.get("kws"), ("fp16",))
+    ack = lab.answer(session, entry, artifact=fp16.manifest.artifact)
+    assert ack.rejected_reason.startswith("wrong artifact")
+    assert lab.service.bench.records(entry.run_id) == ()
+
+
+def test_a_device_that_says_it_is_emulated_cannot_report_a_record_as_measured_on_hardware(lab: ServiceLab) -> None:
+    device = lab.add_device("phone")
+    lab.store.put_inventory("phone", replace(device.inventory, emulation=Emulation("phone", ())))
+    lab.add_model()
+    session = lab.open_session("phone")
+    (entry,) = lab.service.bench.requests(started_run(lab, "phone"))
+    assert "emulated as 'phone'" in lab.answer(session, entry).rejected_reason
+
+
+def test_a_record_is_judged_by_the_inventory_of_the_hello_that_came_with_it(lab: ServiceLab) -> None:
+    device = lab.add_device("phone")
+    lab.add_model()
+    session = lab.open_session("phone")
+    (entry,) = lab.service.bench.requests(started_run(lab, "phone"))
+    emulation = Emulation("phone", ())
+    record = replace(lab.record_for(entry), emulation=emulation)
+    hello = Hello(replace(device.inventory, emulation=emulation))
+    say(lab, session, Report(entry.request.request_id, 1, 1, record), hello)
+    assert [ack.rejected_reason for ack in session.acks()] == [""]
+    assert len(lab.service.bench.records(entry.run_id)) == 1
 
 
 def test_a_record_about_another_device_is_rejected(lab: ServiceLab) -> None:
