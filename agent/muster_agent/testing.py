@@ -15,6 +15,7 @@ from muster_agent.ports import LinkSink, ServedSink, Subject
 from muster_protos import codec
 from muster_protos.envelope import DESIRED_STATE, VARIANT_MANIFEST
 from muster_protos.errors import MusterError, NotAuthorisedError, NotFoundError, TemporaryError, UnreachableError
+from muster_protos.limits import MAX_AGENT_MESSAGE_BYTES, check_size
 from muster_protos.model import (
     AgentMessage,
     BenchmarkRecord,
@@ -145,6 +146,7 @@ class FakeLink:
         self._sink.received(ControllerMessage(ack))
 
     def send(self, message: AgentMessage) -> bool:
+        check_size(len(codec.encode(message)), MAX_AGENT_MESSAGE_BYTES, "message to the controller")
         if not self._is_up or self.room <= 0:
             return False
         self.room -= 1

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from muster_agent.daemon.parts import Parts, Settings
+from muster_protos.errors import InvalidInputError
 from muster_protos.model import (
     AgentMessage,
     Event,
     Hello,
     Progress,
+    Report,
     ReportAck,
     ReportedState,
     Telemetry,
@@ -23,6 +25,9 @@ log = logging.getLogger(__name__)
 
 _BATCH = 64
 _PROGRESS_EVERY_NS = 200_000_000
+_NAME_CHARACTERS = 200
+_TEXT_CHARACTERS = 1000
+_DETAILS_KEPT = 32
 
 
 class Outbox:
@@ -67,21 +72,18 @@ class Outbox:
             model_id=model_id,
             from_variant_id=from_variant_id,
             to_variant_id=to_variant_id,
-            reason=_bounded(reason),
+            reason=reason,
             duration_ms=duration_ms,
             details=dict(details or {}),
         )
-        self._parts.state.queue_events([event])
+        self._parts.state.queue_events([_bounded_event(event)])
 
     def pass_on(self, events: Sequence[Event]) -> None:
         """Queue what serving processes reported."""
         now_ns = self._parts.clock.now_ns()
         complete = [
-            replace(
-                event,
-                event_id=event.event_id or secrets.token_hex(16),
-                at_ns=event.at_ns or now_ns,
-                reason=_bounded(event.reason),
+            _bounded_event(
+                replace(event, event_id=event.event_id or secrets.token_hex(16), at_ns=event.at_ns or now_ns)
             )
             for event in events
         ]
@@ -134,13 +136,32 @@ class Outbox:
             self._oldest_sent_ns = None
         while batch := self._parts.state.reports(self._sent_sequence, _BATCH):
             for report in batch:
-                if not self._parts.link.send(AgentMessage(report)):
-                    return False
+                try:
+                    if not self._parts.link.send(AgentMessage(report)):
+                        return False
+                except InvalidInputError as error:
+                    self._set_aside(report, error)
+                    continue
                 self._sent_sequence = report.sequence
                 self._oldest_sent_ns = self._oldest_sent_ns or now_ns
         if self._oldest_sent_ns is not None and not self._parts.state.reports(0, 1):
             self._oldest_sent_ns = None
         return True
+
+    def _set_aside(self, report: Report, error: InvalidInputError) -> None:
+        """No link ever takes this report: keep why for people, tell the controller, and let the others pass."""
+        reason = f"never sent: {error}"
+        self._parts.state.acknowledge(report.request_id, report.attempt, report.sequence, reason)
+        self._sent_sequence = report.sequence
+        self.event(
+            "report.rejected",
+            reason=reason,
+            details={
+                "request_id": report.request_id,
+                "attempt": str(report.attempt),
+                "sequence": str(report.sequence),
+            },
+        )
 
     def _send_telemetry(self) -> bool:
         while self._telemetry:
@@ -150,6 +171,21 @@ class Outbox:
         return True
 
 
-def _bounded(text: str) -> str:
-    """What a child said last may be long or binary; the controller takes neither."""
-    return text.replace("\0", "")[:1000]
+def _bounded_event(event: Event) -> Event:
+    """What a child said last, or what an app calls an event, may be long or binary; the controller takes neither."""
+    kept = list(event.details.items())[:_DETAILS_KEPT]
+    return replace(
+        event,
+        event_id=_bounded(event.event_id, _NAME_CHARACTERS),
+        kind=_bounded(event.kind, _NAME_CHARACTERS),
+        model_id=_bounded(event.model_id, _NAME_CHARACTERS),
+        from_variant_id=_bounded(event.from_variant_id, _NAME_CHARACTERS),
+        to_variant_id=_bounded(event.to_variant_id, _NAME_CHARACTERS),
+        direction=_bounded(event.direction, _NAME_CHARACTERS),
+        reason=_bounded(event.reason),
+        details={_bounded(key, _NAME_CHARACTERS): _bounded(value) for key, value in kept},
+    )
+
+
+def _bounded(text: str, characters: int = _TEXT_CHARACTERS) -> str:
+    return text.replace("\0", "")[:characters]

@@ -158,6 +158,27 @@ def test_events_of_serving_processes_are_reports_with_an_id(online):
     assert online.link.last_reported().serving[0].active_variant_id == "digits.v1.int8"
 
 
+def test_a_report_that_no_link_carries_is_set_aside_and_the_others_pass(online):
+    monster = Event(event_id="e1", kind="rung.changed", at_ns=1, reason="x" * 5_000_000)
+    online.state.queue_events([monster])  # as an earlier version of the agent may have queued it
+    online.want(benchmarks=(request(),))
+    assert len(records_of(online)) == 1
+    ((_, _, sequence, reason),) = online.state.rejections()
+    assert "never sent" in reason
+    assert sequence not in [report.sequence for report in online.link.reports()]
+    told = [r.body for r in online.link.reports() if isinstance(r.body, Event) and r.body.kind == "report.rejected"]
+    assert [event.details["sequence"] for event in told] == [str(sequence)]
+
+
+def test_what_an_app_says_in_an_event_is_bounded(online):
+    details = {f"key {number}": "v" * 100_000 for number in range(1000)}
+    online.daemon.inbox.serving_event("digits", Event(kind="k" * 9_000, reason="r" * 9_000, details=details))
+    online.settle()
+    (event,) = [r.body for r in online.link.reports() if isinstance(r.body, Event) and r.body.kind.startswith("kkk")]
+    assert (len(event.kind), len(event.reason), len(event.details)) == (200, 1000, 32)
+    assert {len(value) for value in event.details.values()} == {1000}
+
+
 def test_telemetry_drops_its_oldest_while_offline(online):
     online.want(online.grant("d1"))
     online.served.statuses["digits"] = LocalStatus(active_variant_id="digits.v1.fp32", answered=99, slo_missed=1)
