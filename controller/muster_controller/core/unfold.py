@@ -9,6 +9,8 @@ from muster_protos import codec
 from muster_protos.errors import CodecError
 from muster_protos.model import BenchmarkRecord, Event, LoadResult, RecordState, Report
 
+FAILED_STATES = (RecordState.INVALID, RecordState.UNSPECIFIED)
+
 
 @dataclass(frozen=True, slots=True)
 class Unfolded:
@@ -74,7 +76,7 @@ def _unfold_record(report: StoredReport, record: BenchmarkRecord) -> Unfolded:
         return quarantine(report, f"the record answers {record.request_id!r}, the report {report.request_id!r}")
     if not record.record_id:
         return quarantine(report, "the record has no id")
-    if record.state in (RecordState.INVALID, RecordState.UNSPECIFIED):
+    if record.state in FAILED_STATES:
         reason = "; ".join(record.reasons) or "the run was invalid"
         return Unfolded(report, record=record, outcome=RequestState.FAILED, reason=reason)
     return Unfolded(report, record=record)

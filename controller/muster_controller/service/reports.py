@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from muster_controller.core.entities import DeviceRequest, StoredReport, Variant
 from muster_controller.core.report_rules import check_report
+from muster_controller.core.unfold import FAILED_STATES
 from muster_controller.ports import ChangeFeed, Clock, DeviceSession, Store
 from muster_controller.service.desired import DesiredStates
 from muster_controller.service.events import Events
@@ -16,8 +17,8 @@ from muster_protos.model import BenchmarkRecord, ControllerMessage, Inventory, L
 
 _log = logging.getLogger(__name__)
 
-OnRecord = Callable[[str, DeviceRequest, BenchmarkRecord], None]
-"""(device id, the request it answers, the record)"""
+OnAnswer = Callable[[DeviceRequest, int, bool], None]
+"""(the benchmark request as it stands now, the attempt that was answered, whether that attempt has failed)"""
 
 
 class Reports:
@@ -29,11 +30,11 @@ class Reports:
         self._clock = clock
         self._events = events
         self._desired = desired
-        self._on_record: OnRecord | None = None
+        self._on_answer: OnAnswer | None = None
 
-    def follow(self, on_record: OnRecord) -> None:
-        """Have ``on_record`` called for each new record, after its acknowledgement."""
-        self._on_record = on_record
+    def follow(self, on_answer: OnAnswer) -> None:
+        """Have ``on_answer`` called for each new answer to a benchmark request, after its acknowledgement."""
+        self._on_answer = on_answer
 
     def receive(self, session: DeviceSession, reports: Sequence[Report]) -> None:
         """Store, acknowledge, then act on what was new.
@@ -52,7 +53,7 @@ class Reports:
             if any(_key(row) == key for row in new):
                 self._events.record("report.rejected", device_id, reason=reason[:300], details={"request": key[1]})
         by_key = {_key(row): report for row, report in zip(rows, reports, strict=True)}
-        self._act(device_id, [by_key[_key(row)] for row in new if _key(row) not in rejected])
+        self._act(device_id, [(by_key[_key(row)], _key(row) in rejected) for row in new])
 
     def _judge(self, device_id: str, report: Report) -> StoredReport:
         reason = self._reason(device_id, report)
@@ -96,21 +97,28 @@ class Reports:
         except NotFoundError:
             return None
 
-    def _act(self, device_id: str, reports: Sequence[Report]) -> None:
-        if not reports:
+    def _act(self, device_id: str, arrived: Sequence[tuple[Report, bool]]) -> None:
+        """Act on new (report, whether it was rejected): a rejected answer has failed its request, too."""
+        if not arrived:
             return
         self._events.wake()
         self._feed.publish("reported")
-        if any(isinstance(report.body, BenchmarkRecord | LoadResult) for report in reports):
+        if any(is_rejected or isinstance(report.body, BenchmarkRecord | LoadResult) for report, is_rejected in arrived):
             self._desired.refresh(device_id)
-        for report in reports:
+        for report, is_rejected in arrived:
             request = self._request(report.request_id)
-            if self._on_record is None or not isinstance(report.body, BenchmarkRecord) or request is None:
+            is_answer = is_rejected or isinstance(report.body, BenchmarkRecord)
+            if self._on_answer is None or not is_answer or request is None or request.device_id != device_id:
                 continue
             try:
-                self._on_record(device_id, request, report.body)
+                self._on_answer(request, report.attempt, is_rejected or _is_invalid(report))
             except MusterError:
-                _log.exception("acting on record %s of device %s failed", report.body.record_id, device_id)
+                _log.exception("acting on the answer to %s of device %s failed", report.request_id, device_id)
+
+
+def _is_invalid(report: Report) -> bool:
+    """As the store sees it when it closes the request."""
+    return isinstance(report.body, BenchmarkRecord) and report.body.state in FAILED_STATES
 
 
 def _key(row: StoredReport) -> tuple[str, str, int, int]:

@@ -30,7 +30,7 @@ from muster_controller.service.tokens import Tokens
 from muster_controller.service.uploads import Uploads
 from muster_controller.service.version import product_version
 from muster_protos.errors import MusterError
-from muster_protos.model import BenchmarkPhase, BenchmarkRecord, ReportedState, Telemetry
+from muster_protos.model import BenchmarkPhase, ReportedState, Telemetry
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Service:
         self.devices = Devices(store, self.events, self.live, self.rollouts)
         self.loads = Loads(store, clock, self.desired, self.events)
         reports = Reports(store, context.feed, clock, self.events, self.desired)
-        reports.follow(self._record_arrived)
+        reports.follow(self._answered)
         self.sessions = Sessions(
             context, self.fleets, self.joining, self.desired, reports, self.live, self.progress, self.events
         )
@@ -145,9 +145,10 @@ class Service:
     def _inventory_changed(self, device_id: str) -> None:
         self.bench.inventory_changed(self.devices.get(device_id))
 
-    def _record_arrived(self, device_id: str, request: DeviceRequest, record: BenchmarkRecord) -> None:
+    def _answered(self, request: DeviceRequest, attempt: int, has_failed: bool) -> None:
         """Retry what failed; decide again when a device's part of a run is through."""
-        if request.state is RequestState.FAILED and request.request.attempt == record.attempt:
+        device_id = request.device_id
+        if has_failed and request.state is RequestState.FAILED and request.request.attempt == attempt:
             self.bench.attempt_failed(request, request.reason)
             self.desired.refresh(device_id)
         self.bench.tell_when_done(request.run_id)

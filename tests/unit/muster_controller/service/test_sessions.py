@@ -267,6 +267,39 @@ def test_an_invalid_record_is_kept_and_its_request_retried(lab: ServiceLab) -> N
     assert (after.state, after.request.attempt) == (RequestState.OPEN, 2)
 
 
+def test_a_request_whose_answer_was_rejected_is_retried_and_at_last_given_up(lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    lab.add_model()
+    session = lab.open_session("pi")
+    (entry,) = lab.service.bench.requests(started_run(lab, "pi"))
+    lie = Latency(n=5000, min=5, mean=2.0, p50=3, p95=2)
+    for attempt in (1, 2, 3):
+        (now,) = lab.service.bench.requests(entry.run_id)
+        assert (now.state, now.request.attempt) == (RequestState.OPEN, attempt)
+        state = codec.decode(DesiredState, lab.store.desired("pi").envelope.payload)  # type: ignore[union-attr]
+        assert [item.attempt for item in state.benchmarks] == [attempt]
+        assert lab.answer(session, now, latency=lie).rejected_reason
+    (after,) = lab.service.bench.requests(entry.run_id)
+    assert after.state is RequestState.FAILED
+    assert after.reason.startswith("report rejected: latency")
+    assert [event.kind for event in lab.service.events.list(kind="benchmark.finished")] == ["benchmark.finished"]
+    state = codec.decode(DesiredState, lab.store.desired("pi").envelope.payload)  # type: ignore[union-attr]
+    assert state.benchmarks == ()
+
+
+def test_a_rejected_report_about_another_device_s_request_moves_nothing(lab: ServiceLab) -> None:
+    for device_id in ("pi", "phone"):
+        lab.add_device(device_id)
+    lab.add_model()
+    liar, session = lab.open_session("phone"), lab.open_session("pi")
+    (entry,) = lab.service.bench.requests(started_run(lab, "pi"))
+    lab.answer(session, entry)
+    told = len(lab.service.events.list(kind="benchmark.finished"))
+    assert lab.answer(liar, entry, record_id="other").rejected_reason
+    assert lab.service.bench.requests(entry.run_id)[0].state is RequestState.DONE
+    assert len(lab.service.events.list(kind="benchmark.finished")) == told == 1
+
+
 def test_open_requests_are_desired_again_after_a_restart(lab: ServiceLab) -> None:
     lab.add_device("pi")
     lab.add_model()
