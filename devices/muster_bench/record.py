@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from muster_bench.checkout import checkout_commit
 from muster_devices.boot import boot_id
 from muster_devices.sensors.survey import survey
 from muster_protos.model import (
@@ -35,7 +36,7 @@ class MeasureSpec:
     emulation: Emulation | None = None
     slowdown_ratio: float = 1.0  # declared slowdown of an emulated device; 1.0 = none
     agent_version: str = ""
-    commit: str = ""
+    commit: str = ""  # "" = that of the checkout that runs, if one does
     idle_celsius: float | None = None  # None = as learnt in this process, see muster_devices.idle_temperature
     root: Path = Path("/")
 
@@ -65,7 +66,7 @@ def joined_record(base: BenchmarkRecord, measured: BenchmarkRecord, spec: Measur
     data = spec.manifest.evaluation if spec.evaluation_path else None
     return replace(
         base,
-        build=replace(measured.build, agent_version=spec.agent_version, commit=spec.commit),
+        build=replace(measured.build, agent_version=spec.agent_version, commit=spec.commit or checkout_commit()),
         precision=measured.precision,
         workload=Workload(
             scenario=Scenario.SINGLE_STREAM,

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from muster_bench.checkout import checkout_commit
 from muster_bench.errors import ChildError, SelfTestError, StoppedError
 from muster_bench.limits import ChildLimits
 from muster_bench.measure import MeasureSpec, run_benchmark, run_self_test
@@ -62,6 +63,7 @@ def test_a_record_holds_every_figure_or_the_reason_why_not(spec, samples):
     assert (record.device.device_id, record.build.agent_version) == ("d1", "1.2")
     assert (record.build.runtime, record.build.threads) == ("onnxruntime", 1)
     assert record.build.runtime_version
+    assert record.build.commit == checkout_commit()
     assert (record.workload.tier, record.workload.data_sha256, record.workload.seed) == (Tier.DEMO, "e" * 64, 3)
     latency = record.latency
     assert latency.n >= 130
