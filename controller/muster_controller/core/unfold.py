@@ -10,6 +10,7 @@ from muster_protos.errors import CodecError
 from muster_protos.model import BenchmarkRecord, Event, LoadResult, RecordState, Report
 
 FAILED_STATES = (RecordState.INVALID, RecordState.UNSPECIFIED)
+QUARANTINED = "report rejected: "  # how the reason of a request begins whose answer was not believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def unfold(report: StoredReport) -> Unfolded:
 def quarantine(report: StoredReport, reason: str) -> Unfolded:
     """Kept, never used; its request has failed."""
     rejected = replace(report, rejected_reason=reason)
-    return Unfolded(rejected, outcome=RequestState.FAILED, reason=f"report rejected: {reason}")
+    return Unfolded(rejected, outcome=RequestState.FAILED, reason=QUARANTINED + reason)
 
 
 def fleet_event(device_id: str, event: Event) -> FleetEvent:

@@ -84,6 +84,17 @@ class Selections:
         self._keep(decision)
         return decision, policy.is_auto and decision.chosen is not None
 
+    def has_unseen_results(self, device: Device, request: DeviceRequest) -> bool:
+        """Whether a decision now would rest on other records than the newest one of this device and version."""
+        stored = self._store.get_policy(request.model_id)
+        if stored is None:
+            return False
+        model = self._store.get_model(request.model_id, request.model_version)
+        before = self.newest(model, device.device_id)
+        return before is None or _record_ids(before) != _record_ids(
+            self._decide(parse_policy(stored.policy_yaml), model, device)
+        )
+
     def _decide(self, policy: Policy, model: Model, device: Device) -> Decision:
         variants = [v for v in self._store.list_variants(model.model_id, model.version) if v.is_kept]
         records = every(
@@ -111,3 +122,7 @@ class Selections:
             reason=decision.nearest_miss[:300],
             details={"decision": decision.decision_id, "chosen": chosen.variant_id if chosen else ""},
         )
+
+
+def _record_ids(decision: Decision) -> frozenset[str]:
+    return frozenset(candidate.record_id for candidate in decision.candidates if candidate.record_id)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from muster_controller.core.entities import DeviceRequest, FleetEvent, RequestState
-from muster_controller.service import gc
+from muster_controller.service import gc, recovery
 from muster_controller.service.bench import Benchmarks
 from muster_controller.service.context import Context
 from muster_controller.service.desired import DesiredStates
@@ -67,10 +67,16 @@ class Service:
         self.sessions.follow(self._reported, self._inventory_changed)
 
     def start(self) -> None:
-        """Take up what an earlier controller left: nothing is online, open requests are desired again."""
+        """Take up what an earlier controller left: nothing is online, open requests are desired again.
+
+        What followed from reports that it had stored, but had not come to, is done now.
+        """
         self.fleets.reset_presence(self._context.clock.now_ns())
         self.operations.recover()
+        recovery.retry_failed(self._context.store, self.bench)
+        recovery.tell_ends(self._context.store, self.bench)
         self.desired.refresh_all()
+        self._decide_what_is_undecided()
         self.rollouts.tick()
 
     def status(self) -> FleetStatus:
@@ -152,6 +158,18 @@ class Service:
             self.bench.attempt_failed(request, request.reason)
             self.desired.refresh(device_id)
         self.bench.tell_when_done(request.run_id)
+        self._decide_again(request)
+
+    def _decide_what_is_undecided(self) -> None:
+        for device, request in recovery.undecided(self._context.store, self.devices.every()):
+            try:
+                if self.selections.has_unseen_results(device, request):
+                    self._decide_again(request)
+            except MusterError:
+                _log.exception("deciding for device %s after the start failed", device.device_id)
+
+    def _decide_again(self, request: DeviceRequest) -> None:
+        device_id = request.device_id
         found = self.selections.results_arrived(self.devices.get(device_id), request)
         if found is None:
             return
