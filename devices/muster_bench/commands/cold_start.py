@@ -15,7 +15,10 @@ from muster_protos.model import Configuration, VariantManifest
 def cold_start(spec: Json, send: Send) -> Json:
     """Phases in ns: spawn (parent's call to the child's first line), import, load, first inference.
 
-    The contract and the spec are read between the phases and are in none of them.
+    The contract and the spec are read, and the artifact is screened, between the phases and in none of them.
+
+    Raises:
+        MusterError: the artifact's structure is refused, or it cannot be loaded or executed.
     """
     manifest = decode(VariantManifest, base64.b64decode(spec["manifest"]))
     configuration = decode(Configuration, base64.b64decode(spec["configuration"]))
@@ -25,12 +28,16 @@ def cold_start(spec: Json, send: Send) -> Json:
     from muster_bench.face import Face
     from muster_bench.generated_inputs import generate
     from muster_bench.runtimes import open_session
+    from muster_bench.screen import screen_artifact
 
+    path = Path(spec["artifact_path"])
+    send({"stage": "screening the artifact"})
+    screen_artifact(path, manifest.format)
     feeds = generate(manifest.signature.inputs, seed=0)
     send({"stage": "loading the model"})
     started_ns = time.perf_counter_ns()
     session = open_session(
-        Path(spec["artifact_path"]),
+        path,
         manifest.format,
         configuration.runtime,
         configuration.provider,

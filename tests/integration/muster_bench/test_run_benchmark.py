@@ -135,8 +135,18 @@ def test_a_stop_ends_the_run(spec):
 def test_an_artifact_that_cannot_run_is_one_reason(spec, tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"\x08\x08\x3a\x7f")
-    with pytest.raises(ChildError, match=r"onnxruntime|truncated"):
+    with pytest.raises(ChildError, match="truncated"):
         run_benchmark(dataclasses.replace(spec, artifact_path=broken), LIMITS)
+
+
+def test_the_first_child_screens_the_artifact_before_its_runtime_may_load_it(save_onnx, manifest_of):
+    path = save_onnx([("Identity", ["x"], ["y"])], outputs={"y": [1, 2**40]}, name="impossible.onnx")
+    spec = MeasureSpec(path, manifest_of(path), REQUEST)
+    heard = []
+    with pytest.raises(ChildError) as caught:
+        run_benchmark(spec, LIMITS, heard.append)
+    assert (caught.value.kind, caught.value.stage) == ("HostileArtifactError", "screening the artifact")
+    assert [item.note for item in heard] == ["pre-flight", "cold start"]
 
 
 def test_an_unknown_provider_is_refused_by_the_child(spec):
