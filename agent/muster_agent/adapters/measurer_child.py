@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 
+from muster_agent.memory_share import memory_share_bytes, reserves_freely
 from muster_agent.ports import Subject
 from muster_bench.errors import StoppedError
 from muster_bench.limits import ChildLimits
 from muster_bench.measure import MeasureSpec, run_benchmark, run_self_test
+from muster_devices.data_limit import DataLimit
 from muster_devices.emulation import Emulator
-from muster_devices.facts import device_facts
+from muster_devices.facts import device_facts, usable_cores
 from muster_devices.turn import take_turn
 from muster_protos.errors import InvalidInputError
 from muster_protos.model import BenchmarkRecord, BenchmarkRequest, Configuration, Progress
@@ -24,12 +28,19 @@ _ADDRESS_SPACE_FLOOR_BYTES = 1024 * _MIB  # ONNX Runtime reserves far more addre
 
 
 class ChildMeasurer:
-    """Measures this device, or the emulated one that this process pretends to be."""
+    """Measures this device, or the emulated one that this process pretends to be.
 
-    def __init__(self, device_id: str, agent_version: str, emulator: Emulator | None = None) -> None:
+    A child may write to the emulated device's memory, or to three quarters of this one's; with a GPU's provider
+    neither limit holds.
+    """
+
+    def __init__(
+        self, device_id: str, agent_version: str, emulator: Emulator | None = None, root: Path = Path("/")
+    ) -> None:
         self._device_id = device_id
         self._agent_version = agent_version
         self._emulator = emulator
+        self._root = root
 
     def benchmark(
         self,
@@ -57,7 +68,8 @@ class ChildMeasurer:
         wall_s = request.deadline_ms / 1000 if request.deadline_ms > 0 else DEFAULT_WALL_S
         try:
             with take_turn(stop, _TURN_TIMEOUT_S) if emulator else nullcontext():
-                return run_benchmark(spec, self._limits(wall_s), on_progress, stop)
+                limits = self.limits(wall_s, request.configuration)
+                return run_benchmark(spec, limits, on_progress, stop, self._enter(request.configuration))
         except StoppedError as error:
             raise InterruptedError(str(error)) from error
 
@@ -67,11 +79,32 @@ class ChildMeasurer:
                 f"expected golden inputs of {subject.manifest.variant_id}, found none; nothing is activated untested"
             )
         run_self_test(
-            subject.artifact_path, subject.manifest, configuration, subject.golden_path, self._limits(SELF_TEST_WALL_S)
+            subject.artifact_path,
+            subject.manifest,
+            configuration,
+            subject.golden_path,
+            self.limits(SELF_TEST_WALL_S, configuration),
+            on_spawn=self._enter(configuration),
         )
 
-    def _limits(self, wall_s: float) -> ChildLimits:
-        """Address space of twice the emulated memory, but never too little for a runtime to start in."""
-        memory = self._emulator.memory_limit_bytes if self._emulator else None
-        limit = None if memory is None else max(2 * memory, _ADDRESS_SPACE_FLOOR_BYTES)
-        return ChildLimits(wall_s=wall_s, memory_bytes=limit)
+    def limits(self, wall_s: float, configuration: Configuration) -> ChildLimits:
+        """CPU time of every thread for the whole wall time; address space of twice the memory that may be written.
+
+        Never less address space than a runtime needs to start in.
+        """
+        memory = self._memory_bytes(configuration)
+        address_space = None if memory is None else max(2 * memory, _ADDRESS_SPACE_FLOOR_BYTES)
+        threads = configuration.threads or usable_cores(self._root)
+        return ChildLimits(wall_s=wall_s, cpu_s=math.ceil(wall_s * threads), memory_bytes=address_space)
+
+    def _memory_bytes(self, configuration: Configuration) -> int | None:
+        if self._emulator is not None and self._emulator.memory_limit_bytes is not None:
+            return self._emulator.memory_limit_bytes
+        return None if reserves_freely(configuration.provider) else memory_share_bytes(self._root)
+
+    def _enter(self, configuration: Configuration) -> Callable[[int], None] | None:
+        """Limits a child's writable memory before it loads anything; an emulated device's children are born limited."""
+        if self._emulator is not None and self._emulator.memory_limit_bytes is not None:
+            return None
+        memory = self._memory_bytes(configuration)
+        return None if memory is None else DataLimit(memory).enter

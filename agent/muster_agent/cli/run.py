@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
 
 from muster_agent.adapters.cache_folder import FolderCache
@@ -23,6 +24,7 @@ from muster_agent.cli.main import INTERRUPTED
 from muster_agent.cli.state_folder import StateFolder, state_folder
 from muster_agent.daemon import Daemon, Parts, Settings
 from muster_agent.identity_folder import Identity, IdentityFolder
+from muster_agent.memory_share import may_reserve_freely, memory_share_bytes
 from muster_agent.ports import Link
 from muster_agent.serving_process import ServingOptions
 from muster_devices.boot import boot_id
@@ -62,7 +64,7 @@ def do(options: argparse.Namespace) -> int:
             link=link,
             clock=SystemClock(),
             measurer=ChildMeasurer(identity.device_id, AGENT_VERSION, emulator),
-            served=LocalServing(folder.socket, _serving_options(emulator)),
+            served=LocalServing(folder.socket, serving_options(emulator)),
             load=ChildLoad(emulator.enter, emulator.leave) if emulator else ChildLoad(),
             sensors=RootSensors(),
             inventory=inventory,
@@ -71,7 +73,7 @@ def do(options: argparse.Namespace) -> int:
             device_id=identity.device_id,
             fleet_id=identity.fleet_id,
             boot_id=boot_id(),
-            memory_limit_bytes=emulator.memory_limit_bytes if emulator else None,
+            memory_limit_bytes=_memory_limit_bytes(emulator),
         )
         return run_until_signal(Daemon(parts, settings))
 
@@ -131,14 +133,19 @@ def _emulator(options: argparse.Namespace, identity: Identity, folder: StateFold
     return start_emulation(profile, identity.device_id, str(folder.root), use_cgroups=not options.no_cgroup)
 
 
-def _serving_options(emulator: Emulator | None) -> ServingOptions:
+def serving_options(emulator: Emulator | None, root: Path = Path("/")) -> ServingOptions:
+    """Serving children have a memory limit always, save where CUDA may run: it reserves far more than it uses."""
+    is_limited = not may_reserve_freely(root) or (emulator is not None and emulator.memory_limit_bytes is not None)
+    limit_bytes = _memory_limit_bytes(emulator, root) if is_limited else None
     if emulator is None:
-        return ServingOptions()
-    return ServingOptions(
-        slowdown_ratio=emulator.slowdown_ratio,
-        memory_limit_bytes=emulator.memory_limit_bytes,
-        enter=emulator.enter,
-    )
+        return ServingOptions(memory_limit_bytes=limit_bytes)
+    return ServingOptions(slowdown_ratio=emulator.slowdown_ratio, memory_limit_bytes=limit_bytes, enter=emulator.enter)
+
+
+def _memory_limit_bytes(emulator: Emulator | None, root: Path = Path("/")) -> int | None:
+    """Of the emulated device, else a share of this one's."""
+    limit_bytes = emulator.memory_limit_bytes if emulator else None
+    return memory_share_bytes(root) if limit_bytes is None else limit_bytes
 
 
 def _labels(texts: list[str]) -> dict[str, str]:
