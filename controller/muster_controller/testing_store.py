@@ -118,6 +118,7 @@ class MemoryStore:
                     public_key_sha256=device.public_key_sha256,
                     inventory=device.inventory,
                     is_revoked=device.is_revoked,
+                    replaced_at_ns=device.replaced_at_ns,
                 )
             )
 

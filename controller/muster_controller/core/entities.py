@@ -75,6 +75,7 @@ class Device:
     last_seen_ns: int = 0
     is_revoked: bool = False
     reported: ReportedState | None = None
+    replaced_at_ns: int = 0  # when other hardware took the id over: what is older speaks for the old one; 0 = never
 
 
 @dataclass(frozen=True, slots=True)

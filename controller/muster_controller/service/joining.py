@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 from muster_controller.core.entities import Device, Fleet
@@ -12,7 +13,7 @@ from muster_controller.service.events import Events
 from muster_protos.errors import NotAuthorisedError, NotFoundError
 from muster_protos.ids import check_id
 from muster_protos.join_link import DEFAULT_PORT, JoinLink
-from muster_protos.model import JoinRequest, JoinResponse, SigningKey
+from muster_protos.model import JoinRequest, JoinResponse, ReportedState, SigningKey
 
 
 class Joining:
@@ -25,7 +26,12 @@ class Joining:
         self._events = events
         self._lock = threading.Lock()
         self._links: tuple[str, ...] = ()
+        self._on_replaced: Callable[[str], None] | None = None
         self._join_address = ("127.0.0.1", DEFAULT_PORT)
+
+    def follow(self, on_replaced: Callable[[str], None]) -> None:
+        """Have ``on_replaced`` called before other hardware becomes the device of an id that was freed."""
+        self._on_replaced = on_replaced
 
     def advertise(self, links: tuple[str, ...], join_host: str, join_port: int) -> None:
         """Say where devices reach this controller (``grpcs://127.0.0.1:8471``) and where they join."""
@@ -42,7 +48,8 @@ class Joining:
         return JoinLink(host, port, secret, self._authority.ca_fingerprint()).text()
 
     def join(self, fleet: Fleet, request: JoinRequest) -> JoinResponse:
-        """Use the token up by one and issue a certificate. The same key joining again is the same device.
+        """Use the token up by one and issue a certificate. The same key joining again is the same device;
+        another key that gets the id of a removed device starts anew, with the name and the labels only.
 
         Raises:
             InvalidInputError: the requested id or the certificate request is malformed.
@@ -58,6 +65,9 @@ class Joining:
             known = self._find(device_id)
             certificate_pem, serial, key_sha256 = self._authority.issue_device_certificate(request.csr_pem, device_id)
             device = known or Device(device_id, device_id, now_ns, serial, key_sha256, request.inventory)
+            if device.is_revoked and device.public_key_sha256 != key_sha256:
+                self._forget(device_id, now_ns)
+                device = replace(device, replaced_at_ns=now_ns)
             self._store.put_device(
                 replace(
                     device,
@@ -91,6 +101,12 @@ class Joining:
         certificate_pem, serial, _ = self._authority.issue_device_certificate(csr_pem, device_id)
         self._store.put_device(replace(device, certificate_serial=serial))
         return certificate_pem, self._authority.signing_keys()
+
+    def _forget(self, device_id: str, now_ns: int) -> None:
+        """Other hardware takes a freed id over: it gets nothing that the old one was meant to hold or serve."""
+        if self._on_replaced is not None:
+            self._on_replaced(device_id)
+        self._store.put_reported(device_id, ReportedState(device_id=device_id), now_ns)
 
     def _find(self, device_id: str) -> Device | None:
         try:

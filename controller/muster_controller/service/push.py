@@ -51,6 +51,11 @@ class Pushes:
     def status(self, variants: Sequence[Variant], devices: Sequence[Device]) -> tuple[PushStatus, ...]:
         return tuple(_status(self._store.get_device(d.device_id), variant) for d in devices for variant in variants)
 
+    def forget(self, device_id: str) -> None:
+        """Nothing is to be held by the device any more."""
+        for push in self._store.list_pushes(device_id):
+            self._store.remove_push(device_id, push.model_id)
+
     def withdraw(self, model: Model, devices: Sequence[Device]) -> None:
         """Take every version of the model back out of the devices' caches (served variants stay)."""
         for device in devices:

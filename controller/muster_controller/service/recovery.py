@@ -62,7 +62,8 @@ def undecided(store: Store, devices: Iterable[Device]) -> Iterator[tuple[Device,
     for device in devices:
         newest: dict[tuple[str, int], DeviceRequest] = {}
         for entry in sorted(store.list_requests(device_id=device.device_id), key=lambda entry: _age(entry, runs)):
-            if entry.run_id in runs and entry.state in (RequestState.DONE, RequestState.FAILED):
+            is_through = entry.state in (RequestState.DONE, RequestState.FAILED)
+            if is_through and entry.run_id in runs and runs[entry.run_id].created_at_ns >= device.replaced_at_ns:
                 newest[entry.model_id, entry.model_version] = entry
         for entry in newest.values():
             is_young = runs[entry.run_id].created_at_ns >= policies[entry.model_id].updated_at_ns

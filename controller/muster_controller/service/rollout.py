@@ -158,11 +158,15 @@ class Rollouts:
         if moved:
             self._desired.refresh(device_id)
 
-    def cancel_device(self, device_id: str, reason: str) -> None:
-        """The device left the fleet: its part of every open rollout is cancelled."""
+    def cancel_device(self, device_id: str, reason: str, *, with_committed: bool = False) -> None:
+        """The device left the fleet: its part of every open rollout is cancelled.
+
+        What it had committed stays, for when it joins again; it goes too when other hardware takes the id over.
+        """
         with self._lock:
             for item in self._store.list_deployments(device_id=device_id):
-                if item.state in (DeploymentState.COMMITTED, DeploymentState.ROLLED_BACK, DeploymentState.FAILED):
+                is_kept = item.state is DeploymentState.COMMITTED and not with_committed
+                if is_kept or has_failed(item):
                     continue
                 now_ns = self._clock.now_ns()
                 self._store.put_deployment(

@@ -46,9 +46,10 @@ class Selections:
         return self._store.list_decisions(model_id, device_id, cursor, limit)
 
     def newest(self, model: Model, device_id: str) -> Decision | None:
-        """The newest decision for this device and model version."""
+        """The newest decision for this device and model version; none from before other hardware took its id over."""
+        replaced_at_ns = self._store.get_device(device_id).replaced_at_ns
         for decision in every(lambda cursor: self._store.list_decisions(model.model_id, device_id, cursor, 20)):
-            if decision.model_version == model.version:
+            if decision.model_version == model.version and decision.created_at_ns >= replaced_at_ns:
                 return decision
         return None
 
@@ -102,15 +103,24 @@ class Selections:
                 model_id=model.model_id, version=model.version, device_id=device.device_id, cursor=cursor
             )
         )
+        foreign = self._foreign_requests(device)
         return select(
             policy,
             model,
             variants,
-            records,
+            [record for record in records if record.request_id not in foreign],
             device,
             decision_id=new_id("decision"),
             created_at_ns=self._clock.now_ns(),
         )
+
+    def _foreign_requests(self, device: Device) -> frozenset[str]:
+        """Requests that other hardware answered under this id, by the age of their runs: no device's clock is asked."""
+        if not device.replaced_at_ns:
+            return frozenset()
+        entries = self._store.list_requests(device_id=device.device_id)
+        created = {run_id: self._store.get_run(run_id).created_at_ns for run_id in {entry.run_id for entry in entries}}
+        return frozenset(e.request.request_id for e in entries if created[e.run_id] < device.replaced_at_ns)
 
     def _keep(self, decision: Decision) -> None:
         self._store.add_decision(decision)

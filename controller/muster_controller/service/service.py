@@ -65,6 +65,7 @@ class Service:
             context, self.fleets, self.joining, self.desired, reports, self.live, self.progress, self.events
         )
         self.sessions.follow(self._reported, self._inventory_changed)
+        self.joining.follow(self._replaced)
 
     def start(self) -> None:
         """Take up what an earlier controller left: nothing is online, open requests are desired again.
@@ -147,6 +148,12 @@ class Service:
         failed = [(item.request_id, item.reason) for item in reported.loads if item.phase is BenchmarkPhase.FAILED]
         if failed:
             self.loads.follow_failed(device_id, failed)
+
+    def _replaced(self, device_id: str) -> None:
+        reason = "the device was replaced by other hardware"
+        self.pushes.forget(device_id)
+        self.rollouts.cancel_device(device_id, reason, with_committed=True)
+        self.loads.follow_failed(device_id, [(load.load_id, reason) for load in self.loads.list(device_id)])
 
     def _inventory_changed(self, device_id: str) -> None:
         self.bench.inventory_changed(self.devices.get(device_id))

@@ -132,6 +132,11 @@ class TestDevices:
         assert (found.name, found.labels, found.joined_at_ns) == ("Küche", {"room": "kitchen"}, NOW_NS)
         assert len(store.list_devices().items) == 1
 
+    def test_that_other_hardware_took_an_id_over_is_kept(self, store: Store) -> None:
+        store.put_device(make_device())
+        store.put_device(replace(make_device(), public_key_sha256="another", replaced_at_ns=7))
+        assert store.get_device("pi-1").replaced_at_ns == 7
+
     def test_presence_reported_state_and_inventory_are_replaced(self, store: Store) -> None:
         store.put_device(make_device())
         store.put_presence("pi-1", Presence.ONLINE, "grpc", NOW_NS + 1)

@@ -57,6 +57,20 @@ def test_everything_is_there_after_close_and_reopen(path: Path) -> None:
     again.close()
 
 
+def test_devices_of_a_store_from_before_the_second_revision_are_kept(path: Path) -> None:
+    store = open_store(path)
+    store.put_device(make_device())
+    store.close()
+    older = sqlite3.connect(path)
+    older.execute("ALTER TABLE devices DROP COLUMN replaced_at_ns")
+    older.execute("UPDATE alembic_version SET version_num = '0001'")
+    older.commit()
+    older.close()
+    again = open_store(path)
+    assert again.get_device("pi-1") == make_device()
+    again.close()
+
+
 def test_a_path_with_signs_that_mean_something_in_urls_is_a_path(tmp_path: Path) -> None:
     path = tmp_path / "a ?x=1&y#%20ü.sqlite3"
     open_store(path).close()

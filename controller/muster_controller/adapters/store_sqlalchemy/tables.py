@@ -81,6 +81,7 @@ DEVICES = Table(
     _number("last_seen_ns"),
     Column("is_revoked", Boolean, nullable=False),
     Column("reported", LargeBinary),
+    Column("replaced_at_ns", BigInteger, nullable=False, server_default="0"),
 )
 
 DEVICE_LABELS = Table(

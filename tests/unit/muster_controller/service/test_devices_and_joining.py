@@ -12,10 +12,22 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from muster_controller.core.entities import RequestState
 from muster_controller.service.bench import RunOrder
-from muster_controller.testing_service import ServiceLab
+from muster_controller.service.loads import LoadOrder
+from muster_controller.service.rollout import RolloutOrder
+from muster_controller.testing_service import ONNXRUNTIME, RecordingSession, ServiceLab
 from muster_protos.errors import InvalidInputError, NotAuthorisedError, NotFoundError
 from muster_protos.join_link import parse_join_link
-from muster_protos.model import Inventory, JoinRequest
+from muster_protos.model import (
+    AgentMessage,
+    DeploymentState,
+    Inventory,
+    JoinRequest,
+    LoadPhase,
+    ReportedServing,
+    ReportedState,
+)
+
+POLICY = "constraints: {p95_ms: {max: 40}}\nobjective: accuracy\n"
 
 
 def csr(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -33,7 +45,7 @@ def key() -> ec.EllipticCurvePrivateKey:
 
 
 def join(lab: ServiceLab, key: ec.EllipticCurvePrivateKey, secret: str, wish: str = "pi") -> str:
-    request = JoinRequest(secret, csr(key), Inventory(cores=4), wish)
+    request = JoinRequest(secret, csr(key), Inventory(cores=4, runtimes=(ONNXRUNTIME,)), wish)
     return lab.service.sessions.join(request).device_id
 
 
@@ -56,6 +68,74 @@ def test_a_token_never_takes_an_id_over(lab: ServiceLab, key: ec.EllipticCurvePr
     made = lab.service.tokens.new(uses=2)
     assert join(lab, key, made.secret) == "pi"
     assert join(lab, ec.generate_private_key(ec.SECP256R1()), made.secret) == "pi-2"
+
+
+def test_other_hardware_under_a_freed_id_starts_anew(lab: ServiceLab, key: ec.EllipticCurvePrivateKey) -> None:
+    made = lab.service.tokens.new(uses=5)
+    settle(lab, key, made.secret)
+    before = lab.store.get_device("pi")
+    lab.service.devices.rename("pi", "Kitchen")
+    lab.service.devices.remove("pi")
+    lab.clock.advance(60)
+    assert join(lab, ec.generate_private_key(ec.SECP256R1()), made.secret) == "pi"
+
+    after = lab.store.get_device("pi")
+    assert (after.name, after.joined_at_ns) == ("Kitchen", before.joined_at_ns)
+    assert after.replaced_at_ns == lab.clock.now_ns()
+    assert after.reported == ReportedState(device_id="pi")
+    assert lab.store.list_pushes("pi") == ()
+    assert {item.state for item in lab.store.list_deployments(device_id="pi")} == {DeploymentState.CANCELLED}
+    assert RequestState.OPEN not in {load.state for load in lab.service.loads.list("pi")}
+    session = lab.open_session("pi")
+    assert session.wait_desired().models == ()
+    model = lab.service.models.get("kws")
+    assert lab.service.selections.newest(model, "pi") is None
+    (decision,) = lab.service.selections.select(model, POLICY, [after])
+    assert decision.chosen is None
+    measure(lab, session)
+    (decision,) = lab.service.selections.select(model, POLICY, [lab.service.devices.get("pi")])
+    assert decision.chosen is not None
+
+
+def test_a_removed_device_that_joins_again_with_its_own_key_gets_its_life_back(
+    lab: ServiceLab, key: ec.EllipticCurvePrivateKey
+) -> None:
+    made = lab.service.tokens.new(uses=5)
+    settle(lab, key, made.secret)
+    lab.service.devices.remove("pi")
+    lab.clock.advance(60)
+    assert join(lab, key, made.secret) == "pi"
+    assert lab.store.get_device("pi").replaced_at_ns == 0
+    assert len(lab.store.list_pushes("pi")) == 1
+    assert {item.state for item in lab.store.list_deployments(device_id="pi")} == {DeploymentState.COMMITTED}
+    assert lab.service.selections.newest(lab.service.models.get("kws"), "pi") is not None
+
+
+def settle(lab: ServiceLab, key: ec.EllipticCurvePrivateKey, secret: str) -> None:
+    """``pi`` joins, holds what was pushed, is measured and serves."""
+    join(lab, key, secret)
+    lab.add_model()
+    session = lab.open_session("pi")
+    measure(lab, session)
+    model, device = lab.service.models.get("kws"), lab.service.devices.get("pi")
+    lab.service.pushes.push(model, lab.service.models.kept(model), [device])
+    lab.service.loads.start(device, LoadOrder("kws", (LoadPhase(1.0, 1000),)))
+    lab.service.selections.select(model, POLICY, [device])
+    rollout = lab.service.rollouts.start(model, [device], RolloutOrder())
+    (deployment,) = lab.service.rollouts.deployments(rollout.rollout_id)
+    for state in (DeploymentState.ACTIVATED, DeploymentState.COMMITTED):
+        serving = ReportedServing("kws", deployment.deployment_id, state, "")
+        lab.service.sessions.messages_received(
+            session, [AgentMessage(ReportedState(device_id="pi", serving=(serving,)))]
+        )
+    assert lab.store.get_deployment(deployment.deployment_id).state is DeploymentState.COMMITTED
+
+
+def measure(lab: ServiceLab, session: RecordingSession) -> None:
+    model, device = lab.service.models.get("kws"), lab.service.devices.get("pi")
+    run = lab.service.bench.start(model, lab.service.models.kept(model), [device], RunOrder(threads=(1,)))
+    for number, entry in enumerate(lab.service.bench.requests(run.run_id)):
+        assert lab.answer(session, entry, sequence=number + 1).rejected_reason == ""
 
 
 @pytest.mark.parametrize("case", ["unknown", "used up", "expired", "revoked"])
