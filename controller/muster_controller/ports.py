@@ -263,7 +263,10 @@ class ArtifactStore(Protocol):
     """Immutable bytes named by their sha256."""
 
     def put(self, source: Path) -> tuple[str, int]:
-        """Copy a file in; return (sha256, bytes). Idempotent. A full disk raises TemporaryError, nothing is left."""
+        """Copy a file in; return (sha256, bytes). Idempotent; bytes that are put again are young again.
+
+        A full disk raises TemporaryError, nothing is left.
+        """
         ...
 
     def size(self, sha256: str) -> int:
@@ -276,7 +279,9 @@ class ArtifactStore(Protocol):
         ...
 
     def iter_sha256s(self) -> Iterator[str]: ...
-    def remove(self, sha256: str) -> None: ...
+    def remove(self, sha256: str, min_age_s: float = 0.0) -> bool:
+        """Delete the bytes unless they were last put less than ``min_age_s`` ago; whether they were deleted."""
+        ...
 
 
 class ChangeFeed(Protocol):

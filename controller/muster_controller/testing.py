@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class MemoryArtifactStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._artifacts: dict[str, bytes] = {}
+        self._put_at_s: dict[str, float] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def put(self, source: Path) -> tuple[str, int]:
@@ -54,6 +56,7 @@ class MemoryArtifactStore:
         sha256 = hashlib.sha256(data).hexdigest()
         with self._lock:
             self._artifacts[sha256] = data
+            self._put_at_s[sha256] = time.monotonic()
         return sha256, len(data)
 
     def size(self, sha256: str) -> int:
@@ -78,9 +81,13 @@ class MemoryArtifactStore:
         with self._lock:
             return iter(tuple(self._artifacts))
 
-    def remove(self, sha256: str) -> None:
+    def remove(self, sha256: str, min_age_s: float = 0.0) -> bool:
         with self._lock:
-            self._artifacts.pop(check_sha256(sha256), None)
+            put_at_s = self._put_at_s.get(check_sha256(sha256))
+            if put_at_s is None or (min_age_s > 0 and time.monotonic() - put_at_s < min_age_s):
+                return False
+            del self._artifacts[sha256], self._put_at_s[sha256]
+            return True
 
     def close(self) -> None:
         """Delete what ``path`` wrote."""

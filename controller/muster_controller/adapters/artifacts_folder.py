@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,12 +24,14 @@ class FolderArtifactStore:
     """``ports.ArtifactStore`` over a local file system.
 
     A file gets its name only after all of its bytes are on disk (temporary file, fsync, rename, fsync of the folder),
-    so a name always stands for whole bytes, after a crash too. Nothing is ever overwritten.
+    so a name always stands for whole bytes, after a crash too. Nothing is ever overwritten. A file's time says when its
+    bytes were last put.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root / "sha256"
         self._incoming = root / "incoming"
+        self._lock = threading.Lock()  # between looking at a file's age and naming or removing it
         with _disk_errors():
             self._root.mkdir(parents=True, exist_ok=True)
             self._incoming.mkdir(parents=True, exist_ok=True)
@@ -74,18 +77,30 @@ class FolderArtifactStore:
             if len(path.name) == 64 and path.parent.name == path.name[:2]:
                 yield path.name
 
-    def remove(self, sha256: str) -> None:
-        """Delete the bytes; nothing happens when they are not there."""
-        with _disk_errors():
-            self._target(sha256).unlink(missing_ok=True)
+    def remove(self, sha256: str, min_age_s: float = 0.0) -> bool:
+        """Delete the bytes unless they were last put less than ``min_age_s`` ago; whether they were deleted."""
+        target = self._target(sha256)
+        with _disk_errors(), self._lock:
+            try:
+                if min_age_s > 0 and time.time() - target.stat().st_mtime < min_age_s:
+                    return False
+                target.unlink()
+            except FileNotFoundError:
+                return False
+        return True
 
     def _target(self, sha256: str) -> Path:
         return self._root / check_sha256(sha256)[:2] / sha256
 
     def _name(self, temporary: Path, sha256: str) -> None:
         target = self._target(sha256)
-        if target.exists():
-            return
+        with self._lock:
+            try:
+                os.utime(target)  # young again, so that nobody removes what is just being put
+            except FileNotFoundError:
+                self._move(temporary, target)
+
+    def _move(self, temporary: Path, target: Path) -> None:
         is_new_folder = not target.parent.exists()
         target.parent.mkdir(exist_ok=True)
         temporary.chmod(0o444)

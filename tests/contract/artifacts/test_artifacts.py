@@ -107,11 +107,19 @@ class TestEveryStore:
     def test_what_is_removed_is_gone_and_can_come_back(self, store: ArtifactStore, tmp_path: Path) -> None:
         source = file_of(tmp_path, b"x")
         sha256, _ = store.put(source)
-        store.remove(sha256)
-        store.remove(sha256)
+        assert store.remove(sha256)
+        assert not store.remove(sha256)
         assert list(store.iter_sha256s()) == []
         assert store.put(source)[0] == sha256
         assert store.read(sha256, 0, 1) == b"x"
+
+    def test_what_was_just_put_is_spared_when_only_older_bytes_may_go(
+        self, store: ArtifactStore, tmp_path: Path
+    ) -> None:
+        sha256, _ = store.put(file_of(tmp_path, b"x"))
+        assert not store.remove(sha256, min_age_s=3600)
+        assert store.read(sha256, 0, 1) == b"x"
+        assert not store.remove(ABSENT, min_age_s=3600)
 
     def test_eight_threads_may_put_the_same_bytes(self, store: ArtifactStore, tmp_path: Path) -> None:
         source = file_of(tmp_path, os.urandom(300_000))
@@ -127,6 +135,16 @@ class TestEveryStore:
 
 
 class TestFolder:
+    def test_old_bytes_that_are_put_again_are_young_again(self, tmp_path: Path) -> None:
+        store = FolderArtifactStore(tmp_path / "artifacts")
+        source = file_of(tmp_path, b"x")
+        sha256, _ = store.put(source)
+        os.utime(store.path(sha256), (1, 1))
+        store.put(source)
+        assert not store.remove(sha256, min_age_s=3600)
+        os.utime(store.path(sha256), (1, 1))
+        assert store.remove(sha256, min_age_s=3600)
+
     def test_a_write_that_fails_half_way_is_an_error_and_nothing_is_left(self, tmp_path: Path) -> None:
         root = tmp_path / "artifacts"
         source = file_of(tmp_path, os.urandom(200_000))
