@@ -31,7 +31,7 @@ def say_welcome(welcome: Welcome) -> None:
         f'muster {status.version} · fleet "{status.name}" · data {_short(welcome.data)}',
         f"✓ store      sqlite ({status.models} models, {status.devices} devices)",
         f"✓ links      {endpoints['grpc']}",
-        f"✓ REST       {endpoints['url']}   (pages: {endpoints['url']}/docs)",
+        f"✓ REST       {endpoints['url']}   (described by {endpoints['url']}/v1/openapi.json)",
         f"{'✓' if 'joined' in welcome.device else '-'} device     {welcome.device}",
         "",
         "Next steps",

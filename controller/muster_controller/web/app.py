@@ -19,12 +19,12 @@ _ANSWERS: dict[int | str, dict[str, object]] = {
 
 
 def create_app(service: Service, authenticator: Authenticator) -> FastAPI:
-    """Everything under /v1 asks for the admin token; /healthz and the OpenAPI page do not."""
+    """Everything under /v1 asks for the admin token; /healthz and the OpenAPI document do not."""
     app = FastAPI(
         title="Muster controller",
         version=product_version(),
         summary="Compress, push, benchmark, choose and serve models on a fleet of edge devices.",
-        docs_url="/docs",
+        docs_url=None,  # these pages load scripts from the internet; a fleet's controller has its own network only
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )

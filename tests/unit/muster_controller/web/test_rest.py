@@ -169,6 +169,11 @@ def test_a_load_is_asked_of_a_device(rest: TestClient, lab: ServiceLab) -> None:
     assert error_of(rest.post("/v1/loads", json={**body, "cpu_ratio": 7}))[:2] == (400, "invalid_input")
 
 
+@pytest.mark.parametrize("path", ["/docs", "/docs/oauth2-redirect", "/redoc"])
+def test_no_page_is_served_that_loads_scripts_from_elsewhere(rest: TestClient, path: str) -> None:
+    assert rest.get(path).status_code == 404
+
+
 def test_the_openapi_document_types_the_answers(rest: TestClient) -> None:
     document = rest.get("/v1/openapi.json").json()
     schemas = document["components"]["schemas"]
