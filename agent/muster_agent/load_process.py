@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from muster_bench.spawn import child_environment
 from muster_protos.codec import decode, encode
 from muster_protos.errors import PermanentError
 from muster_protos.model import LoadRequest, LoadResult
@@ -82,7 +84,9 @@ def start_busy(
         "--seconds",
         str(limit_s),
     ]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=child_environment(os.environ), cwd="/"
+    )
     if enter is not None:
         enter(process.pid)
     return (process,)
@@ -117,7 +121,12 @@ def _run_child(
     spec: LoadSpec, duration_s: float, stop: threading.Event, leave: Callable[[int], None] | None, python: str
 ) -> LoadResult:
     process = subprocess.Popen(
-        [python, "-m", "muster_agent.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [python, "-m", "muster_agent.load"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=child_environment(os.environ),
+        cwd="/",
     )
     if leave is not None:
         leave(process.pid)

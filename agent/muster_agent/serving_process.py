@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from muster_agent.local_listener import LocalListener, Peer, ServingSink
+from muster_bench.spawn import child_environment
 from muster_protos.ids import check_id
 from muster_protos.model import LocalCap, LocalGrant
 
@@ -37,7 +38,7 @@ class ServingOptions:
     host: str = "127.0.0.1"  # where the Open Inference Protocol listens
     slowdown_ratio: float = 1.0  # declared slowdown of an emulated device, applied around each inference
     memory_limit_bytes: int | None = None  # RLIMIT_DATA of the child; rungs stay resident below it
-    env: Mapping[str, str] = field(default_factory=dict)  # added to the agent's own
+    env: Mapping[str, str] = field(default_factory=dict)  # added to the few that a child gets of the agent's own
     enter: Callable[[int], None] | None = None  # puts the new process into its cgroup, before it loads anything
     python: str = sys.executable
 
@@ -124,7 +125,7 @@ class ServingProcess:
     def _spawn(self) -> None:
         options = self._options
         command = [options.python, "-m", "muster_agent.serving"]
-        command += ["--socket", str(self._listener.path), "--model", self.model_id, "--host", options.host]
+        command += ["--socket", str(self._listener.path.absolute()), "--model", self.model_id, "--host", options.host]
         command += ["--slowdown", str(options.slowdown_ratio)]
         if options.memory_limit_bytes is not None:
             command += ["--memory-limit-bytes", str(options.memory_limit_bytes)]
@@ -134,7 +135,8 @@ class ServingProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
-                env={**os.environ, "MALLOC_ARENA_MAX": "2", **options.env},
+                env={**child_environment(os.environ), "MALLOC_ARENA_MAX": "2", **options.env},
+                cwd="/",  # python -m looks into the current folder first: nothing there may pass for a module
                 start_new_session=True,  # Ctrl-C in the agent's terminal is the agent's to pass on
             )
         self._pid = self._process.pid

@@ -20,5 +20,7 @@ class ChildLoad:
     def run(
         self, request: LoadRequest, http_port: int, slo_ns: int, inputs: Path | None, stop: threading.Event
     ) -> LoadResult:
-        spec = LoadSpec(request=request, http_port=http_port, slo_ns=slo_ns, inputs_path=str(inputs or ""))
+        spec = LoadSpec(
+            request=request, http_port=http_port, slo_ns=slo_ns, inputs_path=str(inputs.absolute()) if inputs else ""
+        )
         return run_load(spec, stop, self._enter, self._leave)

@@ -194,7 +194,11 @@ class ServingSteps:
         if manifest is None:
             raise ConflictError(f"variant {variant_id} of {model.model_id} has no manifest")
         subject = subject_of(manifest, self._parts, is_serving=True)
-        return LocalVariant(manifest, str(subject.artifact_path), str(subject.golden_path or ""))
+        return LocalVariant(
+            manifest,
+            str(subject.artifact_path.absolute()),  # serving processes have other working directories
+            str(subject.golden_path.absolute()) if subject.golden_path is not None else "",
+        )
 
 
 def subject_of(manifest: VariantManifest, parts: Parts, is_serving: bool = False) -> Subject:

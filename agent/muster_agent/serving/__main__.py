@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import resource
 import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from muster_agent.serving.confine import confine
 from muster_agent.serving.keeper import Keeper
 from muster_agent.serving.transports import Transports
 from muster_protos.ids import check_id
 
 _SWITCH_INTERVAL_S = 0.0005  # the inference thread must not wait 5 ms for the interpreter while a request is parsed
-_STDERR_LIMIT_BYTES = 4 * 1024 * 1024
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -69,10 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     check_id(options.model, "model id")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_STDERR_LIMIT_BYTES, _STDERR_LIMIT_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if options.memory_limit_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (options.memory_limit_bytes, options.memory_limit_bytes))
+    confine(options.memory_limit_bytes)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     asyncio.run(serve(options))
     return 0

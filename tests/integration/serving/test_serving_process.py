@@ -208,6 +208,25 @@ def test_a_child_that_cannot_start_is_explained(listener: LocalListener, sink: A
     assert "no such runtime here" in reason
 
 
+def test_a_child_gets_no_secret_of_the_agent_and_no_new_privileges(
+    listener: LocalListener, sink: Any, small_grant: LocalGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSTER_TOKEN", "secret of the fleet")
+    process = ServingProcess(listener, "net", ServingOptions(memory_limit_bytes=1 << 30))
+    process.grant(small_grant)
+    process.start()
+    try:
+        assert isinstance(sink.wait_for(lambda message: isinstance(message, LocalReady | str)), LocalReady)
+        proc = Path(f"/proc/{process.pid}")
+        assert b"MUSTER_TOKEN" not in (proc / "environ").read_bytes()
+        assert (proc / "cwd").readlink() == Path("/")
+        assert "NoNewPrivs:\t1" in (proc / "status").read_text()
+        limits = (proc / "limits").read_text()
+        assert [line.split()[3] for line in limits.splitlines() if line.startswith("Max data size")] == [str(1 << 30)]
+    finally:
+        process.stop("the test is over")
+
+
 def test_stop_ends_the_child_and_is_no_exit(serving: ServingProcess, ready: LocalReady, sink: Any) -> None:
     serving.stop("rolled back")
     assert not serving.is_alive
