@@ -57,13 +57,13 @@ class Joining:
         """
         if request.requested_device_id:
             check_id(request.requested_device_id, "device id")
+        key_sha256 = self._authority.public_key_sha256(request.csr_pem)  # a request that is no good costs no use
         now_ns = self._clock.now_ns()
         token = self._store.use_token(secret_sha256(request.secret), now_ns)
         with self._lock:
-            key_sha256 = self._authority.public_key_sha256(request.csr_pem)
             device_id = settle_device_id(request.requested_device_id, key_sha256, self._find)
             known = self._find(device_id)
-            certificate_pem, serial, key_sha256 = self._authority.issue_device_certificate(request.csr_pem, device_id)
+            certificate_pem, serial, _ = self._authority.issue_device_certificate(request.csr_pem, device_id)
             device = known or Device(device_id, device_id, now_ns, serial, key_sha256, request.inventory)
             if device.is_revoked and device.public_key_sha256 != key_sha256:
                 self._forget(device_id, now_ns)

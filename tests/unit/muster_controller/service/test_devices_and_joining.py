@@ -64,6 +64,14 @@ def test_joining_twice_with_one_key_is_the_same_device(lab: ServiceLab, key: ec.
     assert [device.device_id for device in lab.service.devices.every()] == ["pi"]
 
 
+def test_a_bad_certificate_request_costs_no_use_of_the_token(lab: ServiceLab, key: ec.EllipticCurvePrivateKey) -> None:
+    made = lab.service.tokens.new(uses=1)
+    for bad in (b"", b"no request", csr(key)[:-60]):
+        with pytest.raises(InvalidInputError):
+            lab.service.sessions.join(JoinRequest(made.secret, bad, Inventory(), "pi"))
+    assert join(lab, key, made.secret) == "pi"
+
+
 def test_a_token_never_takes_an_id_over(lab: ServiceLab, key: ec.EllipticCurvePrivateKey) -> None:
     made = lab.service.tokens.new(uses=2)
     assert join(lab, key, made.secret) == "pi"
