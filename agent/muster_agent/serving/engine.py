@@ -1,7 +1,8 @@
 """The queue and the one inference thread, under the guard.
 
 Invariants: only the inference thread runs or closes a rung; a ladder is replaced between two inferences, by
-reference, so no request is lost to a switch; ``_turn`` guards queue, ladder and guard alike.
+reference, so no request is lost to a switch; ``_turn`` guards queue, ladder, rungs and guard alike; every request that
+was taken is answered, if only with an InferenceError.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from muster_agent.core.guard import Guard, Move, Verdict
@@ -60,6 +61,17 @@ class _Query:
     size_bytes: int
     arrival_ns: int
     done: Done
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chosen:
+    """A request and the rung that answers it, looked up under the lock: what frees rungs cannot free this one yet."""
+
+    query: _Query
+    ladder: Ladder
+    index: int = -1
+    rung: LoadedRung | None = None
+    refusal: MusterError | None = None  # without a rung
 
 
 @dataclass(slots=True)
@@ -148,10 +160,13 @@ class Engine:
             self.figures.slo_ns = ladder.grant.grant.slo.latency_ns
             self._turn.notify()
 
-    def load(self, ladder: Ladder, index: int, rung: LoadedRung, evict: frozenset[int] = frozenset()) -> None:
-        """Add a loaded rung to the ladder, and free others first come, first gone."""
+    def load(self, ladder: Ladder, index: int, rung: LoadedRung, make_room: bool = False) -> None:
+        """Add a loaded rung to the ladder; to make room, free all others but the fastest and the active one."""
         with self._turn:
-            self._retired += [ladder.rungs.pop(other) for other in evict if other in ladder.rungs]
+            if make_room and ladder.rungs:
+                fastest = min(ladder.rungs, key=lambda other: ladder.grant.grant.ladder[other].p50_ns)
+                spare = ladder.rungs.keys() - {fastest, ladder.guard.active}
+                self._retired += [ladder.rungs.pop(other) for other in sorted(spare)]
             ladder.rungs[index] = rung
             ladder.guard.resident(frozenset(ladder.rungs))
             self._turn.notify()
@@ -189,15 +204,10 @@ class Engine:
                 if self._is_stopping and not self._queue:
                     break
                 chosen = self._next()
-            for rung in retired:
-                rung.close()
+            _close(retired)
             if chosen is not None:
-                try:
-                    self._serve(*chosen)
-                except Exception:  # the loop's top: an app's callback must not end the inference thread
-                    log.exception("an answer could not be delivered")
-        for rung in [*retired, *(self._ladder.rungs.values() if self._ladder is not None else ())]:
-            rung.close()
+                self._serve(chosen)
+        _close([*retired, *(self._ladder.rungs.values() if self._ladder is not None else ())])
 
     def _wait(self) -> None:
         now_ns = time.monotonic_ns()
@@ -205,8 +215,8 @@ class Engine:
             self._turn.wait((self._next_tick_ns - now_ns) / 1e9)
             now_ns = time.monotonic_ns()
 
-    def _next(self) -> tuple[_Query, Ladder, Verdict] | None:
-        """The next query and what to do with it; holds the lock."""
+    def _next(self) -> _Chosen | None:
+        """The next query and what to do with it; never raises; holds the lock."""
         now_ns, ladder = time.monotonic_ns(), self._ladder
         if ladder is None:
             self._next_tick_ns = now_ns + _TICK_NS
@@ -218,12 +228,24 @@ class Engine:
             return None
         query = self._queue.popleft()
         self._queued_bytes -= query.size_bytes
+        try:
+            return self._choose(query, ladder, now_ns)
+        except Exception as error:  # whatever it is, this request is answered and the next one served
+            log.exception("no rung could be chosen")
+            return _Chosen(query, ladder, refusal=InferenceError(f"no rung could be chosen: {error}"))
+
+    def _choose(self, query: _Query, ladder: Ladder, now_ns: int) -> _Chosen:
         verdict = self._decide(ladder, query, now_ns)
         if verdict.move is not None:
             self._report_switch(now_ns)  # an earlier one, should its first inference never have come
             self._switch = _Switch(verdict.move, now_ns, ladder)
         self._ask_for_wanted(ladder)
-        return query, ladder, verdict
+        if verdict.rung is None:
+            self.figures.shed()
+            reason = "it could not have been answered in time; the device is overloaded"
+            return _Chosen(query, ladder, refusal=RefusedError(reason, _RETRY_AFTER_S))
+        index = verdict.rung if verdict.rung in ladder.rungs else max(ladder.rungs)
+        return _Chosen(query, ladder, index, ladder.rungs[index])
 
     def _decide(self, ladder: Ladder, query: _Query, now_ns: int) -> Verdict:
         try:
@@ -239,34 +261,40 @@ class Engine:
     def _tick(self, ladder: Ladder, now_ns: int) -> None:
         try:
             move = ladder.guard.tick(now_ns)
-        except Exception:
+            self._ask_for_wanted(ladder)
+            if move is not None:
+                self._report_switch(now_ns)
+                self._emit(ladder, move, (time.monotonic_ns() - now_ns) / 1e6)
+        except Exception:  # a rule or a listener that fails must not end the inference thread
             log.exception("the guard failed in its second's tick")
-            return
-        self._ask_for_wanted(ladder)
-        if move is not None:
-            self._report_switch(now_ns)
-            self._emit(ladder, move, (time.monotonic_ns() - now_ns) / 1e6)
 
     def _ask_for_wanted(self, ladder: Ladder) -> None:
         if ladder.guard.wanted not in ladder.rungs:
             self._on_wanted(ladder.guard.wanted)
 
-    def _serve(self, query: _Query, ladder: Ladder, verdict: Verdict) -> None:
-        if verdict.rung is None:
-            self.figures.shed()
-            query.done(
-                RefusedError("it could not have been answered in time; the device is overloaded", _RETRY_AFTER_S)
-            )
-            return
-        result = self._infer(query, ladder, verdict.rung)
-        if isinstance(result, InferenceError):
-            result = self._infer_elsewhere(query, ladder, verdict.rung, result)
+    def _serve(self, chosen: _Chosen) -> None:
+        """Answer one request, come what may."""
+        try:
+            result = self._result(chosen)
+        except Exception as error:  # a request without an answer would hang for ever
+            log.exception("a request could not be answered")
+            result = InferenceError(f"the request could not be answered: {error}")
         if isinstance(result, InferenceError):
             self.figures.failed()
-        query.done(result)
+        try:
+            chosen.query.done(result)
+        except Exception:  # the loop's top: an app's callback must not end the inference thread
+            log.exception("an answer could not be delivered")
 
-    def _infer(self, query: _Query, ladder: Ladder, index: int) -> Answer | MusterError:
-        rung = ladder.rungs[index]
+    def _result(self, chosen: _Chosen) -> Answer | MusterError:
+        if chosen.rung is None:
+            return chosen.refusal or InferenceError("no rung is loaded")
+        result = self._infer(chosen.query, chosen.ladder, chosen.index, chosen.rung)
+        if isinstance(result, InferenceError):
+            result = self._infer_elsewhere(chosen.query, chosen.ladder, chosen.index, result)
+        return result
+
+    def _infer(self, query: _Query, ladder: Ladder, index: int, rung: LoadedRung) -> Answer | MusterError:
         started_ns = time.monotonic_ns()
         try:
             outputs = rung.run(query.feeds)
@@ -286,14 +314,16 @@ class Engine:
         self, query: _Query, ladder: Ladder, index: int, error: InferenceError
     ) -> Answer | MusterError:
         """A rung whose runtime fails on a good request is taken out while another can answer."""
-        others = [other for other in ladder.rungs if other != index]
+        with self._turn:
+            others = {other: rung for other, rung in ladder.rungs.items() if other != index}
         if not others:
             return error
-        answer = self._infer(query, ladder, max(others))
+        answer = self._infer(query, ladder, max(others), others[max(others)])
         if isinstance(answer, Answer):
             started_ns = time.monotonic_ns()
             with self._turn:
-                self._retired.append(ladder.rungs.pop(index))
+                if index in ladder.rungs:  # the keeper may have freed it meanwhile
+                    self._retired.append(ladder.rungs.pop(index))
                 ladder.guard.resident(frozenset(ladder.rungs))
                 ladder.guard.lost(index)
                 move = ladder.guard.tick(started_ns)
@@ -321,3 +351,11 @@ class Engine:
                 details={"deployment_id": ladder.grant.grant.deployment_id},
             )
         )
+
+
+def _close(rungs: Sequence[LoadedRung]) -> None:
+    for rung in rungs:
+        try:
+            rung.close()
+        except Exception:  # whatever a runtime throws at its end, the others are served
+            log.exception("rung %s could not be freed", rung.variant_id)

@@ -239,16 +239,17 @@ class Keeper:
         ladder = self.engine.ladder
         if ladder is None or index in ladder.rungs or index >= len(ladder.grant.grant.ladder):
             return
-        fastest = min(ladder.rungs, key=lambda other: ladder.grant.grant.ladder[other].p50_ns)
-        spare = frozenset(ladder.rungs) - {fastest, ladder.guard.active}
         try:
             rung = load(ladder.grant, index, self._slowdown_ratio)
         except GrantError as error:
             log.error("rung %d cannot be loaded: %s", index, error)
             self.engine.lost(ladder, index)
             return
-        evict = frozenset() if has_room(self._memory_limit_bytes) else spare
-        self.engine.load(ladder, index, rung, evict)
+        except Exception:  # whatever a runtime throws at a file, the other rungs are served on
+            log.exception("rung %d cannot be loaded", index)
+            self.engine.lost(ladder, index)
+            return
+        self.engine.load(ladder, index, rung, make_room=not has_room(self._memory_limit_bytes))
         self._wanted_index = None
 
     def _report(self) -> None:

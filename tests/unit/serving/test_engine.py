@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from muster_agent.core.guard import Guard
+from muster_agent.core.guard import Guard, Verdict
 from muster_agent.serving.engine import MAX_WAITING, Answer, Engine, Ladder
 from muster_agent.serving.errors import InferenceError, RefusedError
 from muster_agent.serving.loaded_rung import LoadedRung
@@ -180,6 +180,72 @@ def test_a_rule_that_fails_still_answers_on_the_fastest_rung(
     assert [event.reason for event in events] == ["the rule failed: division by zero"]
 
 
+def test_a_rule_that_fails_altogether_refuses_the_request_and_the_next_is_served(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung, collected = FakeRung("rung"), Collected()
+    broken = ladder(rung)
+    with monkeypatch.context() as patched:
+        patched.setattr(broken.guard, "decide", lambda *arguments: 1 / 0)
+        patched.setattr(broken.guard, "fail_safe", lambda: 1 / 0)
+        engine.install(broken)
+        engine.submit(FEEDS, now_ns(), collected.done)
+        assert names(collected.wait()) == ["InferenceError"]
+    engine.submit(FEEDS, now_ns(), collected.done)
+    assert names(collected.wait()) == ["InferenceError", "rung"]
+
+
+def test_a_rung_that_is_chosen_but_not_loaded_has_another_answer(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    big, small, collected = FakeRung("big"), FakeRung("small"), Collected()
+    partly = ladder(big, small)
+    del partly.rungs[0]
+    monkeypatch.setattr(partly.guard, "decide", lambda *arguments: Verdict(0, None))
+    engine.install(partly)
+    engine.submit(FEEDS, now_ns(), collected.done)
+    assert names(collected.wait()) == ["small"]
+
+
+def test_a_rung_that_is_freed_while_it_fails_leaves_no_request_behind(engine: Engine) -> None:
+    big, small, collected = FakeRung("big"), FakeRung("small"), Collected()
+    both = ladder(big, small)
+    big.error = InferenceError("out of memory")
+    big.may_run.clear()
+    engine.install(both)
+    engine.submit(FEEDS, now_ns(), collected.done)
+    assert big.is_running.wait(10)
+    del both.rungs[0]
+    big.may_run.set()
+    assert names(collected.wait()) == ["small"]
+
+
+def test_a_listener_of_events_that_fails_hangs_no_request() -> None:
+    def fail(event: Event) -> None:
+        raise RuntimeError("the socket is gone")
+
+    engine, big, small, collected = Engine(fail, lambda index: None), FakeRung("big"), FakeRung("small"), Collected()
+    big.error = InferenceError("out of memory")
+    engine.start()
+    try:
+        engine.install(ladder(big, small))
+        engine.submit(FEEDS, now_ns(), collected.done)
+        assert names(collected.wait()) == ["InferenceError"]
+        engine.submit(FEEDS, now_ns(), collected.done)
+        assert names(collected.wait()) == ["InferenceError", "small"]
+    finally:
+        engine.stop()
+
+
+def test_a_rung_that_cannot_be_freed_does_not_end_the_thread(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new, collected = FakeRung("old"), FakeRung("new"), Collected()
+    monkeypatch.setattr(old, "close", lambda: 1 / 0)
+    engine.install(ladder(old))
+    engine.install(ladder(new, deployment_id="d2"))
+    engine.submit(FEEDS, now_ns(), collected.done)
+    assert names(collected.wait()) == ["new"]
+
+
 def test_a_callback_that_fails_does_not_end_the_thread(engine: Engine) -> None:
     rung, collected = FakeRung("rung"), Collected()
     engine.install(ladder(rung))
@@ -198,7 +264,7 @@ def test_a_rung_loaded_later_is_used_and_the_evicted_one_freed(engine: Engine) -
     del partly.rungs[0]
     partly.guard.resident({1, 2})
     engine.install(partly)
-    engine.load(partly, 0, cast("LoadedRung", big), frozenset({1}))
+    engine.load(partly, 0, cast("LoadedRung", big), make_room=True)
     collected = Collected()
     engine.submit(FEEDS, now_ns(), collected.done)
     collected.wait()
