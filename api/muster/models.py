@@ -76,7 +76,10 @@ class Model(View):
     def compress(
         self, recipe: str | Path = "quick", floor: Mapping[str, float | str] | None = None
     ) -> Operation[list[Variant]]:
-        """Run a recipe, a name or a YAML file, on the controller; ``.result()`` is every kept variant."""
+        """Run a recipe, a name or a YAML file, on the controller; ``.result()`` is every kept variant.
+
+        Lines after the first of the finished operation's note say what was dropped or could not be made, and why.
+        """
         body: dict[str, Any] = {"recipe": recipe.read_text() if isinstance(recipe, Path) else recipe}
         unknown = sorted(set(floor or {}) - {"accuracy"})
         if unknown:
@@ -86,10 +89,15 @@ class Model(View):
         started = View(self._connection.post(f"/v1/models/{self.reference}/compress", body))
         return Operation(self._connection, started, lambda _: self.variants())
 
-    def add_variant(self, path: Path | str, name: str, on_bytes: OnBytes | None = None) -> Operation[Variant]:
-        """Hand in a ready-made ONNX or TFLite file as a variant."""
+    def add_variant(
+        self, path: Path | str, name: str, on_bytes: OnBytes | None = None, *, force: bool = False
+    ) -> Operation[Variant]:
+        """Hand in a ready-made ONNX or TFLite file as a variant.
+
+        One whose outputs disagree with the baseline's is refused unless ``force``.
+        """
         upload = self._connection.upload(Path(path), on_bytes)
-        body = {"name": name, "source_upload": upload}
+        body = {"name": name, "source_upload": upload, "force": force}
         started = View(self._connection.post(f"/v1/models/{self.reference}/variants", body))
 
         def collect(_: OperationView) -> Variant:

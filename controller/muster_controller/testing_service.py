@@ -18,6 +18,7 @@ from muster_controller.service.workshop import (
     CompressOrder,
     ImportOrder,
     MadeVariant,
+    NotMade,
     OnProgress,
     Product,
     VariantOrder,
@@ -123,7 +124,10 @@ class StubWorkshop:
     ) -> Product:
         _go_on(stop)
         on_progress(0.5, "binding")
-        return self._from(order.parent.manifest, out_folder, [(order.name, order.source.read_bytes())])
+        content = order.source.read_bytes()
+        if content.startswith(b"stranger") and not order.is_forced:
+            raise InvalidInputError("expected the baseline's answer on at least 50% of 100 samples, found 10.0%")
+        return self._from(order.parent.manifest, out_folder, [(order.name, content)])
 
     def compress(
         self, order: CompressOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
@@ -137,6 +141,10 @@ class StubWorkshop:
             order.parent.manifest, out_folder, [("fp16", content + b" fp16"), ("int8", content + b" int8")]
         )
         kept, dropped = made.variants
+        if order.recipe != "quick" and "prune" in Path(order.recipe).read_text():
+            made = replace(
+                made, not_made=(NotMade("pruned", "no layer to prune"),), notes=("calibrated on what judges",)
+            )
         return replace(made, variants=(kept, replace(dropped, is_kept=False, dropped_reason="under the floor")))
 
     def _from(self, parent: VariantManifest, folder: Path, contents: list[tuple[str, bytes]]) -> Product:

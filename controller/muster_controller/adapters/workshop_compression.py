@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from muster_compression import orders
@@ -11,6 +12,7 @@ from muster_controller.service.workshop import (
     CompressOrder,
     ImportOrder,
     MadeVariant,
+    NotMade,
     OnProgress,
     Product,
     Shelved,
@@ -46,7 +48,11 @@ class CompressionWorkshop:
         self, order: VariantOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
     ) -> Product:
         asked = orders.VariantOrder(
-            source=str(order.source), name=order.name, parent=_parent(order.parent), out_dir=out_folder
+            source=str(order.source),
+            name=order.name,
+            parent=_parent(order.parent),
+            out_dir=out_folder,
+            is_forced=order.is_forced,
         )
         made = run_order(asked, orders.VariantResult, on_progress, stop)
         return _product((made,))
@@ -58,7 +64,11 @@ class CompressionWorkshop:
             recipe=order.recipe, parent=_parent(order.parent), out_dir=out_folder, floor=order.floor
         )
         made = run_order(asked, orders.RecipeResult, on_progress, stop)
-        return _product(made.variants)
+        return replace(
+            _product(made.variants),
+            not_made=tuple(NotMade(item.name, item.reason) for item in made.failed),
+            notes=made.notes,
+        )
 
 
 def _parent(shelved: Shelved) -> orders.Parent:

@@ -9,9 +9,11 @@ import typer
 
 from muster.models import Variant
 from muster_controller.cli.options import Output, Timeout, Wait, chosen, fleet
-from muster_controller.cli.output import Format, emit, out, shown_bytes
+from muster_controller.cli.output import Format, emit, err, out, shown_bytes
 from muster_controller.cli.waiting import follow_operation
 from muster_protos.errors import NotFoundError
+
+DROPPED = "dropped: "  # in a table the dropped variants stand below the kept ones, with their figures
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +36,9 @@ def compress(
         if not follow_operation(operation, wait, timeout, form):
             return
         variants = known.variants(only_kept=False)
+        for line in operation.view().note.splitlines()[1:]:
+            if form is not Format.TABLE or not line.startswith(DROPPED):
+                err().print(line, markup=False)
     if form is not Format.TABLE:
         emit([variant.fields for variant in variants], form, {"VARIANT": "manifest.name", "KEPT": "is_kept"})
         return
@@ -59,7 +64,7 @@ def _tree(reference: str, variants: list[Variant]) -> None:
         out().print(f" {branch} {_figures(variant)}   ✓", markup=False)
     for variant in variants:
         if not variant.is_kept:
-            out().print(f"dropped: {variant.name} ({variant.fields['dropped_reason']})", markup=False)
+            out().print(f"{DROPPED}{_figures(variant)}   {variant.fields['dropped_reason']}", markup=False)
 
 
 def _figures(variant: Variant) -> str:

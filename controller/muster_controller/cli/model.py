@@ -53,6 +53,9 @@ def add(
     data: Annotated[str, typer.Option(help="An .npz with inputs and labels, or builtin:digits.")] = "",
     metric: Annotated[str, typer.Option(help="What the labels are judged by; decided from them when absent.")] = "",
     class_label: Annotated[list[str] | None, typer.Option(help="A class name, in order, repeatable.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --variant-of: take it although its outputs disagree.")
+    ] = False,
     wait: Wait = True,
     timeout: Timeout = None,
     output: Output = None,
@@ -60,6 +63,8 @@ def add(
     """Import a model (the file's content decides its format), or a ready-made variant of one."""
     if not name:
         raise typer.BadParameter("expected --name", param_hint="--name")
+    if force and not variant_of:
+        raise typer.BadParameter("expected --variant-of with it", param_hint="--force")
     form = chosen(output)
     with fleet() as found, local_source(source, name, data) as path:
         known = found.models.get(variant_of) if variant_of else None
@@ -69,7 +74,7 @@ def add(
                 bar.show(done / max(size, 1), "sending")
 
             operation: Operation[Any] = (
-                known.add_variant(path, name, on_bytes)
+                known.add_variant(path, name, on_bytes, force=force)
                 if known is not None
                 else found.models.add(
                     path, name, local_data(data), metric, class_label or (), Path(source).name, on_bytes

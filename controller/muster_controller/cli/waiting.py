@@ -27,7 +27,7 @@ def follow_operation(operation: Operation[Any], wait: bool, timeout_s: float | N
 
     def work(show: Callable[[float, str], None]) -> None:
         def on_progress(view: OperationView) -> None:
-            show(view.progress_ratio, view.note)
+            show(view.progress_ratio, view.note.partition("\n")[0])
 
         operation.result(timeout_s, on_progress)
 

@@ -13,6 +13,7 @@ from muster_controller.core.entities import Model, Operation, Variant
 from muster_controller.ports import Page
 from muster_controller.service.context import Context
 from muster_controller.service.events import Events
+from muster_controller.service.made_texts import note_of
 from muster_controller.service.nearest import unknown
 from muster_controller.service.operations import Operations
 from muster_controller.service.paging import every
@@ -129,8 +130,11 @@ class Models:
 
         return self._operations.start("model.add", order.model_id, work)
 
-    def add_variant(self, reference: str, name: str, source_upload: str) -> Operation:
-        """Import an uploaded ready-made file as a variant of ``reference``."""
+    def add_variant(self, reference: str, name: str, source_upload: str, is_forced: bool = False) -> Operation:
+        """Import an uploaded ready-made file as a variant of ``reference``.
+
+        A file whose outputs disagree with the baseline's is refused unless ``is_forced``.
+        """
         model = self.get(reference)
         variant_id(model.model_id, model.version, name)
         source = self._uploads.path(source_upload)
@@ -138,7 +142,7 @@ class Models:
 
         def work(on_progress: OnProgress, stop: threading.Event) -> str:
             with _workspace(self._context.folder, source_upload) as out:
-                order = VariantOrder(_named(source, name, out), name, self._shelved(baseline))
+                order = VariantOrder(_named(source, name, out), name, self._shelved(baseline), is_forced)
                 product = self._context.workshop.import_variant(order, out / "made", on_progress, stop)
                 names = self._shelve_variants(product)
             self._uploads.discard(source_upload)
@@ -147,7 +151,10 @@ class Models:
         return self._operations.start("model.variant", f"{model.model_id}:{model.version}", work)
 
     def compress(self, reference: str, recipe: str, floor: str = "") -> Operation:
-        """Run a recipe (a template's name, or the text of a YAML file) on the baseline of ``reference``."""
+        """Run a recipe (a template's name, or the text of a YAML file) on the baseline of ``reference``.
+
+        The operation's note names the variants; further lines say what was dropped or not made, and why.
+        """
         model = self.get(reference)
         baseline = self._baseline(model)
 
@@ -155,7 +162,7 @@ class Models:
             with _workspace(self._context.folder, f"compress-{model.model_id}-{model.version}") as out:
                 order = CompressOrder(_recipe_file(recipe, out), self._shelved(baseline), floor)
                 product = self._context.workshop.compress(order, out / "made", on_progress, stop)
-                return ", ".join(self._shelve_variants(product))
+                return note_of(product, self._shelve_variants(product))
 
         return self._operations.start("compress", f"{model.model_id}:{model.version}", work)
 

@@ -44,6 +44,7 @@ class VariantOrder:
     source: Path
     name: str
     parent: Shelved
+    is_forced: bool = False  # take it although its outputs disagree with the baseline's
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,14 @@ class MadeVariant:
 
 
 @dataclass(frozen=True, slots=True)
+class NotMade:
+    """A variant that a recipe asked for and that could not be made."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """What a child left behind."""
 
@@ -73,6 +82,8 @@ class Product:
     signature: Signature | None = None  # of a new model
     evaluation: ArtifactRef | None = None
     is_labelled: bool = False
+    not_made: tuple[NotMade, ...] = ()
+    notes: tuple[str, ...] = ()  # decisions that a person may want to know
 
 
 class Workshop(Protocol):

@@ -50,6 +50,7 @@ class ModelBody(Body):
 class VariantBody(Body):
     name: Name
     source_upload: Name
+    force: Annotated[bool, Field(description="take it although its outputs disagree with the baseline's")] = False
 
 
 class CompressBody(Body):

@@ -71,7 +71,7 @@ def list_variants(service: ServiceOf, model: str) -> Response:
 
 @router.post("/models/{model}/variants", response_model=Operation, status_code=202)
 def add_variant(service: ServiceOf, model: str, body: VariantBody) -> Response:
-    return reply(service.models.add_variant(model, body.name, body.source_upload), 202)
+    return reply(service.models.add_variant(model, body.name, body.source_upload, body.force), 202)
 
 
 @router.post("/models/{model}/compress", response_model=Operation, status_code=202)

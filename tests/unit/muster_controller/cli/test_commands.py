@@ -76,6 +76,33 @@ def test_a_model_is_added_shown_exported_and_removed(muster, lab: ServiceLab) ->
     assert muster("model", "show", "net").code == 4
 
 
+def test_compress_prints_what_was_dropped_and_what_could_not_be_made(muster, lab: ServiceLab) -> None:
+    lab.add_model()
+    (lab.folder / "recipe.yaml").write_text("passes: [prune]\n")
+    said = muster("compress", "kws", "--recipe", str(lab.folder / "recipe.yaml"))
+    assert said.code == 0
+    (dropped,) = [line for line in said.out.splitlines() if line.startswith("dropped: int8")]
+    assert "9 B" in dropped
+    assert dropped.endswith("under the floor")
+    assert "not made: pruned: no layer to prune" in said.err
+    assert "note: calibrated on what judges" in said.err
+    as_json = muster("compress", "kws", "--recipe", str(lab.folder / "recipe.yaml"), "-o", "json")
+    assert {row["dropped_reason"] for row in json.loads(as_json.out)} == {"", "under the floor"}
+    assert "dropped: int8" in as_json.err
+
+
+def test_a_ready_made_variant_that_disagrees_is_taken_with_force_only(muster, lab: ServiceLab) -> None:
+    lab.add_model()
+    source = lab.folder / "other.onnx"
+    source.write_bytes(b"stranger")
+    add = ("model", "add", str(source), "--name", "mine")
+    refused = muster(*add, "--variant-of", "kws")
+    assert refused.code == 1
+    assert "at least 50%" in refused.err
+    assert muster(*add, "--variant-of", "kws", "--force").code == 0
+    assert muster(*add, "--force").code == 2
+
+
 def test_settings_come_from_flag_environment_project_and_user_in_this_order(
     muster, lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,10 +7,11 @@ import os
 import pytest
 
 from muster_controller.core.entities import Operation, OperationState
+from muster_controller.service.made_texts import figures_of
 from muster_controller.service.models import NewModel, split_reference
 from muster_controller.testing_service import ServiceLab
 from muster_protos.errors import ConflictError, InvalidInputError, NotFoundError, TemporaryError
-from muster_protos.model import LoadPhase
+from muster_protos.model import Accuracy, ArtifactRef, LoadPhase, VariantManifest
 
 
 def upload(lab: ServiceLab, content: bytes) -> str:
@@ -81,6 +82,44 @@ def test_a_ready_made_variant_joins_an_existing_model(lab: ServiceLab) -> None:
     assert "mine" in [v.manifest.name for v in lab.service.models.kept(lab.service.models.get("kws"))]
     with pytest.raises(NotFoundError):
         lab.service.models.add_variant("kwz", "mine", upload(lab, b"tflite"))
+
+
+def test_a_ready_made_variant_that_disagrees_joins_only_by_force(lab: ServiceLab) -> None:
+    lab.add_model()
+    done = finished(lab, lab.service.models.add_variant("kws", "mine", upload(lab, b"stranger")))
+    assert done.state is OperationState.FAILED
+    assert "at least 50%" in done.reason
+    forced = finished(lab, lab.service.models.add_variant("kws", "mine", upload(lab, b"stranger"), is_forced=True))
+    assert forced.state is OperationState.SUCCEEDED
+
+
+def test_a_compression_says_what_it_dropped_and_what_it_could_not_make(lab: ServiceLab) -> None:
+    lab.add_model()
+    done = finished(lab, lab.service.models.compress("kws", "passes: [prune]\n"))
+    assert done.note.splitlines() == [
+        "fp16 (unchanged), int8 (unchanged)",
+        "dropped: int8 (not judged, 9 bytes): under the floor",
+        "not made: pruned: no layer to prune",
+        "note: calibrated on what judges",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "figures"),
+    [
+        (None, "not judged, 8 bytes"),
+        (Accuracy(n=9, metric="accuracy", value=0.8125), "accuracy 0.8125, 8 bytes"),
+        (
+            Accuracy(n=9, metric="accuracy", value=0.8, ci_low=0.7, ci_high=0.9, agreement=0.5),
+            "accuracy 0.8 [0.7, 0.9], 8 bytes",
+        ),
+        (Accuracy(n=9, agreement=0.99), "agreement 0.99, 8 bytes"),
+        (Accuracy(n=0), "no figure, 8 bytes"),
+    ],
+)
+def test_a_dropped_variant_s_figures_are_those_that_are_known(accuracy: Accuracy | None, figures: str) -> None:
+    manifest = VariantManifest(name="int8", artifact=ArtifactRef("0" * 64, 8), accuracy=accuracy)
+    assert figures_of(manifest) == figures
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../up", "x" * 65, "ä", "a b", "-a"])

@@ -1,0 +1,62 @@
+"""What the compression package says crosses over to the service whole."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from muster_compression import orders
+from muster_controller.adapters import workshop_compression
+from muster_controller.adapters.workshop_compression import CompressionWorkshop
+from muster_controller.service.workshop import CompressOrder, NotMade, Shelved, VariantOrder
+from muster_protos.model import VariantManifest
+
+PARENT = Shelved(VariantManifest(variant_id="kws.v1.fp32"), Path("fp32.onnx"))
+
+
+def variant(name: str, is_kept: bool, reason: str) -> orders.VariantResult:
+    return orders.VariantResult(VariantManifest(name=name), Path(name), Path(name + ".npz"), is_kept, reason)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, answer: object) -> list[object]:
+    """Children answer with ``answer``; returns the orders that they get."""
+    asked: list[object] = []
+
+    def run_order(order: object, *rest: object) -> object:
+        asked.append(order)
+        return answer
+
+    monkeypatch.setattr(workshop_compression, "run_order", run_order)
+    return asked
+
+
+def test_dropped_and_failed_variants_and_notes_reach_the_service(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run(
+        monkeypatch,
+        orders.RecipeResult(
+            (variant("fp16", True, ""), variant("int8", False, "under the floor")),
+            (orders.FailedVariant("pruned", "no layer to prune"),),
+            ("calibrated on what judges",),
+        ),
+    )
+    made = CompressionWorkshop().compress(CompressOrder("quick", PARENT), tmp_path, lambda *_: None, threading.Event())
+    assert [(item.manifest.name, item.is_kept, item.dropped_reason) for item in made.variants] == [
+        ("fp16", True, ""),
+        ("int8", False, "under the floor"),
+    ]
+    assert made.not_made == (NotMade("pruned", "no layer to prune"),)
+    assert made.notes == ("calibrated on what judges",)
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+def test_force_reaches_the_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_forced: bool) -> None:
+    asked = run(monkeypatch, variant("mine", True, ""))
+    order = VariantOrder(Path("mine.onnx"), "mine", PARENT, is_forced)
+    CompressionWorkshop().import_variant(order, tmp_path, lambda *_: None, threading.Event())
+    (sent,) = asked
+    assert isinstance(sent, orders.VariantOrder)
+    assert sent.is_forced is is_forced
