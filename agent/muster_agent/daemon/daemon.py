@@ -36,6 +36,7 @@ from muster_agent.daemon.parts import Parts, Settings
 from muster_agent.daemon.runner import Runner, StepEnded, ThreadRunner
 from muster_agent.daemon.serve import ServingSteps
 from muster_agent.daemon.slow_loop import SlowLoop
+from muster_agent.daemon.stored import verify_stored
 from muster_agent.failpoint import hit
 from muster_protos.errors import ConflictError, MusterError, TemporaryError
 from muster_protos.model import ControllerMessage, Desired, Event, Goodbye, ReportAck, ReportedState, SignedEnvelope
@@ -45,7 +46,8 @@ log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 5.0
 _BLOCKED_WAIT_S = 0.2
 _STOP_TIMEOUT_S = 10.0
-_DESIRED = "desired"  # key of the back-off
+_DESIRED = "desired"  # keys of the back-off
+_STORED = "stored"
 
 
 class Daemon:
@@ -66,6 +68,7 @@ class Daemon:
         self._serving = ServingSteps(parts, settings, self._moment, self._outbox)
         self._loads = loads.Loads(parts, self.inbox.post)
         self._slow = SlowLoop(parts, settings, self._moment, self._outbox)
+        self._is_stored_verified = False
         self._pending: SignedEnvelope | None = None  # a desired state that is not adopted yet
 
     def run(self, stop: threading.Event) -> None:
@@ -90,7 +93,8 @@ class Daemon:
         """Take up what an earlier life left, then open the doors."""
         measure.recover_benchmarks(self._parts, self._outbox)
         self._loads.recover(self._outbox)
-        self._parts.served.start(self.inbox)
+        self._parts.served.start(self.inbox)  # first: serving processes of an earlier life wait for it
+        self._verify_stored()
         self._parts.link.start(self.inbox)
 
     def close(self) -> None:
@@ -115,8 +119,10 @@ class Daemon:
         self._slow.turn()
         if self._pending is not None and _DESIRED not in self._facts().held:
             self._offer(self._pending)
-        known, facts = self._known(), self._facts()
-        self._advance(plan(self._desired.wanted, known, facts))
+        if not self._is_stored_verified and _STORED not in self._facts().held:
+            self._verify_stored()
+        if self._is_stored_verified:
+            self._advance(plan(self._desired.wanted, self._known(), self._facts()))
         if self._moment.is_online:
             self._outbox.pump(self.reported())
         return self._wait_s()
@@ -193,6 +199,19 @@ class Daemon:
         if is_adopted:
             self._moment.release()
             self._loads.keep_only(self._desired.wanted)
+
+    def _verify_stored(self) -> None:
+        """Nothing is planned before what lies on disk was found genuine, or dropped."""
+        try:
+            verify_stored(self._parts, self._desired, self._outbox)
+        except TemporaryError as error:
+            failure = self._moment.failed(_STORED, error, self._parts.clock.monotonic_ns())
+            log.warning("the stored state could not be checked (%d in a row), trying again: %s", failure.count, error)
+            return
+        self._moment.succeeded(_STORED)
+        self._is_stored_verified = True
+        if self._moment.is_online and self._desired.wanted is None:
+            self._outbox.session_began(0, 0)  # the controller was told of a state that is none
 
     def _serving_ended(self, model_id: str, reason: str) -> None:
         live = self._moment.set_down(model_id)

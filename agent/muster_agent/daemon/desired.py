@@ -49,6 +49,16 @@ class DesiredKeeper:
         log.info("desired state %d.%d adopted", wanted.epoch, wanted.version)
         return True
 
+    def stored_envelopes(self) -> tuple[SignedEnvelope, ...]:
+        """What the desired state that was found on disk stands on; none without one."""
+        envelope = self._parts.state.desired() if self.wanted is not None else None
+        return () if envelope is None else envelopes_of(envelope)
+
+    def distrust(self, error: PermanentError) -> None:
+        """What was found on disk is not genuine: it counts as damaged, the controller sends it again."""
+        self.wanted = None
+        self._refuse(error)
+
     def may_wait(self, envelope: SignedEnvelope, running: BenchmarkRequest) -> bool:
         """Whether adopting it can wait for the end of a benchmark: it changes nothing but which others are open.
 
