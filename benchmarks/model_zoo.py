@@ -250,7 +250,7 @@ def _print_table(passages: Sequence[Passage]) -> None:
         print(f"{item.model:<{wide}} {item.verdict:<11} {pushed:<6} {item.records:>7} {figures} {outcome}")
     print("\nThe objective accuracy, of models without labels:")
     for item in passages:
-        print(f"{item.model:<{wide}} {item.accuracy_refusal or 'not refused, or not asked'}")
+        print(f"{item.model:<{wide}} {item.accuracy_refusal or f'no refusal ({item.reason})'}")
 
 
 def _figure(value: float | None, width: int, digits: int = 3) -> str:
