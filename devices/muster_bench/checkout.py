@@ -15,7 +15,7 @@ def checkout_commit(package: Path = Path(__file__).parent) -> str:
     Only a checkout of this very project counts, where the package lies in ``devices``: not the repository of somebody
     who has installed Muster into a folder of it. Changes that are not committed do not show.
     """
-    root = package.parents[1]
+    root = package.parent.parent
     if package.parent.name != "devices" or not (root / "protos" / "muster_protos").is_dir():
         return ""
     try:
