@@ -188,6 +188,13 @@ class Store(Protocol):
         """In the order of arrival; the quarantined ones alone with ``is_rejected=True``."""
         ...
 
+    def forget_reports(self, device_id: str) -> None:
+        """Forget which reports of the device are known; what they yielded (records, events, results) stays.
+
+        For other hardware under its id, which numbers its reports from 1 again.
+        """
+        ...
+
     def list_records(
         self,
         model_id: str | None = None,

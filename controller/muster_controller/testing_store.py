@@ -388,6 +388,10 @@ class MemoryStore:
             }
         return _page_by_position(found, cursor, limit, is_newest_first=False)
 
+    def forget_reports(self, device_id: str) -> None:
+        with self._lock:
+            self._reports = {key: report for key, report in self._reports.items() if key[0] != device_id}
+
     def list_records(
         self,
         model_id: str | None = None,

@@ -106,6 +106,7 @@ class Joining:
         """Other hardware takes a freed id over: it gets nothing that the old one was meant to hold or serve."""
         if self._on_replaced is not None:
             self._on_replaced(device_id)
+        self._store.forget_reports(device_id)
         self._store.put_reported(device_id, ReportedState(device_id=device_id), now_ns)
 
     def _find(self, device_id: str) -> Device | None:

@@ -397,6 +397,17 @@ class TestReports:
         request = store.get_request("req-1")
         assert (request.state, request.reason) == (RequestState.FAILED, "report rejected: p50 above p99")
 
+    def test_forgotten_reports_free_their_numbers_and_what_they_yielded_stays(self, store: Store) -> None:
+        store.put_device(make_device("pi-2"))
+        first = make_stored_report(Event("e1", "x"))
+        other = make_stored_report(Event("e2", "x"), device_id="pi-2")
+        store.store_reports([first, other])
+        store.forget_reports("pi-1")
+        assert store.list_reports().items == (other,)
+        again = make_stored_report(Event("e3", "x"))
+        assert store.store_reports([again, other]) == (again,)
+        assert [event.event_id for event in store.list_events()] == ["e1", "e2", "e3"]
+
     def test_bytes_that_do_not_parse_are_quarantined_and_the_batch_goes_on(self, store: Store) -> None:
         with_run(store)
         good = make_stored_report(make_record(make_variant()))

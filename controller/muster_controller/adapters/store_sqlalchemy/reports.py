@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select
 
 from muster_controller.adapters.store_sqlalchemy.group_commit import GroupCommit
 from muster_controller.adapters.store_sqlalchemy.paging import one, page_by_position, page_of
@@ -53,6 +53,10 @@ class ReportRows(Transactions):
             return page_by_position(
                 connection, query, REPORTS.c.position, cursor, limit, _REPORT.value, is_newest_first=False
             )
+
+    def forget_reports(self, device_id: str) -> None:
+        with self._writing() as connection:
+            connection.execute(delete(REPORTS).where(REPORTS.c.device_id == device_id))
 
     def list_records(
         self,

@@ -20,9 +20,11 @@ from muster_protos.join_link import parse_join_link
 from muster_protos.model import (
     AgentMessage,
     DeploymentState,
+    Event,
     Inventory,
     JoinRequest,
     LoadPhase,
+    Report,
     ReportedServing,
     ReportedState,
 )
@@ -96,6 +98,8 @@ def test_other_hardware_under_a_freed_id_starts_anew(lab: ServiceLab, key: ec.El
     assert RequestState.OPEN not in {load.state for load in lab.service.loads.list("pi")}
     session = lab.open_session("pi")
     assert session.wait_desired().models == ()
+    say_event(lab, session, "of-the-new-one")
+    assert [event.event_id for event in lab.service.events.list(kind="x")] == ["of-the-old-one", "of-the-new-one"]
     model = lab.service.models.get("kws")
     assert lab.service.selections.newest(model, "pi") is None
     (decision,) = lab.service.selections.select(model, POLICY, [after])
@@ -119,11 +123,17 @@ def test_a_removed_device_that_joins_again_with_its_own_key_gets_its_life_back(
     assert lab.service.selections.newest(lab.service.models.get("kws"), "pi") is not None
 
 
+def say_event(lab: ServiceLab, session: RecordingSession, event_id: str) -> None:
+    """The first event that a device reports."""
+    lab.service.sessions.messages_received(session, [AgentMessage(Report("events", 0, 1, Event(event_id, "x", 1)))])
+
+
 def settle(lab: ServiceLab, key: ec.EllipticCurvePrivateKey, secret: str) -> None:
     """``pi`` joins, holds what was pushed, is measured and serves."""
     join(lab, key, secret)
     lab.add_model()
     session = lab.open_session("pi")
+    say_event(lab, session, "of-the-old-one")
     measure(lab, session)
     model, device = lab.service.models.get("kws"), lab.service.devices.get("pi")
     lab.service.pushes.push(model, lab.service.models.kept(model), [device])
