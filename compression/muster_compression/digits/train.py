@@ -38,7 +38,7 @@ class Training:
     threads: int = 2
 
 
-WIDE = Training(width=144, epochs=3, batch=16)
+WIDE = Training(width=128, epochs=3, batch=16)
 NARROW = Training(width=48, epochs=2, batch=32)
 TINY = Training(width=16, epochs=4, batch=32)
 

@@ -27,6 +27,7 @@ from muster_controller.demo.stage import Stage
 from muster_protos.errors import PermanentError
 
 _PATIENCE_S = 240.0
+_SETTLE_S = 20.0
 _SEED = 11
 _OVERLOADED = 0.08  # of the requests late or refused
 
@@ -60,29 +61,26 @@ def _opened(stage: Stage, screen: Screen) -> Fleet:
 def _until_chosen(
     stage: Stage, screen: Screen, fleet: Fleet, actors: tuple[Actor, ...]
 ) -> tuple[Plan, Model, list[DeviceOutcome]]:
-    with screen.step("digits: a CNN in two widths and a TFLite file (trained once, then cached)"):
-        files = build(stage.folder / "digits", lambda ratio, note: screen.progress(f"{ratio:.0%} {note}"))
-    outcomes = _join(stage, screen, fleet, actors)
-    model = _variants(screen, fleet, files)
-    _push(screen, fleet, model)
-    _bench(screen, fleet, model)
-    return _select(screen, fleet, model, outcomes), model, outcomes
-
-
-def _join(stage: Stage, screen: Screen, fleet: Fleet, actors: tuple[Actor, ...]) -> list[DeviceOutcome]:
     with screen.step(f"{len(actors)} emulated devices join over mTLS"):
         for actor in actors:
             screen.device(actor.device_id, "joining")
             token = fleet.new_token(uses=1)
             stage.join(actor.device_id, str(token["link"]), str(token["secret"]))
             stage.start_agent(actor.device_id, actor.profile)
-        outcomes = []
-        for actor in actors:
-            fields = _wait_online(stage, fleet, actor.device_id)
-            emulation = fields["inventory"]["emulation"] or {}
-            outcomes.append(DeviceOutcome(actor.device_id, actor.profile, emulation.get("how", ()), fields["link"]))
-            screen.device(actor.device_id, f"online, {', '.join(emulation.get('how', ['not emulated']))}")
-    return outcomes
+    with screen.step("digits: a CNN in two widths and a TFLite file (trained once, then cached)"):
+        files = build(stage.folder / "digits", lambda ratio, note: screen.progress(f"{ratio:.0%} {note}"))
+    outcomes = [_outcome(stage, screen, fleet, actor) for actor in actors]
+    model = _variants(screen, fleet, files)
+    _push(screen, fleet, model)
+    _bench(screen, fleet, model)
+    return _select(screen, fleet, model, outcomes), model, outcomes
+
+
+def _outcome(stage: Stage, screen: Screen, fleet: Fleet, actor: Actor) -> DeviceOutcome:
+    fields = _wait_online(stage, fleet, actor.device_id)
+    how = tuple(fields["inventory"]["emulation"]["how"])
+    screen.device(actor.device_id, f"online, {', '.join(how)}")
+    return DeviceOutcome(actor.device_id, actor.profile, how, fields["link"])
 
 
 def _wait_online(stage: Stage, fleet: Fleet, device_id: str) -> Mapping[str, Any]:
@@ -183,7 +181,7 @@ def _replay(screen: Screen, fleet: Fleet, outcome: DeviceOutcome, phases: list[t
 
 def _switches(fleet: Fleet, outcome: DeviceOutcome, after: int) -> list[Switch]:
     """The moves since ``after``; waits for the last one up, which comes after the burst."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + _SETTLE_S
     while True:
         events = [e.fields for e in fleet.events(device=outcome.device_id, kind="rung.changed", after=after)]
         best = outcome.chosen.split("@")[0]
@@ -196,9 +194,15 @@ def _switches(fleet: Fleet, outcome: DeviceOutcome, after: int) -> list[Switch]:
 
 
 def _learn_state(fleet: Fleet, outcome: DeviceOutcome) -> None:
-    reported = fleet.devices.get(outcome.device_id).fields["reported"] or {"serving": ()}
-    serving = next((s for s in reported["serving"] if s["model_id"] == MODEL), None)
-    outcome.active_at_end = serving["active_variant_id"] if serving else ""
+    """What the device itself says it serves, once its report has caught up with its last move."""
+    deadline = time.monotonic() + _SETTLE_S
+    while True:
+        reported = fleet.devices.get(outcome.device_id).fields["reported"] or {"serving": ()}
+        serving = next((s for s in reported["serving"] if s["model_id"] == MODEL), None)
+        outcome.active_at_end = serving["active_variant_id"] if serving else ""
+        if outcome.has_recovered or time.monotonic() > deadline:
+            return
+        time.sleep(0.2)
 
 
 def _ms(value: float | None) -> str:
