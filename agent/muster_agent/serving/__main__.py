@@ -8,12 +8,12 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from muster_agent.serving.confine import confine
 from muster_agent.serving.keeper import Keeper
 from muster_agent.serving.transports import Transports
+from muster_agent.version import agent_version
 from muster_protos.ids import check_id
 
 _SWITCH_INTERVAL_S = 0.0005  # the inference thread must not wait 5 ms for the interpreter while a request is parsed
@@ -31,7 +31,7 @@ async def serve(options: argparse.Namespace) -> None:
     def end_soon(reason: str) -> None:
         loop.call_soon_threadsafe(end, reason)
 
-    transports = Transports(options.host, _version(), loop)
+    transports = Transports(options.host, agent_version(), loop)
     keeper = Keeper(
         options.socket,
         options.model,
@@ -48,13 +48,6 @@ async def serve(options: argparse.Namespace) -> None:
     logging.getLogger(__name__).info("serving of %s ends: %s", options.model, await ended)
     await transports.close()
     await asyncio.to_thread(keeper.close)
-
-
-def _version() -> str:
-    try:
-        return version("muster-edge")
-    except PackageNotFoundError:
-        return "unknown"  # run from a source tree that is not installed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
