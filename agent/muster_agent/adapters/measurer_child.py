@@ -35,12 +35,19 @@ class ChildMeasurer:
     """
 
     def __init__(
-        self, device_id: str, agent_version: str, emulator: Emulator | None = None, root: Path = Path("/")
+        self,
+        device_id: str,
+        agent_version: str,
+        emulator: Emulator | None = None,
+        root: Path = Path("/"),
+        wait_for_quiet: Callable[[], object] = lambda: None,
     ) -> None:
+        """``wait_for_quiet`` returns when this agent's own children would no longer be measured along."""
         self._device_id = device_id
         self._agent_version = agent_version
         self._emulator = emulator
         self._root = root
+        self._wait_for_quiet = wait_for_quiet
 
     def benchmark(
         self,
@@ -49,6 +56,7 @@ class ChildMeasurer:
         on_progress: Callable[[Progress], None],
         stop: threading.Event,
     ) -> BenchmarkRecord:
+        self._wait_for_quiet()
         emulator = self._emulator
         emulation = emulator.describe() if emulator else None
         spec = MeasureSpec(

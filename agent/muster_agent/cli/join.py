@@ -21,7 +21,7 @@ def do(options: argparse.Namespace) -> int:
     folder.create()
     with folder.locked():
         wish = options.device_id or default_device_id(_host_name())
-        inventory = DeviceInventory(wish, folder.root, proof=RuntimeProof())
+        inventory = DeviceInventory(wish, folder.root, proof=RuntimeProof(folder.runtimes))
         identity = join(line, IdentityFolder(folder.identity), inventory(), options.device_id)
     print(f"joined fleet {identity.fleet_id} as {identity.device_id}")
     print(f"  state  {folder.root}")

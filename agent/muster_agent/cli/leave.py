@@ -45,5 +45,10 @@ def _confirm(question: str) -> None:
 def _remove_state(folder: StateFolder) -> None:
     for name in ("artifacts", "partial", "quarantine", "identity"):
         shutil.rmtree(folder.root / name, ignore_errors=True)
-    for path in (*folder.root.glob("agent.sqlite3*"), *folder.root.glob("serving*"), *folder.root.glob("*.copy")):
+    for path in (
+        *folder.root.glob("agent.sqlite3*"),
+        *folder.root.glob("serving*"),
+        *folder.root.glob("*.copy"),
+        *folder.root.glob("*.proof"),
+    ):
         path.unlink(missing_ok=True)

@@ -52,8 +52,9 @@ def do(options: argparse.Namespace) -> int:
             emulator.enter(os.getpid())
             log.info("emulated device: %s", "; ".join(emulator.describe().how))
         link = make_link(options.link or _first_link(identity), identities)
+        proof = RuntimeProof(folder.runtimes)
         inventory = DeviceInventory(
-            identity.device_id, folder.root, emulator, (link.name,), _labels(options.label), RuntimeProof()
+            identity.device_id, folder.root, emulator, (link.name,), _labels(options.label), proof, waits=False
         )
         state = SqliteState(folder.database)
         stack.callback(state.close)
@@ -63,7 +64,7 @@ def do(options: argparse.Namespace) -> int:
             verifier=VerifierChild(lambda: (identities.read() or identity).signing_keys),
             link=link,
             clock=SystemClock(),
-            measurer=ChildMeasurer(identity.device_id, AGENT_VERSION, emulator),
+            measurer=ChildMeasurer(identity.device_id, AGENT_VERSION, emulator, wait_for_quiet=proof.wait),
             served=LocalServing(folder.socket, serving_options(emulator)),
             load=ChildLoad(emulator.enter, emulator.leave) if emulator else ChildLoad(),
             sensors=RootSensors(),
@@ -75,7 +76,9 @@ def do(options: argparse.Namespace) -> int:
             boot_id=boot_id(),
             memory_limit_bytes=_memory_limit_bytes(emulator),
         )
-        return run_until_signal(Daemon(parts, settings))
+        daemon = Daemon(parts, settings)
+        proof.when_changed(daemon.inbox.inventory_changed)
+        return run_until_signal(daemon)
 
 
 def run_until_signal(daemon: Daemon) -> int:

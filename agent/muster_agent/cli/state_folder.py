@@ -27,6 +27,11 @@ class StateFolder:
         return self.root / "agent.sqlite3"
 
     @property
+    def runtimes(self) -> Path:
+        """What the last proof of the runtimes found."""
+        return self.root / "runtimes.proof"
+
+    @property
     def socket(self) -> Path:
         return self.root / "serving.sock"
 

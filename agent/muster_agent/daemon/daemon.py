@@ -29,7 +29,16 @@ from muster_agent.core.steps import (
 from muster_agent.daemon import loads, measure
 from muster_agent.daemon.desired import DesiredKeeper
 from muster_agent.daemon.fetch import fetch
-from muster_agent.daemon.inbox import Inbox, Message, Offline, Online, ServingChanged, ServingEnded, ServingEvent
+from muster_agent.daemon.inbox import (
+    Inbox,
+    InventoryChanged,
+    Message,
+    Offline,
+    Online,
+    ServingChanged,
+    ServingEnded,
+    ServingEvent,
+)
 from muster_agent.daemon.moment import Moment
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts, Settings
@@ -147,12 +156,14 @@ class Daemon:
                 log.info("online by %s", self._parts.link.name)
                 self._moment.set_online(True)
                 self._moment.release()
-                wanted = self._desired.wanted
-                self._outbox.session_began(wanted.epoch if wanted else 0, wanted.version if wanted else 0)
+                self._outbox.session_began(*self._desired_version())
             case Offline(reason):
                 if self._moment.is_online:
                     log.warning("offline: %s", reason)
                 self._moment.set_online(False)
+            case InventoryChanged():
+                if self._moment.is_online:
+                    self._outbox.hello(*self._desired_version())
             case ControllerMessage(body):
                 self._take_from_controller(body)
             case ServingEnded(model_id, reason):
@@ -167,6 +178,10 @@ class Daemon:
                 self._step_ended(message)
             case loads.LoadEnded():
                 self._loads.ended(message)
+
+    def _desired_version(self) -> tuple[int, int]:
+        wanted = self._desired.wanted
+        return (wanted.epoch, wanted.version) if wanted else (0, 0)
 
     def _take_from_controller(self, body: Desired | ReportAck | Goodbye | None) -> None:
         match body:
@@ -211,7 +226,7 @@ class Daemon:
         self._moment.succeeded(_STORED)
         self._is_stored_verified = True
         if self._moment.is_online and self._desired.wanted is None:
-            self._outbox.session_began(0, 0)  # the controller was told of a state that is none
+            self._outbox.hello(0, 0)  # the controller was told of a state that is none
 
     def _serving_ended(self, model_id: str, reason: str) -> None:
         live = self._moment.set_down(model_id)

@@ -24,6 +24,11 @@ class Offline:
 
 
 @dataclass(frozen=True, slots=True)
+class InventoryChanged:
+    """This device has found out more about itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServingEnded:
     """A serving process died."""
 
@@ -47,7 +52,17 @@ class ServingEvent:
     event: Event
 
 
-Message = Online | Offline | ControllerMessage | ServingEnded | ServingChanged | ServingEvent | StepEnded | LoadEnded
+Message = (
+    Online
+    | Offline
+    | ControllerMessage
+    | InventoryChanged
+    | ServingEnded
+    | ServingChanged
+    | ServingEvent
+    | StepEnded
+    | LoadEnded
+)
 
 
 class Inbox:
@@ -68,6 +83,10 @@ class Inbox:
         while self._messages:
             messages.append(self._messages.popleft())
         return messages
+
+    def inventory_changed(self) -> None:
+        """What the device is or can do differs from what was said."""
+        self.post(InventoryChanged())
 
     # ---- LinkSink ----
 

@@ -107,6 +107,10 @@ class Outbox:
         self._sent_sequence = 0
         self._oldest_sent_ns = None
         self._reported = None
+        self.hello(epoch, version)
+
+    def hello(self, epoch: int, version: int) -> None:
+        """Say what this device is, as far as it is known now."""
         self._parts.link.send(AgentMessage(Hello(self._parts.inventory(), epoch, version)))
 
     def acknowledged(self, ack: ReportAck) -> None:

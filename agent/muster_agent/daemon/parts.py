@@ -47,5 +47,5 @@ class Parts:
     served: ServedModels
     load: LoadRunner
     sensors: DeviceSensors
-    inventory: Callable[[], Inventory]
+    inventory: Callable[[], Inventory]  # called by the loop: answers with what is known and never waits
     random: random.Random = field(default_factory=random.Random)

@@ -215,6 +215,20 @@ def test_hello_names_the_version_that_the_device_has(online):
     assert (hello.desired_epoch, hello.desired_version, hello.inventory.device_id) == (1, 7, "pi")
 
 
+def test_a_device_that_finds_out_more_about_itself_says_hello_again_and_repeats_nothing(online):
+    online.want(version=7)
+    hellos, reports = len(online.link.hellos()), len(online.link.reports())
+    online.daemon.inbox.inventory_changed()
+    online.settle()
+    assert len(online.link.hellos()) == hellos + 1
+    assert (online.link.hellos()[-1].desired_epoch, online.link.hellos()[-1].desired_version) == (1, 7)
+    assert len(online.link.reports()) == reports
+    online.link.go_down()
+    online.daemon.inbox.inventory_changed()
+    online.settle()
+    assert len(online.link.hellos()) == hellos + 1
+
+
 def test_an_unchanged_state_is_reported_once_per_session(online):
     online.want()
     from muster_protos.model import ReportedState
