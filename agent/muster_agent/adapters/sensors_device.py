@@ -14,6 +14,23 @@ from muster_devices.tree import find, read_int, read_text
 _LIMITED_RATIO = 0.95  # of the frequency limit at the start
 
 
+class EmulatedSensors:
+    """Of an emulated device: the host's heat, battery and load are not its own, and nothing stands in for them.
+
+    Args:
+        is_memory_own: a control group bounds the device's memory, so that what is free of it can be read.
+    """
+
+    def __init__(self, is_memory_own: bool, root: Path = Path("/")) -> None:
+        self._is_memory_own = is_memory_own
+        self._root = root
+
+    def read(self) -> Readings:
+        if not self._is_memory_own:
+            return Readings()
+        return Readings(available_bytes=available_bytes(self._root), ram_bytes=usable_ram_bytes(self._root))
+
+
 @dataclass(frozen=True, slots=True)
 class _CpuTimes:
     busy: int

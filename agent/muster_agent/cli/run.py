@@ -15,7 +15,7 @@ from muster_agent.adapters.cache_folder import FolderCache
 from muster_agent.adapters.clock_system import SystemClock
 from muster_agent.adapters.load_child import ChildLoad
 from muster_agent.adapters.measurer_child import ChildMeasurer
-from muster_agent.adapters.sensors_device import RootSensors
+from muster_agent.adapters.sensors_device import EmulatedSensors, RootSensors
 from muster_agent.adapters.serving_local import LocalServing
 from muster_agent.adapters.state_sqlite import SqliteState
 from muster_agent.adapters.verifier_child import VerifierChild
@@ -25,12 +25,13 @@ from muster_agent.cli.state_folder import StateFolder, state_folder
 from muster_agent.daemon import Daemon, Parts, Settings
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_agent.memory_share import may_reserve_freely, memory_share_bytes
-from muster_agent.ports import Link
+from muster_agent.ports import DeviceSensors, Link
 from muster_agent.serving_process import ServingOptions
 from muster_devices.boot import boot_id
 from muster_devices.emulation import Emulator, start_emulation
 from muster_devices.profiles import load_profile
 from muster_protos.errors import InvalidInputError, MissingExtraError, NotAuthorisedError
+from muster_protos.model import Isolation
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def do(options: argparse.Namespace) -> int:
             measurer=ChildMeasurer(identity.device_id, AGENT_VERSION, emulator, wait_for_quiet=proof.wait),
             served=LocalServing(folder.socket, serving_options(emulator)),
             load=ChildLoad(emulator.enter, emulator.leave) if emulator else ChildLoad(),
-            sensors=RootSensors(),
+            sensors=sensors_of(emulator),
             inventory=inventory,
         )
         settings = Settings(
@@ -134,6 +135,13 @@ def _emulator(options: argparse.Namespace, identity: Identity, folder: StateFold
         return None
     profile = load_profile(options.profile)
     return start_emulation(profile, identity.device_id, str(folder.root), use_cgroups=not options.no_cgroup)
+
+
+def sensors_of(emulator: Emulator | None) -> DeviceSensors:
+    """An emulated device does not take the host's heat and battery for its own."""
+    if emulator is None:
+        return RootSensors()
+    return EmulatedSensors(is_memory_own=emulator.isolation is Isolation.CGROUP)
 
 
 def serving_options(emulator: Emulator | None, root: Path = Path("/")) -> ServingOptions:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from muster_agent.adapters.sensors_device import RootSensors
+from muster_agent.adapters.sensors_device import EmulatedSensors, RootSensors
+from muster_agent.cli.run import sensors_of
+from muster_agent.core.caps import Readings
+from muster_devices.emulation import Emulator
+from muster_devices.profiles import EmulationLimits
 
 
 @pytest.fixture
@@ -63,3 +67,20 @@ def test_a_battery_that_discharges_is_read(tree):
         tree(f"{folder}/{name}", text)
     readings = RootSensors(tree.root).read()
     assert (readings.battery_ratio, readings.is_charging) == (0.12, False)
+
+
+def test_an_emulated_device_has_no_heat_no_battery_and_no_load_of_its_host(tree):
+    tree("sys/class/thermal/thermal_zone0/temp", "99000")
+    tree("sys/class/thermal/thermal_zone0/type", "cpu")
+    tree("sys/class/thermal/thermal_zone0/trip_point_0_type", "passive")
+    tree("sys/class/thermal/thermal_zone0/trip_point_0_temp", "95000")
+    assert RootSensors(tree.root).read().temperature_celsius == 99.0
+    assert EmulatedSensors(is_memory_own=False, root=tree.root).read() == Readings()
+    own = EmulatedSensors(is_memory_own=True, root=tree.root).read()
+    assert own == Readings(available_bytes=256_000_000, ram_bytes=1_024_000_000)
+
+
+def test_only_a_real_device_reads_its_own_sensors():
+    emulator = Emulator("pi", EmulationLimits(1.0, None), (), (), False, None)
+    assert isinstance(sensors_of(emulator), EmulatedSensors)
+    assert isinstance(sensors_of(None), RootSensors)
