@@ -44,9 +44,13 @@ type: setup
 protos:
 	PYTHON=$(PYTHON) scripts/generate_protos.sh
 
+# Run it on a quiet machine; ZOO=<folder of .onnx and .tflite files> adds the model zoo.
 bench: setup
-	$(BIN)/python benchmarks/footprint.py
-	$(BIN)/python benchmarks/transfer.py
+	$(BIN)/python benchmarks/footprint.py -o json
+	$(BIN)/python benchmarks/transfer.py -o json
+	$(BIN)/python benchmarks/guard.py
+	$(BIN)/python benchmarks/fallback.py -o json
+	$(if $(ZOO),$(BIN)/python benchmarks/model_zoo.py --folder $(ZOO))
 
 clean:
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
