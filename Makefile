@@ -24,7 +24,7 @@ demo: setup
 
 test: setup lint type
 	rm -f .coverage .coverage.*
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/pytest --cov --cov-report=term-missing:skip-covered -p no:cacheprovider
+	$(BIN)/pytest --cov --cov-report=term:skip-covered -p no:cacheprovider --durations=15
 
 test-quick: setup
 	$(BIN)/pytest -q -m "not slow" -p no:cacheprovider
