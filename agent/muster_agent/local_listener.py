@@ -14,6 +14,7 @@ import selectors
 import socket
 import struct
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -77,6 +78,7 @@ class LocalListener:
         self.sink = sink
         self._lock = threading.Lock()
         self._grants: dict[str, LocalGrant] = {}  # what everybody may serve
+        self._expected: set[str] = set()  # models that are likely to be granted soon
         self._trials: dict[str, LocalGrant] = {}  # what the serving child is trying
         self._caps: dict[str, LocalCap] = {}
         self._connections: list[_Connection] = []
@@ -114,6 +116,11 @@ class LocalListener:
         with self._lock:
             self._grants[grant.model_id] = grant
         self._send_all(grant.model_id, grant)
+
+    def expect(self, model_ids: Iterable[str]) -> None:
+        """Models of an earlier life: apps that ask for them wait for their grant and are not sent away."""
+        with self._lock:
+            self._expected |= set(model_ids)
 
     def begin_trial(self, grant: LocalGrant) -> None:
         """Let the serving child alone try a grant; apps keep the one they have until ``accept_trial``."""
@@ -153,6 +160,7 @@ class LocalListener:
         with self._lock:
             self._grants.pop(model_id, None)
             self._trials.pop(model_id, None)
+            self._expected.discard(model_id)
             self._caps.pop(model_id, None)
         self._send_all(model_id, LocalStop(reason))
 
@@ -285,7 +293,8 @@ class LocalListener:
                 self._queue([connection], grant)
             if cap is not None:
                 self._queue([connection], cap)
-            if grant is None and trial is None and not hello.is_child:  # an app waits for the end of a first trial
+            may_come = trial is not None or hello.model_id in self._expected
+            if grant is None and not may_come and not hello.is_child:
                 known = ", ".join(sorted(self._grants)) or "none"
                 reason = f"expected a model that is rolled out to this device ({known}), found {hello.model_id!r}"
                 self._queue([connection], LocalStop(reason))

@@ -236,7 +236,10 @@ class ServedSink(Protocol):
 class ServedModels(Protocol):
     """The processes that serve, one per model."""
 
-    def start(self, sink: ServedSink) -> None: ...
+    def start(self, sink: ServedSink, expected: Sequence[str] = ()) -> None:
+        """Open the doors; apps that ask for an ``expected`` model wait until it is served or stopped."""
+        ...
+
     def serve(self, grant: LocalGrant, timeout_s: float) -> LocalReady:
         """Bring the grant up, in place of what the model served before; blocking.
 

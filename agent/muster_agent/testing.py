@@ -245,10 +245,12 @@ class FakeServed:
         self.errors: list[MusterError] = []  # of the next grants
         self.statuses: dict[str, LocalStatus] = {}
         self.is_closed = False
+        self.expected: tuple[str, ...] = ()  # models that apps wait for
         self._sink: ServedSink | None = None
 
-    def start(self, sink: ServedSink) -> None:
+    def start(self, sink: ServedSink, expected: Sequence[str] = ()) -> None:
         self._sink = sink
+        self.expected = tuple(expected)
 
     def serve(self, grant: LocalGrant, timeout_s: float) -> LocalReady:
         self.grants.append(grant)

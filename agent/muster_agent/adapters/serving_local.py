@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,8 +43,9 @@ class LocalServing:
         self._statuses: dict[str, LocalStatus] = {}
         self._sink: ServedSink | None = None
 
-    def start(self, sink: ServedSink) -> None:
+    def start(self, sink: ServedSink, expected: Sequence[str] = ()) -> None:
         self._sink = sink
+        self._listener.expect(expected)
         self._listener.start()
 
     def serve(self, grant: LocalGrant, timeout_s: float) -> LocalReady:

@@ -102,7 +102,8 @@ class Daemon:
         """Take up what an earlier life left, then open the doors."""
         measure.recover_benchmarks(self._parts, self._outbox)
         self._loads.recover(self._outbox)
-        self._parts.served.start(self.inbox)  # first: serving processes of an earlier life wait for it
+        expected = tuple(self._parts.state.serving())
+        self._parts.served.start(self.inbox, expected)  # first: serving processes of an earlier life wait for it
         self._verify_stored()
         self._parts.link.start(self.inbox)
 

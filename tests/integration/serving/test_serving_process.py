@@ -244,6 +244,22 @@ def test_an_app_without_a_grant_is_told_what_there_is(listener: LocalListener, s
     assert body == LocalStop("expected a model that is rolled out to this device (net), found 'other'")
 
 
+def test_an_app_waits_for_a_model_of_the_agents_earlier_life(listener: LocalListener, small_grant: LocalGrant) -> None:
+    listener.expect(("net",))
+    with connect(listener.path, timeout_s=5) as stream:
+        stream.sendall(frame(LocalHello("net", os.getpid())))
+        while not listener.peers("net"):
+            threading.Event().wait(0.01)
+        listener.begin_trial(small_grant)
+        listener.accept_trial(small_grant)
+        assert next(FrameReader().feed(stream.recv(65536))) == small_grant
+        listener.revoke("net", "no longer granted")
+        assert next(FrameReader().feed(stream.recv(65536))) == LocalStop("no longer granted")
+    with connect(listener.path, timeout_s=5) as stream:
+        stream.sendall(frame(LocalHello("net", os.getpid())))
+        assert isinstance(next(FrameReader().feed(stream.recv(65536))), LocalStop)
+
+
 def test_a_child_outlives_its_agent_and_is_adopted(
     tmp_path: Path, sink: Any, agent_script: Path, small_grant: LocalGrant
 ) -> None:

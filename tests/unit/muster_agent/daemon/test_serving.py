@@ -124,6 +124,7 @@ def test_after_a_restart_the_last_good_serves_with_no_controller_and_the_same_po
     online.settle()
     grant = online.served.up["digits"].grant
     assert (grant.deployment_id, grant.http_port, grant.grpc_port) == ("d1", 40_001, 40_002)
+    assert online.served.expected == ("digits",)
 
 
 def test_a_crashed_serving_process_is_restarted_after_a_wait_and_reported(online):
