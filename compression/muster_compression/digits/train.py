@@ -36,9 +36,10 @@ class Training:
     peak_learning_rate: float = 1e-3
     seed: int = 7
     threads: int = 2
+    is_mixed: bool = False  # bfloat16 where the CPU has it: twice as fast on a wide network
 
 
-WIDE = Training(width=128, epochs=3, batch=16)
+WIDE = Training(width=144, epochs=3, batch=16, is_mixed=True)
 NARROW = Training(width=48, epochs=2, batch=32)
 TINY = Training(width=16, epochs=4, batch=32)
 
@@ -79,8 +80,10 @@ def _fit(model: DigitsNet, training: Training, on_progress: OnProgress) -> None:
     batches = _batches(training)
     optimizer = torch.optim.AdamW(model.parameters(), lr=training.peak_learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.peak_learning_rate, total_steps=len(batches))
+    is_mixed = training.is_mixed and not _cpu_flags().isdisjoint(("avx512_bf16", "amx_bf16"))
     for step, (images, labels) in enumerate(batches):
-        loss = functional.cross_entropy(model(images.to(memory_format=torch.channels_last)), labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
+            loss = functional.cross_entropy(model(images.to(memory_format=torch.channels_last)), labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -102,6 +105,16 @@ def _batches(training: Training) -> list[tuple[Tensor, Tensor]]:
         for order in rounds
         for batch in order[: len(order) // training.batch * training.batch].reshape(-1, training.batch)
     ]
+
+
+def _cpu_flags() -> frozenset[str]:
+    """The instruction sets that Linux names; none where it names none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset()
+    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return frozenset(line.partition(":")[2].split())
 
 
 def _key(training: Training) -> str:

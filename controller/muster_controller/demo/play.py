@@ -8,6 +8,7 @@ from typing import Any
 
 import muster
 from muster.fleet import Fleet
+from muster.loads import Load
 from muster.models import Model
 from muster.selection import Plan
 from muster_compression.digits.build import DATA, DigitsFiles, build
@@ -142,40 +143,55 @@ def _select(screen: Screen, fleet: Fleet, model: Model, outcomes: list[DeviceOut
 def _compare(screen: Screen, fleet: Fleet, plan: Plan, model: Model, outcomes: list[DeviceOutcome]) -> None:
     with screen.step("the largest rung alone under the recorded burst"):
         fleet.select(model, policy=policy(rungs=1)).rollout().wait(_PATIENCE_S)
+        calm_p50_ms = _calm_p50_ms(screen, fleet, outcomes)
         for outcome in outcomes:
-            _overload(screen, fleet, outcome)
+            _overload(screen, fleet, outcome, calm_p50_ms[outcome.device_id])
     with screen.step("the whole ladder under the same burst: fall back, recover"):
         fleet.select(model, policy=plan.policy_yaml).rollout().wait(_PATIENCE_S)
         for outcome in outcomes:
             before = max((int(event.fields["sequence"]) for event in fleet.events()), default=0)
-            outcome.fallback = _replay(screen, fleet, outcome, outcome.phases)
+            outcome.fallback = _replay(screen, fleet, outcome)
             outcome.switches = _switches(fleet, outcome, before)
             for switch in outcome.switches:
                 arrow = "↓" if switch.direction == "down" else "↑"
                 screen.note(f"{outcome.device_id} {arrow} {switch.target.split('.')[-1]}: {switch.reason}")
 
 
-def _overload(screen: Screen, fleet: Fleet, outcome: DeviceOutcome) -> None:
+def _calm_p50_ms(screen: Screen, fleet: Fleet, outcomes: list[DeviceOutcome]) -> dict[str, float]:
+    """What a lone request takes from end to end, on all devices at once: the rate is too low to disturb."""
+    loads = [(o.device_id, fleet.load(o.device_id, MODEL, seed=_SEED, phases=CALM_PHASES)) for o in outcomes]
+    found = {}
+    for device_id, load in loads:
+        replay = _finished(screen, device_id, load)
+        if replay.p50_ms is None:
+            raise PermanentError(f"{device_id}: no request of the calm load was answered")
+        found[device_id] = replay.p50_ms
+    return found
+
+
+def _overload(screen: Screen, fleet: Fleet, outcome: DeviceOutcome, calm_p50_ms: float) -> None:
     """Find the burst that the largest rung alone cannot take."""
-    calm = _replay(screen, fleet, outcome, CALM_PHASES)
-    if calm.p50_ms is None:
-        raise PermanentError(f"{outcome.device_id}: no request of the calm load was answered")
     for factor in BURST_FACTORS:
-        outcome.phases = burst_phases(calm.p50_ms, factor)
-        outcome.largest_alone = _replay(screen, fleet, outcome, outcome.phases)
+        outcome.phases = burst_phases(calm_p50_ms, factor)
+        outcome.largest_alone = _replay(screen, fleet, outcome)
         if (outcome.largest_alone.slo_missed_ratio or 0) >= _OVERLOADED:
             return
 
 
-def _replay(screen: Screen, fleet: Fleet, outcome: DeviceOutcome, phases: list[tuple[float, float]]) -> Replay:
+def _replay(screen: Screen, fleet: Fleet, outcome: DeviceOutcome) -> Replay:
     """Run the recorded load (same phases, same seed, same arrivals) on the device itself."""
-    highest_hz = max(rate for rate, _ in phases)
-    screen.device(outcome.device_id, f"up to {highest_hz:.0f} requests/s for {sum(s for _, s in phases):g} s")
-    result = fleet.load(outcome.device_id, MODEL, seed=_SEED, phases=phases).result(_PATIENCE_S).result
+    highest_hz = max(rate for rate, _ in outcome.phases)
+    screen.device(outcome.device_id, f"up to {highest_hz:.0f} requests/s for {sum(s for _, s in outcome.phases):g} s")
+    load = fleet.load(outcome.device_id, MODEL, seed=_SEED, phases=outcome.phases)
+    return _finished(screen, outcome.device_id, load)
+
+
+def _finished(screen: Screen, device_id: str, load: Load) -> Replay:
+    result = load.result(_PATIENCE_S).result
     if result is None:
-        raise PermanentError(f"{outcome.device_id}: the load came back without a result")
+        raise PermanentError(f"{device_id}: the load came back without a result")
     replay = replay_of(result)
-    screen.device(outcome.device_id, f"{replay.offered} requests, {replay.slo_missed_ratio or 0:.1%} missed the SLO")
+    screen.device(device_id, f"{replay.offered} requests, {replay.slo_missed_ratio or 0:.1%} missed the SLO")
     return replay
 
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from muster_controller.demo.cast import ACTORS
-from muster_controller.demo.outcome import DeviceOutcome, shortcomings
+from muster_controller.demo.outcome import (
+    MISSED_ALONE,
+    MISSED_WITH_LADDER,
+    DeviceOutcome,
+    Replay,
+    Switch,
+    shortcomings,
+)
 from muster_controller.demo.play import play, rehearse
 from muster_controller.demo.screen import Screen
 from muster_controller.demo.stage import Stage
@@ -27,8 +34,28 @@ def run(folder: Path, actors, act) -> list[DeviceOutcome]:
 
 def test_every_device_falls_back_and_recovers_without_a_failed_request(tmp_path: Path) -> None:
     outcomes = run(tmp_path, ACTORS, play)
-    assert shortcomings(outcomes) == []
     assert all(outcome.emulation for outcome in outcomes)
+    assert len({variant_of(outcome.chosen) for outcome in outcomes}) >= 2
+    for outcome in outcomes:
+        assert outcome.fallback is not None
+        assert outcome.largest_alone is not None
+        assert outcome.fallback.failed == outcome.largest_alone.failed == 0
+        assert outcome.has_fallen_back
+        assert outcome.has_recovered
+        assert (outcome.largest_alone.slo_missed_ratio or 0) >= MISSED_ALONE
+        assert (outcome.fallback.slo_missed_ratio or 0) < 3 * MISSED_WITH_LADDER  # `make demo` holds it to 1 %
+
+
+def test_each_broken_promise_is_named() -> None:
+    good, bad = Replay(100, 0, 0, 0, 1.0, 2.0), Replay(100, 3, 0, 40, 1.0, 2.0)
+    up, down = (Switch("a", "b", direction, "", None) for direction in ("up", "down"))
+    kept = DeviceOutcome(
+        "x", "pi", chosen="a@r/c/t1", switches=[down, up], largest_alone=bad, fallback=good, active_at_end="a"
+    )
+    broken = replace(kept, chosen="b@r/c/t1", switches=[], largest_alone=good, fallback=bad)
+    assert shortcomings([kept, replace(kept, chosen="b@r/c/t1", active_at_end="b")]) == []
+    assert len(shortcomings([kept, broken])) == 5
+    assert shortcomings([kept, kept]) == ["all devices got the same variant"]
 
 
 def test_choices_follow_the_profiles_when_these_are_swapped(tmp_path: Path) -> None:
