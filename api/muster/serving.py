@@ -38,7 +38,8 @@ class Serving:
 
         Args:
             model: the model's id.
-            state: the agent's state folder; default MUSTER_AGENT_STATE, then the platform's.
+            state: the agent's state folder; default MUSTER_AGENT_STATE, then the platform's,
+                then that of the agent which `muster up` runs.
             ready_timeout_s: how long ``start`` waits for the ladder to be loaded and self-tested.
         """
         self.model = check_id(model, "model id")
@@ -155,7 +156,12 @@ def _note_end(reason: str) -> None:
 
 
 def _state_folder(state: Path | str | None) -> Path:
-    chosen = state or os.environ.get("MUSTER_AGENT_STATE")
+    """Given, else MUSTER_AGENT_STATE or MUSTER_STATE, else the first of the usual places where an agent listens."""
+    chosen = state or os.environ.get("MUSTER_AGENT_STATE") or os.environ.get("MUSTER_STATE")
     if chosen:
         return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "muster-agent"
+    joined = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "muster-agent"
+    data = os.environ.get("MUSTER_DATA") or os.environ.get("XDG_DATA_HOME", "~/.local/share") + "/muster"
+    beside_controller = Path(data).expanduser() / "agent"  # the agent that `muster up` runs on its own machine
+    places = (joined, beside_controller)
+    return next((place for place in places if (place / "serving.sock").exists()), joined)

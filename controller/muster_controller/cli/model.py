@@ -14,6 +14,7 @@ from muster_controller.cli.options import Output, Timeout, Wait, Yes, chosen, fl
 from muster_controller.cli.output import Format, cell, emit, emit_one, err, out, shown
 from muster_controller.cli.progress import meter
 from muster_controller.cli.waiting import follow_operation
+from muster_protos.ids import check_id
 
 app = typer.Typer(help="Models and their variants.", no_args_is_help=True)
 
@@ -63,6 +64,7 @@ def add(
     """Import a model (the file's content decides its format), or a ready-made variant of one."""
     if not name:
         raise typer.BadParameter("expected --name", param_hint="--name")
+    check_id(name, "--name")
     if force and not variant_of:
         raise typer.BadParameter("expected --variant-of with it", param_hint="--force")
     form = chosen(output)
