@@ -68,7 +68,7 @@ def _until_chosen(
             token = fleet.new_token(uses=1)
             stage.join(actor.device_id, str(token["link"]), str(token["secret"]))
             stage.start_agent(actor.device_id, actor.profile)
-    with screen.step("digits: a CNN in two widths and a TFLite file (trained once, then cached)"):
+    with screen.step("digits: a CNN in three widths, the smallest as TFLite (trained once, then cached)"):
         files = build(stage.folder / "digits", lambda ratio, note: screen.progress(f"{ratio:.0%} {note}"))
     outcomes = [_outcome(stage, screen, fleet, actor) for actor in actors]
     model = _variants(screen, fleet, files)
