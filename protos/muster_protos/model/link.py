@@ -157,3 +157,87 @@ class JoinResponse:
     ca_pem: bytes = b""
     signing_keys: tuple[SigningKey, ...] = ()
     links: tuple[str, ...] = ()  # "grpcs://127.0.0.1:8471", ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPresence:
+    """MQTT, retained: whether a connection to the broker still is."""
+
+    connection_id: str = ""  # of one connection to the broker, drawn at connect
+    is_online: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """MQTT: the device is connected and subscribed; open a session."""
+
+    connection_id: str = ""  # as in the device's presence
+    controller_connection_id: str = ""  # as in the presence of the controller that is greeted
+    run_id: str = ""  # of the agent's process: two that take turns are clones
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """MQTT: the session is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRequest:
+    """MQTT: a block of an artifact, please."""
+
+    request_id: int = 0  # one per fetch
+    sha256: str = ""
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RenewCall:
+    """MQTT: a fresh certificate, please."""
+
+    request_id: int = 0
+    request: RenewRequest = RenewRequest()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """MQTT: the answer to a block request."""
+
+    request_id: int = 0
+    chunk: Chunk = Chunk()  # at most 64 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class RenewAnswer:
+    """MQTT: the answer to a renewal."""
+
+    request_id: int = 0
+    response: RenewResponse = RenewResponse()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """MQTT: a block request or a renewal is not granted."""
+
+    request_id: int = 0
+    kind: str = ""  # "not_found", "not_authorised", "invalid_input", "temporary", "permanent"
+    message: str = ""
+    retry_after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UpMessage:
+    """MQTT: what a device publishes, except its presence."""
+
+    session_id: str = ""  # drawn by the agent for each greeting
+    sequence: int = 0  # 1, 2, 3, ... for what must arrive, in order, once; 0 for everything else
+    body: Greeting | AgentMessage | BlockRequest | RenewCall | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DownMessage:
+    """MQTT: what the controller publishes to one session. Desired states are retained instead, for any session."""
+
+    session_id: str = ""
+    sequence: int = 0  # as in UpMessage
+    taken_sequence: int = 0  # every UpMessage up to this one has been handed over
+    body: Welcome | ControllerMessage | Block | RenewAnswer | Refusal | None = None

@@ -202,3 +202,107 @@ class JoinResponse(_message.Message):
     signing_keys: _containers.RepeatedCompositeFieldContainer[SigningKey]
     links: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, fleet_id: _Optional[str] = ..., device_id: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., ca_pem: _Optional[bytes] = ..., signing_keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ..., links: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LinkPresence(_message.Message):
+    __slots__ = ("connection_id", "is_online")
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    IS_ONLINE_FIELD_NUMBER: _ClassVar[int]
+    connection_id: str
+    is_online: bool
+    def __init__(self, connection_id: _Optional[str] = ..., is_online: bool = ...) -> None: ...
+
+class Greeting(_message.Message):
+    __slots__ = ("connection_id", "controller_connection_id", "run_id")
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTROLLER_CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    connection_id: str
+    controller_connection_id: str
+    run_id: str
+    def __init__(self, connection_id: _Optional[str] = ..., controller_connection_id: _Optional[str] = ..., run_id: _Optional[str] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class BlockRequest(_message.Message):
+    __slots__ = ("request_id", "sha256", "offset")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    request_id: int
+    sha256: str
+    offset: int
+    def __init__(self, request_id: _Optional[int] = ..., sha256: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class RenewCall(_message.Message):
+    __slots__ = ("request_id", "request")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request_id: int
+    request: RenewRequest
+    def __init__(self, request_id: _Optional[int] = ..., request: _Optional[_Union[RenewRequest, _Mapping]] = ...) -> None: ...
+
+class Block(_message.Message):
+    __slots__ = ("request_id", "chunk")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    request_id: int
+    chunk: Chunk
+    def __init__(self, request_id: _Optional[int] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ...) -> None: ...
+
+class RenewAnswer(_message.Message):
+    __slots__ = ("request_id", "response")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    request_id: int
+    response: RenewResponse
+    def __init__(self, request_id: _Optional[int] = ..., response: _Optional[_Union[RenewResponse, _Mapping]] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("request_id", "kind", "message", "retry_after_ms")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    request_id: int
+    kind: str
+    message: str
+    retry_after_ms: int
+    def __init__(self, request_id: _Optional[int] = ..., kind: _Optional[str] = ..., message: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+
+class UpMessage(_message.Message):
+    __slots__ = ("session_id", "sequence", "greeting", "agent_message", "block_request", "renew_call")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    GREETING_FIELD_NUMBER: _ClassVar[int]
+    AGENT_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    RENEW_CALL_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    sequence: int
+    greeting: Greeting
+    agent_message: AgentMessage
+    block_request: BlockRequest
+    renew_call: RenewCall
+    def __init__(self, session_id: _Optional[str] = ..., sequence: _Optional[int] = ..., greeting: _Optional[_Union[Greeting, _Mapping]] = ..., agent_message: _Optional[_Union[AgentMessage, _Mapping]] = ..., block_request: _Optional[_Union[BlockRequest, _Mapping]] = ..., renew_call: _Optional[_Union[RenewCall, _Mapping]] = ...) -> None: ...
+
+class DownMessage(_message.Message):
+    __slots__ = ("session_id", "sequence", "taken_sequence", "welcome", "controller_message", "block", "renew_answer", "refusal")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    CONTROLLER_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    RENEW_ANSWER_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    sequence: int
+    taken_sequence: int
+    welcome: Welcome
+    controller_message: ControllerMessage
+    block: Block
+    renew_answer: RenewAnswer
+    refusal: Refusal
+    def __init__(self, session_id: _Optional[str] = ..., sequence: _Optional[int] = ..., taken_sequence: _Optional[int] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., controller_message: _Optional[_Union[ControllerMessage, _Mapping]] = ..., block: _Optional[_Union[Block, _Mapping]] = ..., renew_answer: _Optional[_Union[RenewAnswer, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
