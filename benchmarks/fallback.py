@@ -149,7 +149,7 @@ def measure(variant: LocalVariant, device: Device) -> Rung:
     record = run_benchmark(spec, ChildLimits(wall_s=60, memory_bytes=2 << 30), on_spawn=on_spawn)
     if record.latency is None or record.latency.p95 is None:
         raise SystemExit(f"{variant.manifest.name} could not be measured: {'; '.join(record.reasons)}")
-    return Rung(configuration, record.latency.p50, record.latency.p95)
+    return Rung(configuration, record.latency.p50, record.latency.p95, mean_ns=round(record.latency.mean))
 
 
 def replay(

@@ -136,14 +136,22 @@ class Fleet:
     def load(
         self, device: Device | str, model: Model | str = "", cpu_ratio: float = 0.0, seed: int = 0, **options: Any
     ) -> Load:
-        """Load a device: ``rate_hz`` and ``duration_s``, or ``phases=[(rate_hz, duration_s), ...]``."""
+        """Load a device: ``rate_hz`` and ``duration_s``, or ``phases=[(rate_hz, duration_s), ...]``.
+
+        ``concurrency`` and ``duration_s``: a closed loop, so many requests always under way; answered requests per
+        second are what the device can do.
+        """
         phases = options.get("phases") or [(options.get("rate_hz", 0.0), options.get("duration_s", 60.0))]
+        concurrency = int(options.get("concurrency", 0))
         body = {
             "device": device.id if isinstance(device, Device) else device,
             "model": model.id if isinstance(model, Model) else model,
             "cpu_ratio": cpu_ratio,
             "seed": seed,
-            "phases": [{"rate_hz": rate, "duration_ms": round(seconds * 1000)} for rate, seconds in phases],
+            "phases": [
+                {"rate_hz": rate, "duration_ms": round(seconds * 1000), "concurrency": concurrency}
+                for rate, seconds in phases
+            ],
         }
         return Load(self.connection, str(self.connection.post("/v1/loads", body)["load_id"]))
 

@@ -159,7 +159,7 @@ class Guard:
     def fail_safe(self) -> int:
         """The fastest rung there is, by the benchmark alone: what to use when the rule itself fails."""
         candidates = self._resident or frozenset(range(len(self._rungs)))
-        self._active = min(candidates, key=lambda index: self._rungs[index].p50_ns)
+        self._active = min(candidates, key=lambda index: self._rungs[index].idle_ns)
         return self._active
 
     # ---- what its owner tells ----
@@ -172,7 +172,7 @@ class Guard:
         """An inference ended. The first one after a switch is that switch's price, not a slowdown."""
         state = self._rungs[rung]
         if is_first:
-            extra_ns = max(0.0, service_ns - state.p50_ns * max(1.0, self.shared.read(now_ns)[0]))
+            extra_ns = max(0.0, service_ns - state.idle_ns * max(1.0, self.shared.read(now_ns)[0]))
             state.price_ns += 0.3 * (extra_ns - state.price_ns)
             return
         self.shared.observe(state.observe(service_ns, now_ns), now_ns)
@@ -266,7 +266,7 @@ class Guard:
         if not below:
             return None
         feasible = (index for index in below if self._obstacle(index, moment) is None)
-        target = next(feasible, min(below, key=lambda index: self._rungs[index].p50_ns))
+        target = next(feasible, min(below, key=lambda index: self._rungs[index].idle_ns))
         now_ns, settings = moment.now_ns, self.settings
         times_ns = self._times_ns(self._active, moment, self._is_on_trial)
         is_stream = not is_gone and self._stream_obstacle(self._active, times_ns, moment, 1.0) is not None
@@ -360,7 +360,7 @@ class Guard:
         if obstacle is _Obstacle.SLACK:
             return (
                 f"the next request needs up to {_ms(charged)} ms on {state.variant_id} "
-                f"({expected / state.p50_ns:.1f} x its idle time) and has {_ms(moment.slack_ns)} of "
+                f"({expected / state.idle_ns:.1f} x its idle time) and has {_ms(moment.slack_ns)} of "
                 f"{_ms(self._slo_ns)} ms left"
             )
         if obstacle is _Obstacle.RESCUE:

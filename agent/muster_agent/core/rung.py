@@ -19,22 +19,23 @@ class RungState:
         ValueError: no measured latency; such a rung cannot be reasoned about.
     """
 
-    __slots__ = ("feasible_since_ns", "own", "p50_ns", "p95_ns", "price_ns", "seen_ns", "variant_id")
+    __slots__ = ("feasible_since_ns", "idle_ns", "own", "p95_ns", "price_ns", "seen_ns", "variant_id")
 
     def __init__(self, rung: Rung) -> None:
         self.variant_id = rung.configuration.variant_id
         if rung.p50_ns <= 0:
             raise ValueError(f"expected a measured p50 of {self.variant_id or 'a rung'}, found {rung.p50_ns} ns")
-        self.p50_ns = float(rung.p50_ns)
         self.p95_ns = float(max(rung.p95_ns, rung.p50_ns))
-        self.own = Slowdown(min(0.5, max(0.05, (self.p95_ns / self.p50_ns - 1) / _Z_P95)))
+        # The mean is what a queue feels: under a CPU quota most inferences run at full speed and some wait long.
+        self.idle_ns = min(self.p95_ns, float(max(rung.p50_ns, rung.mean_ns or 0)))
+        self.own = Slowdown(min(0.5, max(0.05, (self.p95_ns / self.idle_ns - 1) / _Z_P95)))
         self.price_ns = 0.0  # what its first inference after a switch costs beyond a usual one
         self.seen_ns: int | None = None  # when it last answered
         self.feasible_since_ns: int | None = None
 
     def observe(self, service_ns: int, now_ns: int) -> float:
-        """Take in one service time; returns it as a ratio of the idle p50."""
-        ratio = service_ns / self.p50_ns
+        """Take in one service time; returns it as a ratio of the idle one."""
+        ratio = service_ns / self.idle_ns
         self.own.observe(ratio, now_ns)
         self.seen_ns = now_ns
         return ratio
@@ -45,7 +46,7 @@ class RungState:
 
     def expected_ns(self, shared_mean: float, now_ns: int) -> float:
         """Mean service time: by its own slowdown while that is fresh, else by the one all rungs share."""
-        return self.p50_ns * max(1.0, self.own.read(now_ns)[0] if self.is_seen(now_ns) else shared_mean)
+        return self.idle_ns * max(1.0, self.own.read(now_ns)[0] if self.is_seen(now_ns) else shared_mean)
 
     def times_ns(self, shared_mean: float, z: float, now_ns: int, trust_own: bool = False) -> tuple[float, float]:
         """Mean service time, and the one to be charged with: lat * (xi + z * sigma), at least xi * p95.
@@ -59,4 +60,4 @@ class RungState:
             sigma = math.hypot(sigma, _SHIFT_DOUBT * (shared_mean - 1))
             mean = shared_mean
         mean = max(1.0, mean)
-        return self.p50_ns * mean, max(self.p50_ns * (mean + z * sigma), self.p95_ns * mean)
+        return self.idle_ns * mean, max(self.idle_ns * (mean + z * sigma), self.p95_ns * mean)

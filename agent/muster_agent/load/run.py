@@ -1,6 +1,7 @@
-"""Send a load open-loop and count what comes back.
+"""Send a load and count what comes back.
 
-Latency counts from the scheduled arrival, so a slow answer delays nobody else's clock (no coordinated omission).
+Open loop: latency counts from the scheduled arrival, so a slow answer delays nobody else's clock (no coordinated
+omission). Closed loop (a phase with a concurrency): latency counts from sending; it finds the capacity, not the wait.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _CONNECTIONS = 64
 _WARM_CONNECTIONS = 8
 _ANSWER_TIMEOUT_S = 10.0
 _SHED_STATUS = 503
+_AFTER_FAILURE_S = 0.02  # a closed loop does not spin on a refused connection
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class LoadRun:
         started_ns, start_s = time.time_ns(), time.monotonic()
         flights: set[asyncio.Task[None]] = set()
         if bodies:
+            flights.update(self._loops(bodies, start_s))
             for index, at_s in enumerate(arrivals_s(request.phases, request.seed)):
                 if await self._sleep_until(start_s + at_s):
                     break
@@ -92,6 +95,25 @@ class LoadRun:
         for exchange in self._idle:
             exchange.close()
         return self._result(started_ns)
+
+    def _loops(self, bodies: list[bytes], start_s: float) -> list[asyncio.Task[None]]:
+        begin_s, loops = start_s, []
+        for phase in self._spec.request.phases:
+            end_s = begin_s + phase.duration_ms / 1000
+            for index in range(phase.concurrency):
+                loops.append(asyncio.ensure_future(self._loop(bodies, index, begin_s, end_s)))
+            begin_s = end_s
+        return loops
+
+    async def _loop(self, bodies: list[bytes], index: int, begin_s: float, end_s: float) -> None:
+        """One of those who always have a request under way."""
+        is_stopped = await self._sleep_until(begin_s)
+        while not (is_stopped or self._is_stopped) and (now_s := time.monotonic()) < end_s:
+            failed, index = self._tally.failed + self._tally.shed, index + 1
+            self._tally.offered += 1
+            await self._fly(bodies[index % len(bodies)], now_s)
+            if self._tally.failed + self._tally.shed > failed:
+                is_stopped = await self._sleep_until(time.monotonic() + _AFTER_FAILURE_S)
 
     async def _sleep_until(self, at_s: float) -> bool:
         """True when the run was stopped meanwhile."""

@@ -39,6 +39,9 @@ def load(
     device: Annotated[str, typer.Argument(help="A device id or name.")],
     model: Annotated[str, typer.Option(help="Send requests to this served model.")] = "",
     rate: Annotated[float, typer.Option(help="Requests per second (Poisson arrivals).")] = 0.0,
+    concurrency: Annotated[
+        int, typer.Option(help="Instead of a rate: so many requests always under way; finds the capacity.")
+    ] = 0,
     cpu: Annotated[float, typer.Option(help="Also keep this share of the cores busy, percent.")] = 0.0,
     for_: Annotated[str, typer.Option("--for", help="How long.")] = "60s",
     seed: Annotated[int, typer.Option(help="The arrivals repeat with the same seed.")] = 0,
@@ -47,11 +50,13 @@ def load(
     output: Output = None,
 ) -> None:
     """Load a device and see it fall back: rung, reason and figures are in `muster events` and the result."""
-    if model and rate <= 0:
-        raise typer.BadParameter("expected --rate above 0 with --model", param_hint="--rate")
+    if model and (rate > 0) == (concurrency > 0):
+        raise typer.BadParameter("expected --rate or --concurrency above 0 with --model", param_hint="--rate")
     with fleet() as found:
         reference = found.models.get(model) if model else ""
-        started = found.load(device, reference, cpu / 100, seed, rate_hz=rate, duration_s=parse_duration_s(for_))
+        started = found.load(
+            device, reference, cpu / 100, seed, rate_hz=rate, concurrency=concurrency, duration_s=parse_duration_s(for_)
+        )
         announce(started.load_id, started.url)
         view = with_meter(started.load_id, lambda _: started.result(timeout)) if wait else started.view()
     emit_one(_row(view), chosen(output), COLUMNS)

@@ -189,6 +189,7 @@ class Candidate:
     verdict: str  # "chosen", "ladder", or what ruled it out
     accuracy: Accuracy | None = None
     notes: tuple[str, ...] = ()  # what to know of the figures: "noisy: ...", "tier demo", "accuracy from the host"
+    mean_ms: float | None = None  # of the latency: what a queue feels
 
 
 @dataclass(frozen=True, slots=True)

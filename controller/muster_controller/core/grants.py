@@ -35,7 +35,8 @@ def grant_of(decision: Decision, deployment_id: str, *, http_port: int = 0, grpc
 def _rung(candidate: Candidate) -> Rung:
     p50_ms = candidate.p50_ms or 0.0
     # A short run may not support a p95; the p50 is then the best lower bound of it that was measured.
-    p95_ms = candidate.p95_ms if candidate.p95_ms is not None else p50_ms
+    mean_ms = candidate.mean_ms
+    p95_ms = candidate.p95_ms if candidate.p95_ms is not None else max(p50_ms, mean_ms or 0.0)
     memory_mib = candidate.peak_memory_mib
     return Rung(
         configuration=candidate.configuration,
@@ -43,4 +44,5 @@ def _rung(candidate: Candidate) -> Rung:
         p95_ns=round(p95_ms * _NS_PER_MS),
         quality=candidate.quality,
         peak_memory_bytes=None if memory_mib is None else round(memory_mib * _BYTES_PER_MIB),
+        mean_ns=None if mean_ms is None else round(mean_ms * _NS_PER_MS),
     )

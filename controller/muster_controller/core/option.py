@@ -13,6 +13,7 @@ from muster_controller.core.policy_terms import Metric, Objective, Policy
 from muster_protos.model import Accuracy, BenchmarkRecord, Configuration
 
 _MIB = 2**20
+_NS_PER_MS = 1e6
 # The better a method, the earlier; figures of different methods are never ranked against each other.
 _ENERGY_METHODS = ("meter", "counter", "battery", "model")
 
@@ -49,6 +50,7 @@ class Option:
     def candidate(self, verdict: str) -> Candidate:
         """The option as it stands in a decision."""
         p95 = self.figures[Metric.P95_MS]
+        latency = self.measured.record.latency
         return Candidate(
             configuration=self.configuration,
             record_id=self.measured.record.record_id,
@@ -64,6 +66,7 @@ class Option:
             verdict=verdict,
             accuracy=self.accuracy,
             notes=self.notes,
+            mean_ms=None if latency is None else latency.mean / _NS_PER_MS,
         )
 
 

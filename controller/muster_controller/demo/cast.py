@@ -35,14 +35,10 @@ def policy(rungs: int) -> str:
     return json.dumps(content)
 
 
-CALM_PHASES = [(12.0, 2.0)]  # (requests per second, seconds): none waits for another
-BURST_FACTORS = (1.25, 2.0)  # tried in this order until the largest rung alone misses the SLO
+PROBE_CONCURRENCY, PROBE_S = 2, 2.0  # a closed loop: what the largest rung can do, transport included
+BURST_FACTORS = (1.35, 1.7)  # of its capacity; the second only if the first is no overload after all
 
 
-def burst_phases(served_p50_ms: float, factor: float) -> list[tuple[float, float]]:
-    """Calm, a burst of ``factor`` times what would keep the largest rung busy, calm again.
-
-    ``served_p50_ms`` is what a lone request takes on it from end to end: transport counts, not only the model.
-    """
-    capacity_hz = 1000 / served_p50_ms
+def burst_phases(capacity_hz: float, factor: float) -> list[tuple[float, float]]:
+    """(requests per second, seconds): calm, a burst of ``factor`` times the largest rung's capacity, calm again."""
     return [(0.25 * capacity_hz, 1.0), (factor * capacity_hz, 4.0), (0.2 * capacity_hz, 4.5)]

@@ -42,6 +42,10 @@ class Replay:
     p95_ms: float | None
 
     @property
+    def answered(self) -> int:
+        return self.offered - self.failed - self.shed
+
+    @property
     def slo_missed_ratio(self) -> float | None:
         """Late, refused or failed, as a share of what was offered."""
         return self.slo_missed / self.offered if self.offered else None

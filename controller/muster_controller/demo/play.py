@@ -15,9 +15,10 @@ from muster_compression.digits.build import DATA, DigitsFiles, build
 from muster_controller.demo.cast import (
     ACTORS,
     BURST_FACTORS,
-    CALM_PHASES,
     MEASURED,
     MODEL,
+    PROBE_CONCURRENCY,
+    PROBE_S,
     Actor,
     burst_phases,
     policy,
@@ -143,9 +144,8 @@ def _select(screen: Screen, fleet: Fleet, model: Model, outcomes: list[DeviceOut
 def _compare(screen: Screen, fleet: Fleet, plan: Plan, model: Model, outcomes: list[DeviceOutcome]) -> None:
     with screen.step("the largest rung alone under the recorded burst"):
         fleet.select(model, policy=policy(rungs=1)).rollout().wait(_PATIENCE_S)
-        calm_p50_ms = _calm_p50_ms(screen, fleet, outcomes)
         for outcome in outcomes:
-            _overload(screen, fleet, outcome, calm_p50_ms[outcome.device_id])
+            _overload(screen, fleet, outcome, _capacity_hz(screen, fleet, outcome.device_id))
     with screen.step("the whole ladder under the same burst: fall back, recover"):
         fleet.select(model, policy=plan.policy_yaml).rollout().wait(_PATIENCE_S)
         for outcome in outcomes:
@@ -157,22 +157,20 @@ def _compare(screen: Screen, fleet: Fleet, plan: Plan, model: Model, outcomes: l
                 screen.note(f"{outcome.device_id} {arrow} {switch.target.split('.')[-1]}: {switch.reason}")
 
 
-def _calm_p50_ms(screen: Screen, fleet: Fleet, outcomes: list[DeviceOutcome]) -> dict[str, float]:
-    """What a lone request takes from end to end, on all devices at once: the rate is too low to disturb."""
-    loads = [(o.device_id, fleet.load(o.device_id, MODEL, seed=_SEED, phases=CALM_PHASES)) for o in outcomes]
-    found = {}
-    for device_id, load in loads:
-        replay = _finished(screen, device_id, load)
-        if replay.p50_ms is None:
-            raise PermanentError(f"{device_id}: no request of the calm load was answered")
-        found[device_id] = replay.p50_ms
-    return found
+def _capacity_hz(screen: Screen, fleet: Fleet, device_id: str) -> float:
+    """Requests per second that the largest rung alone answers in a closed loop."""
+    screen.device(device_id, f"a closed loop of {PROBE_CONCURRENCY} requests for {PROBE_S:g} s: its capacity")
+    load = fleet.load(device_id, MODEL, seed=_SEED, concurrency=PROBE_CONCURRENCY, duration_s=PROBE_S)
+    replay = _finished(screen, device_id, load)
+    if not replay.answered:
+        raise PermanentError(f"{device_id}: no request of the closed loop was answered")
+    return replay.answered / PROBE_S
 
 
-def _overload(screen: Screen, fleet: Fleet, outcome: DeviceOutcome, calm_p50_ms: float) -> None:
+def _overload(screen: Screen, fleet: Fleet, outcome: DeviceOutcome, capacity_hz: float) -> None:
     """Find the burst that the largest rung alone cannot take."""
     for factor in BURST_FACTORS:
-        outcome.phases = burst_phases(calm_p50_ms, factor)
+        outcome.phases = burst_phases(capacity_hz, factor)
         outcome.largest_alone = _replay(screen, fleet, outcome)
         if (outcome.largest_alone.slo_missed_ratio or 0) >= _OVERLOADED:
             return

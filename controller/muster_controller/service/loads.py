@@ -105,6 +105,11 @@ def _check(order: LoadOrder) -> None:
     for phase in order.phases:
         if not (math.isfinite(phase.rate_hz) and 0 <= phase.rate_hz <= 100_000):
             raise InvalidInputError(f"expected a rate of 0 to 100000 requests/s, found {phase.rate_hz}")
+        if not 0 <= phase.concurrency <= 64 or (phase.concurrency and phase.rate_hz):
+            raise InvalidInputError(
+                f"expected a rate, or a concurrency of 1 to 64 for a closed loop, found {phase.rate_hz:g} requests/s "
+                f"and a concurrency of {phase.concurrency}"
+            )
         if phase.duration_ms <= 0:
             raise InvalidInputError(f"expected a phase longer than 0 ms, found {phase.duration_ms}")
     total_ms = sum(phase.duration_ms for phase in order.phases)

@@ -96,6 +96,7 @@ class RolloutBody(Targets):
 class PhaseBody(Body):
     rate_hz: float = 0.0
     duration_ms: int
+    concurrency: int = 0
 
 
 class LoadBody(Body):

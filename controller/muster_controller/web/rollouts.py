@@ -110,7 +110,7 @@ def start_load(service: ServiceOf, body: LoadBody) -> Response:
     device = service.devices.get(body.device)
     order = LoadOrder(
         model_id=service.models.get(body.model).model_id if body.model else "",
-        phases=tuple(LoadPhase(phase.rate_hz, phase.duration_ms) for phase in body.phases),
+        phases=tuple(LoadPhase(phase.rate_hz, phase.duration_ms, phase.concurrency) for phase in body.phases),
         cpu_ratio=body.cpu_ratio,
         seed=body.seed,
     )

@@ -251,10 +251,11 @@ class BenchmarkRecord:
 
 @dataclass(frozen=True, slots=True)
 class LoadPhase:
-    """A stretch of Poisson arrivals."""
+    """A stretch of Poisson arrivals at ``rate_hz``, or of a closed loop with ``concurrency`` requests under way."""
 
     rate_hz: float = 0.0
     duration_ms: int = 0
+    concurrency: int = 0
 
 
 @dataclass(frozen=True, slots=True)

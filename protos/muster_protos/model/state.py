@@ -42,6 +42,7 @@ class Rung:
     p95_ns: int = 0
     quality: float | None = None  # accuracy, or agreement where the policy allows it
     peak_memory_bytes: int | None = None
+    mean_ns: int | None = None  # above p50 where a CPU quota or a hot chip cuts in
 
 
 @dataclass(frozen=True, slots=True)

@@ -369,12 +369,14 @@ class BenchmarkRecord(_message.Message):
     def __init__(self, schema_version: _Optional[int] = ..., record_id: _Optional[str] = ..., request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., sequence: _Optional[int] = ..., boot_id: _Optional[str] = ..., started_at_ns: _Optional[int] = ..., finished_at_ns: _Optional[int] = ..., state: _Optional[_Union[RecordState, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., emulation: _Optional[_Union[_device_pb2.Emulation, _Mapping]] = ..., device: _Optional[_Union[DeviceFacts, _Mapping]] = ..., build: _Optional[_Union[Build, _Mapping]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., artifact: _Optional[_Union[_model_pb2.ArtifactRef, _Mapping]] = ..., format: _Optional[_Union[_model_pb2.Format, str]] = ..., precision: _Optional[str] = ..., workload: _Optional[_Union[Workload, _Mapping]] = ..., validity: _Optional[_Union[Validity, _Mapping]] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., cold_start: _Optional[_Union[ColdStart, _Mapping]] = ..., throughput_ips: _Optional[float] = ..., memory: _Optional[_Union[Memory, _Mapping]] = ..., energy: _Optional[_Union[Energy, _Mapping]] = ..., thermal: _Optional[_Union[Thermal, _Mapping]] = ..., pressure: _Optional[_Union[Pressure, _Mapping]] = ..., accuracy: _Optional[_Union[_model_pb2.Accuracy, _Mapping]] = ..., latency_sketch: _Optional[bytes] = ..., warmup_queries: _Optional[int] = ...) -> None: ...
 
 class LoadPhase(_message.Message):
-    __slots__ = ("rate_hz", "duration_ms")
+    __slots__ = ("rate_hz", "duration_ms", "concurrency")
     RATE_HZ_FIELD_NUMBER: _ClassVar[int]
     DURATION_MS_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     rate_hz: float
     duration_ms: int
-    def __init__(self, rate_hz: _Optional[float] = ..., duration_ms: _Optional[int] = ...) -> None: ...
+    concurrency: int
+    def __init__(self, rate_hz: _Optional[float] = ..., duration_ms: _Optional[int] = ..., concurrency: _Optional[int] = ...) -> None: ...
 
 class LoadRequest(_message.Message):
     __slots__ = ("request_id", "attempt", "model_id", "phases", "seed", "cpu_ratio", "expires_at_ns")

@@ -15,19 +15,19 @@ _sym_db = _symbol_database.Default()
 from muster_protos.v1 import benchmark_pb2 as muster__protos_dot_v1_dot_benchmark__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmuster_protos/v1/state.proto\x12\tmuster.v1\x1a muster_protos/v1/benchmark.proto\"6\n\x11\x45nvelopeSignature\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"i\n\x0eSignedEnvelope\x12\x14\n\x0cpayload_type\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x30\n\nsignatures\x18\x03 \x03(\x0b\x32\x1c.muster.v1.EnvelopeSignature\"-\n\x03Slo\x12\x12\n\nlatency_ns\x18\x01 \x01(\x03\x12\x12\n\npercentile\x18\x02 \x01(\x01\"\xaf\x01\n\x04Rung\x12/\n\rconfiguration\x18\x01 \x01(\x0b\x32\x18.muster.v1.Configuration\x12\x0e\n\x06p50_ns\x18\x02 \x01(\x03\x12\x0e\n\x06p95_ns\x18\x03 \x01(\x03\x12\x14\n\x07quality\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11peak_memory_bytes\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\n\n\x08_qualityB\x14\n\x12_peak_memory_bytes\"\xcf\x01\n\x0cServingGrant\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x1f\n\x06ladder\x18\x02 \x03(\x0b\x32\x0f.muster.v1.Rung\x12\x1b\n\x03slo\x18\x03 \x01(\x0b\x32\x0e.muster.v1.Slo\x12\x19\n\x11pinned_variant_id\x18\x04 \x01(\t\x12\x11\n\thttp_port\x18\x05 \x01(\x05\x12\x11\n\tgrpc_port\x18\x06 \x01(\x05\x12\x13\n\x0b\x64\x65\x61\x64line_ns\x18\x07 \x01(\x03\x12\x14\n\x0cis_committed\x18\x08 \x01(\x08\"\xa0\x01\n\x0c\x44\x65siredModel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x03\x12,\n\tmanifests\x18\x03 \x03(\x0b\x32\x19.muster.v1.SignedEnvelope\x12-\n\x07serving\x18\x04 \x01(\x0b\x32\x17.muster.v1.ServingGrantH\x00\x88\x01\x01\x42\n\n\x08_serving\"\xea\x01\n\x0c\x44\x65siredState\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x14\n\x0cissued_at_ns\x18\x05 \x01(\x03\x12\'\n\x06models\x18\x06 \x03(\x0b\x32\x17.muster.v1.DesiredModel\x12/\n\nbenchmarks\x18\x07 \x03(\x0b\x32\x1b.muster.v1.BenchmarkRequest\x12%\n\x05loads\x18\x08 \x03(\x0b\x32\x16.muster.v1.LoadRequest\"\x86\x01\n\x10ReportedArtifact\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.muster.v1.ArtifactState\x12\x15\n\rfetched_bytes\x18\x03 \x01(\x03\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\xd4\x01\n\x0fReportedServing\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x15\n\rdeployment_id\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.muster.v1.DeploymentState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x19\n\x11\x61\x63tive_variant_id\x18\x05 \x01(\t\x12\x1c\n\x14resident_variant_ids\x18\x06 \x03(\t\x12\x11\n\thttp_port\x18\x07 \x01(\x05\x12\x11\n\tgrpc_port\x18\x08 \x01(\x05\"r\n\x11ReportedBenchmark\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x05phase\x18\x03 \x01(\x0e\x32\x19.muster.v1.BenchmarkPhase\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xcc\x02\n\rReportedState\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x17\n\x0f\x64\x65sired_version\x18\x03 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12\x14\n\x0cis_converged\x18\x05 \x01(\x08\x12.\n\tartifacts\x18\x06 \x03(\x0b\x32\x1b.muster.v1.ReportedArtifact\x12+\n\x07serving\x18\x07 \x03(\x0b\x32\x1a.muster.v1.ReportedServing\x12\x30\n\nbenchmarks\x18\x08 \x03(\x0b\x32\x1c.muster.v1.ReportedBenchmark\x12\x0e\n\x06reason\x18\t \x01(\t\x12\r\n\x05\x61t_ns\x18\n \x01(\x03\x12+\n\x05loads\x18\x0b \x03(\x0b\x32\x1c.muster.v1.ReportedBenchmark*\x81\x01\n\rArtifactState\x12\x1e\n\x1a\x41RTIFACT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41RTIFACT_STATE_FETCHING\x10\x01\x12\x1b\n\x17\x41RTIFACT_STATE_VERIFIED\x10\x02\x12\x16\n\x12\x41RTIFACT_STATE_BAD\x10\x03*\xcf\x02\n\x0f\x44\x65ploymentState\x12 \n\x1c\x44\x45PLOYMENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45PLOYMENT_STATE_PENDING\x10\x01\x12\x1c\n\x18\x44\x45PLOYMENT_STATE_FETCHED\x10\x02\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_VERIFIED\x10\x03\x12 \n\x1c\x44\x45PLOYMENT_STATE_SELF_TESTED\x10\x04\x12\x1e\n\x1a\x44\x45PLOYMENT_STATE_ACTIVATED\x10\x05\x12\x1e\n\x1a\x44\x45PLOYMENT_STATE_COMMITTED\x10\x06\x12 \n\x1c\x44\x45PLOYMENT_STATE_ROLLED_BACK\x10\x07\x12\x1b\n\x17\x44\x45PLOYMENT_STATE_FAILED\x10\x08\x12\x1e\n\x1a\x44\x45PLOYMENT_STATE_CANCELLED\x10\t*\xa4\x01\n\x0e\x42\x65nchmarkPhase\x12\x1f\n\x1b\x42\x45NCHMARK_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x45NCHMARK_PHASE_QUEUED\x10\x01\x12\x1b\n\x17\x42\x45NCHMARK_PHASE_RUNNING\x10\x02\x12\x1c\n\x18\x42\x45NCHMARK_PHASE_FINISHED\x10\x03\x12\x1a\n\x16\x42\x45NCHMARK_PHASE_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmuster_protos/v1/state.proto\x12\tmuster.v1\x1a muster_protos/v1/benchmark.proto\"6\n\x11\x45nvelopeSignature\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"i\n\x0eSignedEnvelope\x12\x14\n\x0cpayload_type\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x30\n\nsignatures\x18\x03 \x03(\x0b\x32\x1c.muster.v1.EnvelopeSignature\"-\n\x03Slo\x12\x12\n\nlatency_ns\x18\x01 \x01(\x03\x12\x12\n\npercentile\x18\x02 \x01(\x01\"\xd1\x01\n\x04Rung\x12/\n\rconfiguration\x18\x01 \x01(\x0b\x32\x18.muster.v1.Configuration\x12\x0e\n\x06p50_ns\x18\x02 \x01(\x03\x12\x0e\n\x06p95_ns\x18\x03 \x01(\x03\x12\x14\n\x07quality\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11peak_memory_bytes\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x14\n\x07mean_ns\x18\x06 \x01(\x03H\x02\x88\x01\x01\x42\n\n\x08_qualityB\x14\n\x12_peak_memory_bytesB\n\n\x08_mean_ns\"\xcf\x01\n\x0cServingGrant\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x1f\n\x06ladder\x18\x02 \x03(\x0b\x32\x0f.muster.v1.Rung\x12\x1b\n\x03slo\x18\x03 \x01(\x0b\x32\x0e.muster.v1.Slo\x12\x19\n\x11pinned_variant_id\x18\x04 \x01(\t\x12\x11\n\thttp_port\x18\x05 \x01(\x05\x12\x11\n\tgrpc_port\x18\x06 \x01(\x05\x12\x13\n\x0b\x64\x65\x61\x64line_ns\x18\x07 \x01(\x03\x12\x14\n\x0cis_committed\x18\x08 \x01(\x08\"\xa0\x01\n\x0c\x44\x65siredModel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x03\x12,\n\tmanifests\x18\x03 \x03(\x0b\x32\x19.muster.v1.SignedEnvelope\x12-\n\x07serving\x18\x04 \x01(\x0b\x32\x17.muster.v1.ServingGrantH\x00\x88\x01\x01\x42\n\n\x08_serving\"\xea\x01\n\x0c\x44\x65siredState\x12\x10\n\x08\x66leet_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x14\n\x0cissued_at_ns\x18\x05 \x01(\x03\x12\'\n\x06models\x18\x06 \x03(\x0b\x32\x17.muster.v1.DesiredModel\x12/\n\nbenchmarks\x18\x07 \x03(\x0b\x32\x1b.muster.v1.BenchmarkRequest\x12%\n\x05loads\x18\x08 \x03(\x0b\x32\x16.muster.v1.LoadRequest\"\x86\x01\n\x10ReportedArtifact\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.muster.v1.ArtifactState\x12\x15\n\rfetched_bytes\x18\x03 \x01(\x03\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\xd4\x01\n\x0fReportedServing\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x15\n\rdeployment_id\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.muster.v1.DeploymentState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x19\n\x11\x61\x63tive_variant_id\x18\x05 \x01(\t\x12\x1c\n\x14resident_variant_ids\x18\x06 \x03(\t\x12\x11\n\thttp_port\x18\x07 \x01(\x05\x12\x11\n\tgrpc_port\x18\x08 \x01(\x05\"r\n\x11ReportedBenchmark\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x05phase\x18\x03 \x01(\x0e\x32\x19.muster.v1.BenchmarkPhase\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xcc\x02\n\rReportedState\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x17\n\x0f\x64\x65sired_version\x18\x03 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12\x14\n\x0cis_converged\x18\x05 \x01(\x08\x12.\n\tartifacts\x18\x06 \x03(\x0b\x32\x1b.muster.v1.ReportedArtifact\x12+\n\x07serving\x18\x07 \x03(\x0b\x32\x1a.muster.v1.ReportedServing\x12\x30\n\nbenchmarks\x18\x08 \x03(\x0b\x32\x1c.muster.v1.ReportedBenchmark\x12\x0e\n\x06reason\x18\t \x01(\t\x12\r\n\x05\x61t_ns\x18\n \x01(\x03\x12+\n\x05loads\x18\x0b \x03(\x0b\x32\x1c.muster.v1.ReportedBenchmark*\x81\x01\n\rArtifactState\x12\x1e\n\x1a\x41RTIFACT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41RTIFACT_STATE_FETCHING\x10\x01\x12\x1b\n\x17\x41RTIFACT_STATE_VERIFIED\x10\x02\x12\x16\n\x12\x41RTIFACT_STATE_BAD\x10\x03*\xcf\x02\n\x0f\x44\x65ploymentState\x12 \n\x1c\x44\x45PLOYMENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45PLOYMENT_STATE_PENDING\x10\x01\x12\x1c\n\x18\x44\x45PLOYMENT_STATE_FETCHED\x10\x02\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_VERIFIED\x10\x03\x12 \n\x1c\x44\x45PLOYMENT_STATE_SELF_TESTED\x10\x04\x12\x1e\n\x1a\x44\x45PLOYMENT_STATE_ACTIVATED\x10\x05\x12\x1e\n\x1a\x44\x45PLOYMENT_STATE_COMMITTED\x10\x06\x12 \n\x1c\x44\x45PLOYMENT_STATE_ROLLED_BACK\x10\x07\x12\x1b\n\x17\x44\x45PLOYMENT_STATE_FAILED\x10\x08\x12\x1e\n\x1a\x44\x45PLOYMENT_STATE_CANCELLED\x10\t*\xa4\x01\n\x0e\x42\x65nchmarkPhase\x12\x1f\n\x1b\x42\x45NCHMARK_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x45NCHMARK_PHASE_QUEUED\x10\x01\x12\x1b\n\x17\x42\x45NCHMARK_PHASE_RUNNING\x10\x02\x12\x1c\n\x18\x42\x45NCHMARK_PHASE_FINISHED\x10\x03\x12\x1a\n\x16\x42\x45NCHMARK_PHASE_FAILED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'muster_protos.v1.state_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_ARTIFACTSTATE']._serialized_start=1879
-  _globals['_ARTIFACTSTATE']._serialized_end=2008
-  _globals['_DEPLOYMENTSTATE']._serialized_start=2011
-  _globals['_DEPLOYMENTSTATE']._serialized_end=2346
-  _globals['_BENCHMARKPHASE']._serialized_start=2349
-  _globals['_BENCHMARKPHASE']._serialized_end=2513
+  _globals['_ARTIFACTSTATE']._serialized_start=1913
+  _globals['_ARTIFACTSTATE']._serialized_end=2042
+  _globals['_DEPLOYMENTSTATE']._serialized_start=2045
+  _globals['_DEPLOYMENTSTATE']._serialized_end=2380
+  _globals['_BENCHMARKPHASE']._serialized_start=2383
+  _globals['_BENCHMARKPHASE']._serialized_end=2547
   _globals['_ENVELOPESIGNATURE']._serialized_start=77
   _globals['_ENVELOPESIGNATURE']._serialized_end=131
   _globals['_SIGNEDENVELOPE']._serialized_start=133
@@ -35,19 +35,19 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_SLO']._serialized_start=240
   _globals['_SLO']._serialized_end=285
   _globals['_RUNG']._serialized_start=288
-  _globals['_RUNG']._serialized_end=463
-  _globals['_SERVINGGRANT']._serialized_start=466
-  _globals['_SERVINGGRANT']._serialized_end=673
-  _globals['_DESIREDMODEL']._serialized_start=676
-  _globals['_DESIREDMODEL']._serialized_end=836
-  _globals['_DESIREDSTATE']._serialized_start=839
-  _globals['_DESIREDSTATE']._serialized_end=1073
-  _globals['_REPORTEDARTIFACT']._serialized_start=1076
-  _globals['_REPORTEDARTIFACT']._serialized_end=1210
-  _globals['_REPORTEDSERVING']._serialized_start=1213
-  _globals['_REPORTEDSERVING']._serialized_end=1425
-  _globals['_REPORTEDBENCHMARK']._serialized_start=1427
-  _globals['_REPORTEDBENCHMARK']._serialized_end=1541
-  _globals['_REPORTEDSTATE']._serialized_start=1544
-  _globals['_REPORTEDSTATE']._serialized_end=1876
+  _globals['_RUNG']._serialized_end=497
+  _globals['_SERVINGGRANT']._serialized_start=500
+  _globals['_SERVINGGRANT']._serialized_end=707
+  _globals['_DESIREDMODEL']._serialized_start=710
+  _globals['_DESIREDMODEL']._serialized_end=870
+  _globals['_DESIREDSTATE']._serialized_start=873
+  _globals['_DESIREDSTATE']._serialized_end=1107
+  _globals['_REPORTEDARTIFACT']._serialized_start=1110
+  _globals['_REPORTEDARTIFACT']._serialized_end=1244
+  _globals['_REPORTEDSERVING']._serialized_start=1247
+  _globals['_REPORTEDSERVING']._serialized_end=1459
+  _globals['_REPORTEDBENCHMARK']._serialized_start=1461
+  _globals['_REPORTEDBENCHMARK']._serialized_end=1575
+  _globals['_REPORTEDSTATE']._serialized_start=1578
+  _globals['_REPORTEDSTATE']._serialized_end=1910
 # @@protoc_insertion_point(module_scope)

@@ -81,18 +81,20 @@ class Slo(_message.Message):
     def __init__(self, latency_ns: _Optional[int] = ..., percentile: _Optional[float] = ...) -> None: ...
 
 class Rung(_message.Message):
-    __slots__ = ("configuration", "p50_ns", "p95_ns", "quality", "peak_memory_bytes")
+    __slots__ = ("configuration", "p50_ns", "p95_ns", "quality", "peak_memory_bytes", "mean_ns")
     CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
     P50_NS_FIELD_NUMBER: _ClassVar[int]
     P95_NS_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEAN_NS_FIELD_NUMBER: _ClassVar[int]
     configuration: _benchmark_pb2.Configuration
     p50_ns: int
     p95_ns: int
     quality: float
     peak_memory_bytes: int
-    def __init__(self, configuration: _Optional[_Union[_benchmark_pb2.Configuration, _Mapping]] = ..., p50_ns: _Optional[int] = ..., p95_ns: _Optional[int] = ..., quality: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ...) -> None: ...
+    mean_ns: int
+    def __init__(self, configuration: _Optional[_Union[_benchmark_pb2.Configuration, _Mapping]] = ..., p50_ns: _Optional[int] = ..., p95_ns: _Optional[int] = ..., quality: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ..., mean_ns: _Optional[int] = ...) -> None: ...
 
 class ServingGrant(_message.Message):
     __slots__ = ("deployment_id", "ladder", "slo", "pinned_variant_id", "http_port", "grpc_port", "deadline_ns", "is_committed")

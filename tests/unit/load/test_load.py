@@ -150,6 +150,37 @@ async def test_answers_refusals_failures_and_late_ones_are_counted_apart(inputs:
     assert result.p95_ns >= 150_000_000
 
 
+async def test_a_closed_loop_keeps_so_many_under_way_and_finds_the_capacity(inputs: str) -> None:
+    """20 ms an answer and three at a time: about 150 a second, however many could be sent."""
+    under_way, most = 0, 0
+
+    async def reply(index: int) -> bytes:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.02)
+        under_way -= 1
+        return answer(200)
+
+    async with responder(reply) as port:
+        phases = (LoadPhase(0.0, 100), LoadPhase(0.0, 600, 3), LoadPhase(0.0, 100))
+        result = await LoadRun(LoadSpec(LoadRequest("l", 1, "net", phases, 1), port, 0, inputs)).run()
+    assert most == 3
+    assert result.failed == result.shed == 0
+    assert 6 <= result.answered == result.offered <= 93
+
+
+async def test_a_closed_loop_does_not_spin_on_refusals(inputs: str) -> None:
+    async def reply(index: int) -> bytes:
+        return answer(503)
+
+    async with responder(reply) as port:
+        request = LoadRequest("l", 1, "net", (LoadPhase(0.0, 400, 2),), 1)
+        result = await LoadRun(LoadSpec(request, port, 0, inputs)).run()
+    assert result.shed == result.offered
+    assert result.offered <= 42
+
+
 async def test_latency_counts_from_the_scheduled_moment(inputs: str) -> None:
     """Every answer takes 30 ms on one connection each; none waits for another, so none is late."""
 

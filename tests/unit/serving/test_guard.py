@@ -28,7 +28,7 @@ def one_request(guard: Guard, now_ns: int, waited_ms: float = 0, behind_ms: tupl
     """A request decides and is served in its idle time."""
     verdict = guard.decide(now_ns, now_ns - round(waited_ms * MS), [now_ns - round(ms * MS) for ms in behind_ms])
     if verdict.rung is not None:
-        guard.served(verdict.rung, round(guard._rungs[verdict.rung].p50_ns), now_ns)
+        guard.served(verdict.rung, round(guard._rungs[verdict.rung].idle_ns), now_ns)
     return verdict.move
 
 
@@ -46,6 +46,24 @@ def test_a_calm_stream_stays_on_the_best_rung() -> None:
     guard = Guard(grant_of(20, 5))
     assert quiet(guard, 1, 20) == []
     assert guard.active == 0
+
+
+def test_a_stream_under_a_cpu_quota_is_judged_by_the_mean_not_by_the_median() -> None:
+    """Most inferences at full speed, some throttled: the median says 20 % busy, the mean says too much."""
+    quota = Rung(Configuration("big", "onnxruntime", "cpu", 1), 1 * MS, 16 * MS, mean_ns=5 * MS)
+    cheap = Rung(Configuration("small", "onnxruntime", "cpu", 1), MS // 10, 4 * MS, mean_ns=MS // 2)
+    guard = Guard(ServingGrant("d1", (quota, cheap), Slo(100 * MS, 95.0)))
+    moves = quiet(guard, 1, 2, rate_hz=200)
+    assert [move.direction for move in moves] == ["down"]
+    assert "requests/s would keep big" in moves[0].reason
+    assert quiet(guard, 3, 10, rate_hz=200) == []
+    assert [move.direction for move in quiet(guard, 13, 6, rate_hz=20)] == ["up"]
+
+
+def test_a_mean_that_one_hiccup_spoiled_counts_at_most_as_the_p95() -> None:
+    spoiled = Rung(Configuration("big", "onnxruntime", "cpu", 1), 1 * MS, 2 * MS, mean_ns=50 * MS)
+    guard = Guard(ServingGrant("d1", (spoiled,), Slo(100 * MS, 95.0)))
+    assert guard._rungs[0].idle_ns == 2 * MS
 
 
 def test_two_who_wait_and_a_shrinking_slack_move_it_down_at_once() -> None:

@@ -242,6 +242,13 @@ class TestNothingFits:
         with pytest.raises(InfeasibleError, match="nearest: digits"):
             grant_of(decision, "dep-1")
 
+    def test_a_grant_carries_what_the_rungs_measured(self) -> None:
+        variant, record = measured("fp32", 10.0)
+        assert record.latency is not None
+        skewed = replace(record, latency=replace(record.latency, mean=9_500_000.0))
+        (rung,) = grant_of(decide("{}", [(variant, skewed)]), "dep-1").ladder
+        assert (rung.p50_ns, rung.p95_ns, rung.mean_ns) == (skewed.latency.p50, skewed.latency.p95, 9_500_000)
+
     def test_nothing_measured_is_said(self) -> None:
         decision = decide("{}", [(make_variant(), replace(make_record(make_variant()), model_id="another"))])
         assert decision.nearest_miss == "no configuration has been benchmarked on this device"

@@ -211,6 +211,8 @@ def test_a_removed_model_leaves_the_devices_and_its_artifacts_are_freed(lab: Ser
         ("kws", 0.0, (LoadPhase(-1.0, 1000),)),
         ("kws", 0.0, (LoadPhase(float("nan"), 1000),)),
         ("kws", 0.0, (LoadPhase(1.0, 0),)),
+        ("kws", 0.0, (LoadPhase(1.0, 1000, 4),)),
+        ("kws", 0.0, (LoadPhase(0.0, 1000, 65),)),
         ("kws", 0.0, (LoadPhase(1.0, 10**9),)),
     ],
 )
