@@ -5,6 +5,7 @@
     |   `-- UnreachableError    the other side does not answer
     `-- PermanentError          trying again will not help
         |-- InvalidInputError   somebody handed in something wrong
+        |   |-- UsageError      it was typed: an argument, a setting, a policy, a recipe, a field of a request
         |   `-- CodecError      bytes or values that the contract cannot carry
         |-- NotFoundError
         |-- ConflictError       it exists already, or moved meanwhile
@@ -17,6 +18,9 @@ what to do. ``exit_code`` is what the command line returns for it (docs/exit-cod
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class MusterError(Exception):
@@ -45,6 +49,12 @@ class PermanentError(MusterError):
 
 class InvalidInputError(PermanentError):
     """Somebody handed in something wrong."""
+
+
+class UsageError(InvalidInputError):
+    """A person typed it: an argument, a setting, a policy, a recipe, a field of a request."""
+
+    exit_code = 2
 
 
 class CodecError(InvalidInputError):
@@ -77,3 +87,14 @@ class InfeasibleError(PermanentError):
     """No variant satisfies the constraints."""
 
     exit_code = 7
+
+
+@contextmanager
+def as_usage() -> Iterator[None]:
+    """What the block finds wrong with its input was typed: it leaves as a ``UsageError`` with the same message."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except InvalidInputError as error:
+        raise UsageError(str(error)) from error

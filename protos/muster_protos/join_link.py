@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import UsageError
 
 VERSION = "MST1"
 DEFAULT_PORT = 8472
@@ -41,18 +41,18 @@ def parse_join_link(text: str) -> JoinLink:
     """Read a pasted line.
 
     Raises:
-        InvalidInputError: it is not a join link; the message never repeats the secret.
+        UsageError: it is not a join link; the message never repeats the secret.
     """
     try:
         parts = urlsplit(text.strip())
         port = parts.port
     except ValueError as error:
-        raise InvalidInputError(f"{_EXPECTED}, found an address that does not parse") from error
+        raise UsageError(f"{_EXPECTED}, found an address that does not parse") from error
     if parts.scheme != "https" or not parts.hostname:
-        raise InvalidInputError(f"{_EXPECTED}, found no https://HOST (is the line quoted and complete?)")
+        raise UsageError(f"{_EXPECTED}, found no https://HOST (is the line quoted and complete?)")
     if parts.path not in ("", "/") or parts.query or "@" in parts.netloc:
-        raise InvalidInputError(f"{_EXPECTED}, found more than a host and a port before the #")
+        raise UsageError(f"{_EXPECTED}, found more than a host and a port before the #")
     token = _TOKEN.fullmatch(parts.fragment)
     if token is None:
-        raise InvalidInputError(f"{_EXPECTED}, found another form after the # (is the line quoted and complete?)")
+        raise UsageError(f"{_EXPECTED}, found another form after the # (is the line quoted and complete?)")
     return JoinLink(parts.hostname, DEFAULT_PORT if port is None else port, token.group(1), token.group(2))
