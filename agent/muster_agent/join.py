@@ -27,6 +27,7 @@ from muster_protos.errors import (
     PermanentError,
     TemporaryError,
     UnreachableError,
+    as_usage,
 )
 from muster_protos.ids import check_id
 from muster_protos.join_link import JoinLink, parse_join_link
@@ -55,7 +56,9 @@ def join(
         PermanentError: the identity folder cannot be written.
     """
     link = parse_join_link(line)
-    wish = check_id(requested_device_id, "device id") if requested_device_id else _wish(folder)
+    wish = requested_device_id or _wish(folder)
+    with as_usage():
+        check_id(wish, "device id")
     ca_pem = _fetch_ca(link, timeout_s)
     folder.create()
     csr_pem = make_request(folder.key_path)
@@ -178,7 +181,12 @@ def _earlier(folder: IdentityFolder, ca_pem: bytes) -> str:
     is_member = earlier is not None and ssl.PEM_cert_to_DER_cert(earlier.ca_pem.decode()) == ssl.PEM_cert_to_DER_cert(
         ca_pem.decode()
     )
-    return f"; this device joined that fleet before as {earlier.device_id}" if earlier and is_member else ""
+    if not earlier or not is_member:
+        return ""
+    return (
+        f"; this device joined that fleet before as {earlier.device_id} and keeps that identity: nothing is lost, "
+        "go on with muster-agent run; a new secret is needed only after the device was removed from the fleet"
+    )
 
 
 def _read_answer(answer: bytes, ca_pem: bytes) -> Identity:

@@ -20,6 +20,7 @@ from muster_protos.errors import (
     PermanentError,
     TemporaryError,
     UnreachableError,
+    UsageError,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _ERRORS: Mapping[str, type[MusterError]] = {
     "not_authorised": NotAuthorisedError,
     "infeasible": InfeasibleError,
     "missing_extra": MissingExtraError,
-    "invalid_input": InvalidInputError,
+    "invalid_input": UsageError,
 }
 _CHUNK_BYTES = 256 * 1024
 
@@ -58,10 +59,10 @@ class Connection:
         """``ca``: the file of the fleet's CA, for https; ``transport``: for tests."""
         try:
             import httpx
-        except ImportError as error:
-            raise MissingExtraError("muster.connect() needs: pip install 'muster-edge[controller]'") from error
+        except ImportError:
+            raise MissingExtraError("muster.connect() needs: pip install 'muster-edge[controller]'") from None
         if not url.startswith(("http://", "https://")):
-            raise InvalidInputError(f"expected a controller URL like http://127.0.0.1:8470, found {url[:80]!r}")
+            raise UsageError(f"expected a controller URL like http://127.0.0.1:8470, found {url[:80]!r}")
         self.url = url.rstrip("/")
         self._httpx = httpx
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -81,10 +82,10 @@ class Connection:
         return self._call("GET", path, params=_clean(query))
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
-        return self._call("POST", path, json=dict(body or {}))
+        return self._call("POST", path, **_json(body or {}))
 
     def patch(self, path: str, body: Mapping[str, Any]) -> Json:
-        return self._call("PATCH", path, json=dict(body))
+        return self._call("PATCH", path, **_json(body))
 
     def delete(self, path: str) -> Json:
         return self._call("DELETE", path)
@@ -109,7 +110,7 @@ class Connection:
             size = path.stat().st_size
             file = path.open("rb")
         except OSError as error:
-            raise NotFoundError(f"expected a file at {path}, found: {error.strerror}") from error
+            raise NotFoundError(f"expected a file at {path}, found: {error.strerror}") from None
 
         def chunks() -> Iterator[bytes]:
             done = 0
@@ -119,8 +120,11 @@ class Connection:
                 if on_bytes is not None:
                     on_bytes(done, size)
 
-        with file:
-            found = self._call("POST", "/v1/uploads", content=chunks(), timeout=None)
+        try:
+            with file:
+                found = self._call("POST", "/v1/uploads", content=chunks(), timeout=None)
+        except UsageError as error:  # not what was typed, but what is in the file
+            raise InvalidInputError(f"{path}: {error}") from None
         return str(found["upload_id"])
 
     def download(self, path: str, target: Path) -> int:
@@ -136,7 +140,7 @@ class Connection:
                     size += file.write(chunk)
             partial.replace(target)
         except self._httpx.TransportError as error:
-            raise no_controller(self.url, _why(error)) from error
+            raise no_controller(self.url, _why(error)) from None
         except OSError as error:
             raise PermanentError(f"expected to write {target}, found: {error.strerror}") from error
         finally:
@@ -160,23 +164,23 @@ class Connection:
                     elif line.startswith("data:"):
                         lines.append(line[5:].removeprefix(" "))
         except self._httpx.TransportError as error:
-            raise no_controller(self.url, _why(error)) from error
+            raise no_controller(self.url, _why(error)) from None
 
     def _call(self, method: str, path: str, **options: Any) -> Json:
         try:
             answer = self._http.request(method, path, **options)
-        except self._httpx.TimeoutException as error:
-            raise TemporaryError(f"the controller at {self.url} did not answer in time") from error
+        except self._httpx.TimeoutException:
+            raise TemporaryError(f"the controller at {self.url} did not answer in time") from None
         except self._httpx.TransportError as error:
-            raise no_controller(self.url, _why(error)) from error
+            raise no_controller(self.url, _why(error)) from None  # the line says it all
         if answer.status_code >= 400:
             raise _error(answer.status_code, answer.content)
         if answer.status_code == 204 or not answer.content:
             return {}
         try:
             found = answer.json()
-        except ValueError as error:
-            raise no_controller(self.url, "something else answers there") from error
+        except ValueError:
+            raise no_controller(self.url, "something else answers there") from None
         if not isinstance(found, dict):
             raise no_controller(self.url, "something else answers there")
         return found
@@ -187,7 +191,15 @@ def _trust(ca: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
-        raise InvalidInputError(f"expected the fleet's CA certificate in {ca}, found: {error}") from error
+        raise UsageError(f"expected the fleet's CA certificate in {ca}, found: {error}") from error
+
+
+def _json(body: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        content = json.dumps(dict(body), allow_nan=False)
+    except ValueError:
+        raise UsageError("expected finite numbers, found NaN or infinity among them") from None
+    return {"content": content, "headers": {"Content-Type": "application/json"}}
 
 
 def _clean(query: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from muster.settings import Settings, check_timeout, load_settings
 from muster.slo import SLO
 from muster.view import View
 from muster.waiting import wait_for
-from muster_protos.errors import InvalidInputError, PermanentError
+from muster_protos.errors import InvalidInputError, MusterError, PermanentError
 
 Targets = str | Sequence[str] | Device | Sequence[Device]
 
@@ -30,7 +30,11 @@ def connect(url: str | None = None, token: str | None = None, data: str | Path |
     """
     settings = load_settings({"url": url, "token": token, "data": None if data is None else str(data)})
     fleet = Fleet(connection_of(settings))
-    fleet.status()
+    try:
+        fleet.status()
+    except MusterError:
+        fleet.close()
+        raise
     return fleet
 
 

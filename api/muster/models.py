@@ -78,7 +78,8 @@ class Model(View):
     ) -> Operation[list[Variant]]:
         """Run a recipe, a name or a YAML file, on the controller; ``.result()`` is every kept variant.
 
-        Lines after the first of the finished operation's note say what was dropped or could not be made, and why.
+        The finished operation's ``view()`` says in ``remarks`` what was dropped and why, in ``not_made`` what could
+        not be made.
         """
         body: dict[str, Any] = {"recipe": recipe.read_text() if isinstance(recipe, Path) else recipe}
         unknown = sorted(set(floor or {}) - {"accuracy"})
@@ -140,7 +141,10 @@ class Models:
         source: str = "",
         on_bytes: OnBytes | None = None,
     ) -> Operation[Model]:
-        """Send an ONNX or TFLite file (and an .npz, or ``builtin:NAME``) and import it as the next version."""
+        """Send an ONNX or TFLite file (and an .npz, or ``builtin:NAME``) and import it as the next version.
+
+        The finished operation's ``view().remarks`` are what the import noticed about model and data.
+        """
         source_upload = self._connection.upload(Path(path), on_bytes)
         builtin = str(data).removeprefix(BUILTIN) if str(data).startswith(BUILTIN) else ""
         data_upload = self._connection.upload(Path(data), on_bytes) if data and not builtin else ""
@@ -154,7 +158,7 @@ class Models:
             "source": source or Path(path).name,
         }
         started = View(self._connection.post("/v1/models", body))
-        return Operation(self._connection, started, lambda done: self.get(done.note))
+        return Operation(self._connection, started, lambda done: self.get(done.note.partition("\n")[0]))
 
     def export(self, variant_id: str, target: Path | str) -> int:
         """Write a variant's file to ``target``; its size in bytes."""

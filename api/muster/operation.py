@@ -12,6 +12,8 @@ from muster_protos.errors import PermanentError
 
 T = TypeVar("T")
 
+NOT_MADE = "not made: "  # how such a line of a finished operation's note begins
+
 
 class OperationView(View):
     """How far it is."""
@@ -27,6 +29,16 @@ class OperationView(View):
     @property
     def note(self) -> str:
         return str(self.fields["note"])
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The lines after a finished operation's first: what was dropped or not made, and why, and notes."""
+        return () if self.state == "running" else tuple(self.note.splitlines()[1:])
+
+    @property
+    def not_made(self) -> tuple[str, ...]:
+        """What was asked for and could not be made, each with its reason."""
+        return tuple(line.removeprefix(NOT_MADE) for line in self.remarks if line.startswith(NOT_MADE))
 
     @property
     def is_done(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from muster_protos.errors import InvalidInputError, MissingExtraError, UnreachableError
+from muster_protos.errors import MissingExtraError, UnreachableError, UsageError
 
 DEFAULT_URL = "http://127.0.0.1:8470"
 PROJECT_FILE = "muster.yaml"
@@ -40,7 +40,7 @@ def load_settings(flags: Mapping[str, str | None] | None = None) -> dict[str, Se
     """Every key with its winning value.
 
     Raises:
-        InvalidInputError: a configuration file is not a flat YAML mapping of known keys.
+        UsageError: a configuration file is not a flat YAML mapping of known keys.
     """
     flags = flags or {}
     user_file = user_config_path()
@@ -74,7 +74,7 @@ def read_config(path: Path) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise InvalidInputError(f"expected to read {path}, found: {error.strerror}") from error
+        raise UsageError(f"expected to read {path}, found: {error.strerror}") from error
     return _parse(text, path)
 
 
@@ -94,12 +94,12 @@ def _parse(text: str, path: Path) -> dict[str, str]:
     try:
         content = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise InvalidInputError(f"expected YAML in {path}, found: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"expected YAML in {path}, found: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
-        raise InvalidInputError(f"expected a mapping in {path}, found {type(content).__name__}")
+        raise UsageError(f"expected a mapping in {path}, found {type(content).__name__}")
     unknown = sorted(str(key) for key in content if key not in KEYS)
     if unknown:
-        raise InvalidInputError(f"expected keys {', '.join(KEYS)} in {path}, found {', '.join(unknown)}")
+        raise UsageError(f"expected keys {', '.join(KEYS)} in {path}, found {', '.join(unknown)}")
     return {str(key): str(value) for key, value in content.items()}
 
 
@@ -150,9 +150,9 @@ def check_timeout(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError as error:
-        raise InvalidInputError(f"expected timeout_s as seconds, found {text!r}") from error
+        raise UsageError(f"expected timeout_s as seconds, found {text!r}") from error
     if not 0 < seconds < 86_400:
-        raise InvalidInputError(f"expected timeout_s between 0 and 86400, found {text}")
+        raise UsageError(f"expected timeout_s between 0 and 86400, found {text}")
     return seconds
 
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from muster_compression import report
+from muster_compression.floor import parse_floor
 from muster_compression.import_model import import_model
 from muster_compression.recipe import load_recipe, template_names
 from muster_compression.run_recipe import run_recipe
-from muster_protos.errors import MusterError
+from muster_protos.errors import MusterError, as_usage
+from muster_protos.ids import check_id
 
 _INTERRUPTED, _PARTIAL = 130, 8
 
@@ -40,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="muster-compress", description="From one model to many variants.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="say it")
     parser.add_argument("--debug", action="store_true", help="show the trace of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -79,9 +82,12 @@ def _command(
 
 
 def _run(options: argparse.Namespace) -> int:
-    load_recipe(options.recipe)  # a misspelt recipe is found before the model is trained
-    progress = _Progress()
     name = options.name or report.model_name(options.model)
+    with as_usage():  # what is misspelt is found before the model is trained
+        load_recipe(options.recipe)
+        parse_floor(options.floor)
+        check_id(name, "model name")
+    progress = _Progress()
     imported = import_model(
         options.model,
         name,
@@ -114,7 +120,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _recipes(options: argparse.Namespace) -> int:
     names = [options.name] if options.name else template_names()
-    recipes = [load_recipe(name) for name in names]
+    with as_usage():
+        recipes = [load_recipe(name) for name in names]
     if options.output == "json":
         print(json.dumps([recipe.model_dump(mode="json", by_alias=True) for recipe in recipes], indent=2))
     else:
@@ -133,6 +140,20 @@ def _compare(options: argparse.Namespace) -> int:
     facts = [report.facts_of(options.a), report.facts_of(options.b)]
     print(json.dumps(facts, indent=2) if options.output == "json" else report.columns(facts))
     return 0
+
+
+class _Version(argparse.Action):
+    """Say the version and end; it is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = version("muster-edge")
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            found = "0+unknown"
+        print(f"muster-compress {found}")
+        parser.exit()
 
 
 class _Progress:

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from muster_compression.floor import parse_floor
 from muster_controller.adapters.artifacts_folder import FolderArtifactStore
 from muster_controller.adapters.identity_x509 import X509Authority, open_authority
 from muster_controller.core.entities import Device, DeviceRequest
@@ -22,10 +23,11 @@ from muster_controller.service.workshop import (
     OnProgress,
     Product,
     VariantOrder,
+    is_recipe_text,
 )
 from muster_controller.testing import ManualClock, MemoryChangeFeed, MemoryStore
 from muster_protos import codec
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import InvalidInputError, NotFoundError
 from muster_protos.ids import variant_id
 from muster_protos.model import (
     Accuracy,
@@ -101,6 +103,11 @@ class RecordingSession:
 class StubWorkshop:
     """``Workshop`` whose variants are the source's bytes with a suffix; bytes that start with ``bad`` are refused."""
 
+    def check_recipe(self, recipe: str, floor: str = "") -> None:
+        if recipe not in ("quick", "edge") and not is_recipe_text(recipe):
+            raise NotFoundError(f"no recipe {recipe!r}; there are edge, quick")
+        parse_floor(floor)
+
     def import_model(
         self, order: ImportOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
     ) -> Product:
@@ -117,6 +124,7 @@ class StubWorkshop:
             signature=SIGNATURE,
             evaluation=manifest.evaluation,
             is_labelled=evaluation is not None,
+            notes=("the labels are class numbers",) if evaluation is not None else (),
         )
 
     def import_variant(

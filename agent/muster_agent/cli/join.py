@@ -9,7 +9,8 @@ from muster_agent.cli.device_inventory import DeviceInventory, RuntimeProof
 from muster_agent.cli.state_folder import state_folder
 from muster_agent.identity_folder import IdentityFolder
 from muster_agent.join import default_device_id, join
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import UsageError, as_usage
+from muster_protos.ids import check_id
 from muster_protos.join_link import parse_join_link
 
 
@@ -18,6 +19,9 @@ def do(options: argparse.Namespace) -> int:
     folder = state_folder(options.state)
     line = _with_secret(options.link, sys.stdin.readline().strip()) if options.secret_stdin else options.link
     parse_join_link(line)  # before anything takes time or leaves a trace
+    if options.device_id:
+        with as_usage():
+            check_id(options.device_id, "device id")
     folder.create()
     with folder.locked():
         wish = options.device_id or default_device_id(_host_name())
@@ -37,7 +41,7 @@ def _with_secret(link: str, secret: str) -> str:
     address, hash_sign, token = link.partition("#")
     parts = token.split(".")
     if not hash_sign or len(parts) not in (2, 3) or not secret:
-        raise InvalidInputError(
+        raise UsageError(
             "expected https://HOST:PORT#MST1.<fingerprint> as the link and one line with the secret on standard input"
         )
     return f"{address}#{parts[0]}.{secret}.{parts[-1]}"

@@ -8,7 +8,7 @@ import sys
 
 from muster_agent.cli.state_folder import StateFolder, state_folder
 from muster_agent.identity_folder import IdentityFolder
-from muster_protos.errors import InvalidInputError, NotFoundError, PermanentError
+from muster_protos.errors import NotFoundError, PermanentError, UsageError
 
 
 def do(options: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def _device_id(identities: IdentityFolder) -> str:
 
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
-        raise InvalidInputError("expected --yes where nobody can be asked")
+        raise UsageError("expected --yes where nobody can be asked")
     if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
         raise KeyboardInterrupt
 

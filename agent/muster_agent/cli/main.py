@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--debug", action="store_true", help="show the trace of an error")
 
     parser = argparse.ArgumentParser(prog="muster-agent", description="Muster's agent on a device.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="say it")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     join = commands.add_parser("join", parents=[shared], help="join a fleet with the line that `muster up` printed")
@@ -73,6 +74,16 @@ def build_parser() -> argparse.ArgumentParser:
     install.add_argument("--systemd", action="store_true", required=True, help="as a systemd unit")
     install.add_argument("--write", action="store_true", help="write the unit instead of printing it")
     return parser
+
+
+class _Version(argparse.Action):
+    """Say the version and end; it is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from muster_agent.version import agent_version
+
+        print(f"muster-agent {agent_version()}")
+        parser.exit()
 
 
 class _UtcFormatter(logging.Formatter):

@@ -29,8 +29,8 @@ from muster_agent.ports import DeviceSensors, Link
 from muster_agent.serving_process import ServingOptions
 from muster_devices.boot import boot_id
 from muster_devices.emulation import Emulator, start_emulation
-from muster_devices.profiles import load_profile
-from muster_protos.errors import InvalidInputError, MissingExtraError, NotAuthorisedError
+from muster_devices.profiles import Profile, load_emulated_profile
+from muster_protos.errors import InvalidInputError, MissingExtraError, NotAuthorisedError, UsageError, as_usage
 from muster_protos.model import Isolation
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 def do(options: argparse.Namespace) -> int:
     """Run; 0 after SIGTERM, 130 after Ctrl-C."""
+    profile, labels = _profile(options.profile), _labels(options.label)  # before anything leaves a trace
     folder = state_folder(options.state)
     folder.create()
     with folder.locked(), ExitStack() as stack:
@@ -47,16 +48,14 @@ def do(options: argparse.Namespace) -> int:
             raise NotAuthorisedError(
                 f"expected a joined device, found no identity in {folder.identity}; run: muster-agent join LINK"
             )
-        emulator = _emulator(options, identity, folder)
+        emulator = _emulator(profile, options, identity, folder)
         if emulator is not None:
             stack.callback(emulator.close)
             emulator.enter(os.getpid())
             log.info("emulated device: %s", "; ".join(emulator.describe().how))
-        link = make_link(options.link or _first_link(identity), identities)
+        link = _link(options.link, identity, identities)
         proof = RuntimeProof(folder.runtimes)
-        inventory = DeviceInventory(
-            identity.device_id, folder.root, emulator, (link.name,), _labels(options.label), proof, waits=False
-        )
+        inventory = DeviceInventory(identity.device_id, folder.root, emulator, (link.name,), labels, proof, waits=False)
         state = SqliteState(folder.database)
         stack.callback(state.close)
         parts = Parts(
@@ -126,14 +125,27 @@ def make_link(url: str, identities: IdentityFolder) -> Link:
     return GrpcLink(url, read_credentials)
 
 
-def _first_link(identity: Identity) -> str:
-    return identity.links[0] if identity.links else ""
+def _link(chosen: str, identity: Identity, identities: IdentityFolder) -> Link:
+    """Over the link that was typed, else over the first one that the controller named at the join."""
+    if chosen:
+        with as_usage():
+            return make_link(chosen, identities)
+    return make_link(identity.links[0] if identity.links else "", identities)
 
 
-def _emulator(options: argparse.Namespace, identity: Identity, folder: StateFolder) -> Emulator | None:
-    if not options.profile:
+def _profile(name: str) -> Profile | None:
+    """The class of device to emulate; None when this one is to be itself."""
+    if not name:
         return None
-    profile = load_profile(options.profile)
+    with as_usage():
+        return load_emulated_profile(name)
+
+
+def _emulator(
+    profile: Profile | None, options: argparse.Namespace, identity: Identity, folder: StateFolder
+) -> Emulator | None:
+    if profile is None:
+        return None
     return start_emulation(profile, identity.device_id, str(folder.root), use_cgroups=not options.no_cgroup)
 
 
@@ -164,6 +176,6 @@ def _labels(texts: list[str]) -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise InvalidInputError(f"expected a label as KEY=VALUE, found {text[:80]!r}")
+            raise UsageError(f"expected a label as KEY=VALUE, found {text[:80]!r}")
         labels[key] = value
     return labels

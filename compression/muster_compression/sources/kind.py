@@ -6,7 +6,7 @@ import zipfile
 from enum import Enum
 from pathlib import Path
 
-from muster_protos.errors import InvalidInputError, NotFoundError
+from muster_protos.errors import InvalidInputError, NotFoundError, UsageError
 
 _PICKLE_START = b"\x80"
 _HDF5_START = b"\x89HDF\r\n\x1a\n"
@@ -48,7 +48,7 @@ def kind_of(source: str) -> SourceKind:
     if torch_source:
         return SourceKind.TORCH
     if path.suffix == ".py":
-        raise InvalidInputError(f"{path.name}: expected the name of a function too, as in {path.name}:make")
+        raise UsageError(f"{path.name}: expected the name of a function too, as in {path.name}:make")
     _refuse_what_is_no_model(path)
     return SourceKind.FILE
 

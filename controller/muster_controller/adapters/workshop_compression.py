@@ -17,11 +17,23 @@ from muster_controller.service.workshop import (
     Product,
     Shelved,
     VariantOrder,
+    is_recipe_text,
 )
+from muster_protos.ids import check_id
 
 
 class CompressionWorkshop:
     """Translates orders and results; holds no state."""
+
+    def check_recipe(self, recipe: str, floor: str = "") -> None:
+        from muster_compression.floor import parse_floor  # here: these bring numpy along
+        from muster_compression.recipe import load_recipe, parse_recipe
+
+        if is_recipe_text(recipe):
+            parse_recipe(recipe, "the recipe")
+        else:
+            load_recipe(check_id(recipe, "recipe name"))
+        parse_floor(floor)
 
     def import_model(
         self, order: ImportOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
@@ -42,6 +54,7 @@ class CompressionWorkshop:
             files=made.files,
             evaluation=made.manifest.evaluation,
             is_labelled=made.is_labelled,
+            notes=made.notes,
         )
 
     def import_variant(

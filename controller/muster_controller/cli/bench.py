@@ -23,7 +23,7 @@ from muster_controller.cli.output import Format, emit, emit_one, err, parse_pair
 from muster_controller.cli.records import COLUMNS, row_of
 from muster_controller.cli.waiting import announce, with_meter
 from muster_controller.core.policy import parse_policy
-from muster_protos.errors import InvalidInputError, NotFoundError, PermanentError
+from muster_protos.errors import NotFoundError, PermanentError, UsageError, as_usage
 
 app = typer.Typer(help="Measure variants on devices.", no_args_is_help=True)
 
@@ -69,7 +69,8 @@ def run(
     form = chosen(output)
     options = {"threads": threads or [], "runtimes": runtime or [], "providers": provider or [], "seed": seed}
     if policy is not None:
-        options["percentiles"] = list(parse_policy(read_policy(policy)).percentiles())
+        with as_usage():
+            options["percentiles"] = list(parse_policy(read_policy(policy)).percentiles())
     with fleet() as found:
         started = found.bench(
             model, device or "all", tier, variant or (), parse_pairs(label or [], "a label"), **options
@@ -164,7 +165,7 @@ def read_policy(path: Path) -> str:
     except FileNotFoundError as error:
         raise NotFoundError(f"expected a policy at {path}, found nothing") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"expected a policy in YAML at {path}, found: {error}") from error
+        raise UsageError(f"expected a policy in YAML at {path}, found: {error}") from error
 
 
 def _rows(records: list[Record], form: Format) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ from muster_controller.cli.output import Format, emit, err, out, shown_bytes
 from muster_controller.cli.waiting import follow_operation
 from muster_protos.errors import NotFoundError
 
+PARTIAL = 8
 DROPPED = "dropped: "  # in a table the dropped variants stand below the kept ones, with their figures
 
 
@@ -28,21 +29,27 @@ def compress(
     timeout: Timeout = None,
     output: Output = None,
 ) -> None:
-    """Make smaller, faster variants of a model on the controller's host."""
+    """Make smaller, faster variants of a model on the controller's host. Exit 8 when one could not be made."""
     form = chosen(output)
     with fleet() as found:
         known = found.models.get(model)
         operation = known.compress(_recipe(recipe), {"accuracy": floor} if floor else None)
-        if not follow_operation(operation, wait, timeout, form):
+        done = follow_operation(operation, wait, timeout, form)
+        if done is None:
             return
         variants = known.variants(only_kept=False)
-        for line in operation.view().note.splitlines()[1:]:
+        for line in done.remarks:
             if form is not Format.TABLE or not line.startswith(DROPPED):
                 err().print(line, markup=False)
     if form is not Format.TABLE:
         emit([variant.fields for variant in variants], form, {"VARIANT": "manifest.name", "KEPT": "is_kept"})
-        return
-    _tree(known.reference, variants)
+    else:
+        _tree(known.reference, variants)
+    if done.not_made:
+        kept = sum(variant.is_kept for variant in variants)
+        names = ", ".join(line.partition(":")[0] for line in done.not_made)
+        err().print(f"{len(done.not_made)} not made ({names}); {kept} variants are kept", markup=False)
+        raise typer.Exit(PARTIAL)
 
 
 def _recipe(text: str) -> str | Path:

@@ -10,7 +10,7 @@ from muster.settings import KEYS, check_timeout, read_config, user_config_path, 
 from muster_controller.cli.options import Output, chosen, settings
 from muster_controller.cli.output import emit, err, out
 from muster_controller.service.nearest import unknown
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import UsageError
 
 app = typer.Typer(help="Where the controller is and how to talk to it.", no_args_is_help=True)
 
@@ -31,7 +31,7 @@ def set_(key: Key, value: str) -> None:
     if key == "timeout_s":
         check_timeout(value)
     if key == "output" and value not in ("table", "json", "jsonl", "csv"):
-        raise InvalidInputError(f"expected an output of table, json, jsonl or csv, found {value!r}")
+        raise UsageError(f"expected an output of table, json, jsonl or csv, found {value!r}")
     path = user_config_path()
     write_config(path, {**read_config(path), key: value})
     err().print(f"{key} is set in {path}", markup=False)

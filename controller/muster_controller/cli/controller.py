@@ -25,6 +25,7 @@ from muster_controller.adapters.store_sqlalchemy import open_store
 from muster_controller.adapters.workshop_compression import CompressionWorkshop
 from muster_controller.cli.lan import check_host, lan_address
 from muster_controller.cli.local_agent import LocalAgent
+from muster_controller.cli.ports import Listener, check_ports, taken
 from muster_controller.cli.rest_endpoint import RestEndpoint
 from muster_controller.cli.welcome import Welcome, say_welcome
 from muster_controller.ports import Authenticator, Store
@@ -32,10 +33,12 @@ from muster_controller.service.context import Context
 from muster_controller.service.fleet import ensure_fleet
 from muster_controller.service.service import Service
 from muster_controller.web.app import create_app
-from muster_protos.errors import ConflictError, MusterError, PermanentError
+from muster_protos.errors import ConflictError, MusterError, PermanentError, as_usage
+from muster_protos.ids import check_id
 
 _log = logging.getLogger(__name__)
 
+_LOCK = "controller.lock"
 _TICK_S = 1.0
 _CLEAN_EVERY_S = 3600.0
 INTERRUPTED = 130
@@ -82,8 +85,16 @@ def run_controller(options: UpOptions) -> int:
         ConflictError: another controller uses the data folder.
         PermanentError: a port is taken, or the data folder cannot be used.
     """
+    check_host(options.rest_host, is_tls=options.is_lan)
+    with as_usage():
+        check_id(options.fleet_name, "fleet name")
     with ExitStack() as stack:
-        stack.enter_context(_data_folder(options.data))
+        if (options.data / _LOCK).exists():  # the folder of a running controller says more than its ports
+            stack.enter_context(_data_folder(options.data))
+            check_ports(_listeners(options))
+        else:  # a start that cannot come about leaves nothing behind
+            check_ports(_listeners(options))
+            stack.enter_context(_data_folder(options.data))
         parts = _wire(options)
         stack.callback(parts.store.close)
         stack.callback(parts.service.close)
@@ -122,10 +133,8 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask, number)
     service, authority = parts.service, parts.authority
-    check_host(options.rest_host, is_tls=options.is_lan)
-    device_host = "0.0.0.0" if options.is_lan else "127.0.0.1"
+    device_host, rest_host = _hosts(options)
     address = lan_address() if options.is_lan else "127.0.0.1"
-    rest_host = device_host if options.is_lan and options.rest_host == "127.0.0.1" else options.rest_host
     app = create_app(service, parts.authenticator)
     tls = authority.issue_host_certificate([address]) if options.is_lan else None
     rest = RestEndpoint(app, rest_host, options.rest_port, tls)
@@ -159,11 +168,27 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
     return INTERRUPTED if seen and seen[0] == signal.SIGINT else 0
 
 
+def _hosts(options: UpOptions) -> tuple[str, str]:
+    """(where devices come in, where REST is served)."""
+    device_host = "0.0.0.0" if options.is_lan else "127.0.0.1"
+    is_default = options.is_lan and options.rest_host == "127.0.0.1"
+    return device_host, device_host if is_default else options.rest_host
+
+
+def _listeners(options: UpOptions) -> tuple[Listener, ...]:
+    device_host, rest_host = _hosts(options)
+    return (
+        Listener("REST", "--port", rest_host, options.rest_port),
+        Listener("gRPC", "--grpc-port", device_host, options.grpc_port),
+        Listener("join", "--join-port", device_host, options.join_port),
+    )
+
+
 async def _start(what: str, flag: str, part: RestEndpoint | GrpcLink | JoinEndpoint) -> int:
     try:
         return await part.start()
     except PermanentError as error:
-        raise PermanentError(f"{what}: {error} (choose another port with {flag}, 0 = any free one)") from error
+        raise taken(what, flag, str(error)) from error
 
 
 async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgent) -> None:
@@ -192,7 +217,7 @@ def _data_folder(folder: Path) -> Iterator[None]:
     """The folder, private, and ours alone while the block runs."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(folder / "controller.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise PermanentError(
             f"expected a data folder at {folder}, found: {error.strerror}; choose with --data"

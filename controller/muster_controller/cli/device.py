@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from muster_controller.cli.options import Labels, Output, Yes, chosen, fleet
+from muster_controller.cli.options import Labels, Output, Yes, chosen, confirm, fleet
 from muster_controller.cli.output import Format, Row, emit, emit_one, err, out, parse_pairs
 
 app = typer.Typer(help="The devices of the fleet.", no_args_is_help=True)
@@ -115,8 +115,7 @@ def rm(device: Device, yes: Yes = False) -> None:
     """Revoke a device's identity and close its streams; it must join again to come back."""
     with fleet() as found:
         fields = found.devices.get(device).fields
-        if not yes:
-            typer.confirm(f"remove {fields['device_id']} from the fleet?", abort=True, err=True)
+        confirm(f"remove {fields['device_id']} from the fleet?", yes)
         found.devices.remove(str(fields["device_id"]))
     err().print(f"{fields['device_id']} is removed; its agent stops coming back")
 

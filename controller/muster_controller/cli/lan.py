@@ -5,18 +5,16 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import UsageError
 
 _TEST_NET = ("192.0.2.1", 9)  # RFC 5737; a UDP connect sends nothing, it only picks the outgoing address
 
 
 def check_host(host: str, is_tls: bool) -> None:
-    """InvalidInputError when ``host`` would carry the admin token over a network without TLS."""
+    """UsageError when ``host`` would carry the admin token over a network without TLS."""
     if is_tls or is_loopback(host):
         return
-    raise InvalidInputError(
-        f"expected a loopback address for plain HTTP, found {host}; use --lan, which serves REST with TLS"
-    )
+    raise UsageError(f"expected a loopback address for plain HTTP, found {host}; use --lan, which serves REST with TLS")
 
 
 def is_loopback(host: str) -> bool:

@@ -10,10 +10,11 @@ import typer
 from muster.models import Model
 from muster.operation import Operation
 from muster_controller.cli.local_sources import check_file, local_data, local_source
-from muster_controller.cli.options import Output, Timeout, Wait, Yes, chosen, fleet
+from muster_controller.cli.options import Output, Timeout, Wait, Yes, chosen, confirm, fleet
 from muster_controller.cli.output import Format, cell, emit, emit_one, err, out, shown
 from muster_controller.cli.progress import meter
 from muster_controller.cli.waiting import follow_operation
+from muster_protos.errors import as_usage
 from muster_protos.ids import check_id
 
 app = typer.Typer(help="Models and their variants.", no_args_is_help=True)
@@ -64,7 +65,8 @@ def add(
     """Import a model (the file's content decides its format), or a ready-made variant of one."""
     if not name:
         raise typer.BadParameter("expected --name", param_hint="--name")
-    check_id(name, "--name")
+    with as_usage():
+        check_id(name, "--name")
     if force and not variant_of:
         raise typer.BadParameter("expected --variant-of with it", param_hint="--force")
     form = chosen(output)
@@ -82,7 +84,10 @@ def add(
                     path, name, local_data(data), metric, class_label or (), Path(source).name, on_bytes
                 )
             )
-        if follow_operation(operation, wait, timeout, form):
+        done = follow_operation(operation, wait, timeout, form)
+        if done is not None:
+            for line in done.remarks:
+                err().print(line, markup=False)
             _show_model(found.models.get(variant_of or name), form)
 
 
@@ -106,8 +111,7 @@ def rm(model: Reference, yes: Yes = False) -> None:
     """Remove a model with all its versions and variants."""
     with fleet() as found:
         known = found.models.get(model)
-        if not yes:
-            typer.confirm(f"remove every version of {known.id}?", abort=True, err=True)
+        confirm(f"remove every version of {known.id}?", yes)
         found.models.remove(known.id)
     err().print(f"{known.id} is removed")
 

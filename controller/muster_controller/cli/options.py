@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from muster.fleet import Fleet, connection_of
 from muster.settings import Setting, load_settings
 from muster_controller.cli.output import Format
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import UsageError
 
 Output = Annotated[
     Format | None, typer.Option("-o", "--output", help="How to write data to standard output.", show_default="table")
@@ -51,7 +52,20 @@ def chosen(output: Format | None) -> Format:
     for known in Format:
         if known.value == text:
             return known
-    raise InvalidInputError(f"expected an output of {', '.join(f.value for f in Format)}, found {text!r}")
+    raise UsageError(f"expected an output of {', '.join(f.value for f in Format)}, found {text!r}")
+
+
+def confirm(question: str, is_yes: bool) -> None:
+    """Ask before something that cannot be taken back; typer.Abort (exit 130) when the answer is no.
+
+    Raises:
+        UsageError: nobody can be asked, and ``--yes`` was not given.
+    """
+    if is_yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} expected --yes where nobody can be asked")
+    typer.confirm(question, abort=True, err=True)
 
 
 @contextmanager

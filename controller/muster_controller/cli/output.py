@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import UsageError
 
 Row = Mapping[str, Any]
 
@@ -123,12 +123,12 @@ def milliseconds(ns: int | None) -> float | None:
 
 
 def parse_pairs(pairs: Sequence[str], what: str) -> dict[str, str]:
-    """``["a=b"]`` as a mapping. InvalidInputError on anything else."""
+    """``["a=b"]`` as a mapping. UsageError on anything else."""
     found = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key:
-            raise InvalidInputError(f'expected {what} as key=value, found "{pair}"')
+            raise UsageError(f'expected {what} as key=value, found "{pair}"')
         found[key] = value
     return found
 

@@ -11,7 +11,7 @@ from muster.selection import Decision, Plan
 from muster_controller.cli.bench import PARTIAL, read_policy
 from muster_controller.cli.options import DeviceNames, Labels, Output, chosen, fleet
 from muster_controller.cli.output import Format, emit, err, out, parse_pairs
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import UsageError
 
 COLUMNS = {
     "DEVICE": "device_id",
@@ -66,7 +66,7 @@ def select(
 
 def _policy_text(policy: Path | None, p95_ms: float | None) -> str:
     if (policy is None) == (p95_ms is None):
-        raise InvalidInputError("expected either --policy FILE or --p95-ms, found both or neither")
+        raise UsageError("expected either --policy FILE or --p95-ms, found both or neither")
     if policy is not None:
         return read_policy(policy)
     return f"constraints: {{p95_ms: {{max: {p95_ms}}}}}\nobjective: accuracy\n"

@@ -18,12 +18,14 @@ def announce(identity: str, url: str) -> None:
     err().print(f"{identity}  {url}", markup=False, style="dim")
 
 
-def follow_operation(operation: Operation[Any], wait: bool, timeout_s: float | None, form: Format) -> bool:
-    """Wait for an operation with a bar; with ``--no-wait`` print it and return False."""
+def follow_operation(
+    operation: Operation[Any], wait: bool, timeout_s: float | None, form: Format
+) -> OperationView | None:
+    """Wait for an operation with a bar: how it ended; with ``--no-wait`` print it and return None."""
     announce(operation.operation_id, operation.url)
     if not wait:
         emit_one(operation.view().fields, form, OPERATION)
-        return False
+        return None
 
     def work(show: Callable[[float, str], None]) -> None:
         def on_progress(view: OperationView) -> None:
@@ -32,7 +34,7 @@ def follow_operation(operation: Operation[Any], wait: bool, timeout_s: float | N
         operation.result(timeout_s, on_progress)
 
     with_meter(operation.operation_id, work)
-    return True
+    return operation.view()
 
 
 def with_meter(what: str, work: Callable[[Callable[[float, str], None]], T]) -> T:

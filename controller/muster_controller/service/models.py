@@ -26,6 +26,7 @@ from muster_controller.service.workshop import (
     Product,
     Shelved,
     VariantOrder,
+    is_recipe_text,
 )
 from muster_protos.errors import InvalidInputError, NotFoundError
 from muster_protos.ids import check_id, variant_id
@@ -101,6 +102,8 @@ class Models:
     def add(self, order: NewModel) -> Operation:
         """Import an uploaded file as the next version of a model.
 
+        The operation's note is the new ``name:version``; further lines say what a person may want to know.
+
         Raises:
             InvalidInputError: the name is not an id. NotFoundError: an upload is unknown.
         """
@@ -126,7 +129,7 @@ class Models:
             self._uploads.discard(order.source_upload)
             if data is not None:
                 self._uploads.discard(order.data_upload)
-            return f"{model.model_id}:{model.version}"
+            return note_of(product, [f"{model.model_id}:{model.version}"])
 
         return self._operations.start("model.add", order.model_id, work)
 
@@ -154,8 +157,14 @@ class Models:
         """Run a recipe (a template's name, or the text of a YAML file) on the baseline of ``reference``.
 
         The operation's note names the variants; further lines say what was dropped or not made, and why.
+
+        Raises:
+            NotFoundError: no such model or recipe. InvalidInputError: the text is no recipe, or the floor none.
         """
         model = self.get(reference)
+        if not is_recipe_text(recipe):
+            check_id(recipe, "recipe name")  # a path from outside is never followed
+        self._context.workshop.check_recipe(recipe, floor)
         baseline = self._baseline(model)
 
         def work(on_progress: OnProgress, stop: threading.Event) -> str:
@@ -246,9 +255,9 @@ def _named(upload: Path, name: str, folder: Path) -> Path:
 
 
 def _recipe_file(recipe: str, folder: Path) -> str:
-    """A template's name as it is; the text of a recipe as a file, since a path from outside is never followed."""
-    if "\n" not in recipe and ":" not in recipe:
-        return check_id(recipe, "recipe name")
+    """A template's name as it is, the text of a recipe as a file."""
+    if not is_recipe_text(recipe):
+        return recipe
     path = folder / "recipe.yaml"
     path.write_text(recipe)
     return str(path)

@@ -86,11 +86,24 @@ class Product:
     notes: tuple[str, ...] = ()  # decisions that a person may want to know
 
 
+def is_recipe_text(recipe: str) -> bool:
+    """Whether it is a recipe itself rather than a template's name."""
+    return "\n" in recipe or ":" in recipe
+
+
 class Workshop(Protocol):
     """Runs the compression package in a child process. Raises InvalidInputError with the child's own reason.
 
     ``stop`` ends the child; the call then raises InterruptedError and leaves no half variant behind.
     """
+
+    def check_recipe(self, recipe: str, floor: str = "") -> None:
+        """Look at a template's name or the text of a YAML file, and at a floor, before anything is started.
+
+        Raises:
+            NotFoundError: no template has that name. InvalidInputError: the text is no recipe, or the floor none.
+        """
+        ...
 
     def import_model(
         self, order: ImportOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event

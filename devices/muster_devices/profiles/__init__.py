@@ -62,6 +62,18 @@ def load_profile(name: str) -> Profile:
     return parse_profile((_FOLDER / f"{name}.json").read_text("utf-8"))
 
 
+def load_emulated_profile(name: str) -> Profile:
+    """Read a profile that a host can pass for.
+
+    Raises:
+        InvalidInputError: there is none of that name, or such a device cannot be emulated.
+    """
+    known = emulated_profile_names()
+    if name not in known:
+        raise InvalidInputError(f"expected a profile to emulate among {', '.join(known)}, found {name[:80]!r}")
+    return load_profile(name)
+
+
 def parse_profile(text: str) -> Profile:
     """A profile from its JSON text.
 

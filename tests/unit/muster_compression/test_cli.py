@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -20,16 +21,40 @@ def test_recipes_are_listed_and_shown_as_json(capsys):
         (["run", "--model", "none.onnx", "--out", "out"], 4, "no model file none.onnx"),
         (["run", "--model", "none.onnx", "--recipe", "edgy", "--out", "out"], 4, "no recipe 'edgy'"),
         (["show", "none.onnx"], 4, "no manifest"),
+        (["run", "--model", "none.onnx", "--floor", "banana", "--out", "out"], 2, "expected a floor"),
+        (["run", "--model", "none.onnx", "--name", "two words", "--out", "out"], 2, "expected a model name"),
+        (["run", "--model", "none.onnx", "--recipe", "broken.yaml", "--out", "out"], 2, "no pass 'nosuch'"),
+        (["recipes", "broken.yaml"], 2, "no pass 'nosuch'"),
+        (["run", "--model", "code.py", "--out", "out"], 2, "code.py:make"),
     ],
 )
 def test_an_error_is_one_line_on_stderr_with_its_exit_code(arguments, status, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("broken.yaml").write_text("name: x\nvariants: [{name: a, passes: [nosuch]}]\n")
+    Path("code.py").write_text("")
     assert main(arguments) == status
     captured = capsys.readouterr()
     assert captured.out == ""
     assert words in captured.err
     assert captured.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"broken.yaml", "code.py"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["run"], ["run", "--model", "x.onnx"], ["recipes", "-o", "csv"], ["compare", "a.onnx"]]
+)
+def test_a_wrong_command_line_exits_with_two(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_the_version_is_said(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("muster-compress ")
 
 
 @pytest.mark.parametrize(("source", "name"), [("a/my net.onnx", "my-net"), ("net.py:make", "net"), ("é.onnx", "model")])

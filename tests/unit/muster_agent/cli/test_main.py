@@ -52,24 +52,66 @@ def test_debug_shows_the_trace(tmp_path, capsys):
 
 def test_a_wrong_join_line_leaves_no_trace(tmp_path, capsys):
     state = tmp_path / "state"
-    assert main.run_command(["join", "http://nowhere", "--state", str(state)]) == 1
+    assert main.run_command(["join", "http://nowhere", "--state", str(state)]) == 2
     assert "expected a join link" in capsys.readouterr().err
     assert not state.exists()
 
 
-def test_usage_errors_exit_with_two():
+FINGERPRINT = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["--dance"],
+        ["join"],
+        ["join", "nonsense"],
+        ["join", "http://127.0.0.1:8472#MST1.x.y"],
+        ["join", f"https://127.0.0.1:1#MST1.short.{FINGERPRINT}"],
+        ["join", f"https://127.0.0.1:1#MST1.{'s' * 24}.{FINGERPRINT}", "--id", "two words"],
+        ["run", "--profile", "toaster"],
+        ["run", "--profile", "generic"],
+        ["run", "--label", "nonsense"],
+        ["run", "--log-level", "loud"],
+        ["run", "now"],
+        ["probe", "-o", "xml"],
+        ["doctor", "-o", "csv"],
+        ["install"],
+        ["leave", "--yes", "please"],
+    ],
+)
+def test_what_was_typed_wrong_exits_with_two_and_leaves_no_trace(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MUSTER_STATE", str(tmp_path / "state"))
+    try:
+        code = main.run_command(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert said.err
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_version_is_said(capsys):
     with pytest.raises(SystemExit) as caught:
-        main.run_command(["dance"])
-    assert caught.value.code == 2
+        main.run_command(["--version"])
+    assert caught.value.code == 0
+    assert re.fullmatch(r"muster-agent \S+\n", capsys.readouterr().out)
 
 
 def test_an_unknown_link_or_profile_is_refused(joined, capsys):
-    assert main.run_command(["run", "--state", str(joined), "--link", "carrier-pigeon://x"]) == 1
+    assert main.run_command(["run", "--state", str(joined), "--link", "carrier-pigeon://x"]) == 2
     assert "grpcs://" in capsys.readouterr().err
-    assert main.run_command(["run", "--state", str(joined), "--profile", "toaster"]) == 1
-    assert "phone" in capsys.readouterr().err
-    assert main.run_command(["run", "--state", str(joined), "--label", "nonsense"]) == 1
+    assert main.run_command(["run", "--state", str(joined), "--label", "nonsense"]) == 2
     assert "KEY=VALUE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("profile", ["toaster", "generic"])
+def test_only_profiles_that_can_be_emulated_are_offered(joined, capsys, profile):
+    assert main.run_command(["run", "--state", str(joined), "--profile", profile]) == 2
+    assert f"among phone, pi, jetson, found '{profile}'" in capsys.readouterr().err
 
 
 def test_leave_forgets_everything_and_names_the_other_half(joined, capsys):
@@ -83,7 +125,7 @@ def test_leave_forgets_everything_and_names_the_other_half(joined, capsys):
 
 
 def test_leave_asks_only_where_somebody_can_answer(joined, capsys):
-    assert main.run_command(["leave", "--state", str(joined)]) == 1
+    assert main.run_command(["leave", "--state", str(joined)]) == 2
     assert "--yes" in capsys.readouterr().err
     assert IdentityFolder(joined / "identity").read() is not None
 

@@ -10,8 +10,9 @@ import pytest
 from muster_compression import orders
 from muster_controller.adapters import workshop_compression
 from muster_controller.adapters.workshop_compression import CompressionWorkshop
-from muster_controller.service.workshop import CompressOrder, NotMade, Shelved, VariantOrder
-from muster_protos.model import VariantManifest
+from muster_controller.service.workshop import CompressOrder, ImportOrder, NotMade, Shelved, VariantOrder
+from muster_protos.errors import InvalidInputError, NotFoundError
+from muster_protos.model import Signature, VariantManifest
 
 PARENT = Shelved(VariantManifest(variant_id="kws.v1.fp32"), Path("fp32.onnx"))
 
@@ -60,3 +61,27 @@ def test_force_reaches_the_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (sent,) = asked
     assert isinstance(sent, orders.VariantOrder)
     assert sent.is_forced is is_forced
+
+
+@pytest.mark.parametrize(
+    ("recipe", "floor", "error", "words"),
+    [
+        ("quik", "", NotFoundError, "did you mean 'quick'"),
+        ("../quick", "", InvalidInputError, "recipe name"),
+        ("name: x\nvariants: [{name: a, passes: [nosuch]}]\n", "", InvalidInputError, "no pass 'nosuch'"),
+        ("quick", "banana", InvalidInputError, "expected a floor"),
+    ],
+)
+def test_a_recipe_or_floor_that_is_none_is_refused_before_a_child_starts(recipe, floor, error, words) -> None:
+    with pytest.raises(error, match=words):
+        CompressionWorkshop().check_recipe(recipe, floor)
+
+
+def test_what_an_import_noticed_reaches_the_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = Path("fp32.onnx")
+    noticed = ("no batch axis",)
+    manifest = VariantManifest(name="fp32")
+    run(monkeypatch, orders.ImportedModel(Signature((), ()), manifest, path, path, path, None, False, "", noticed))
+    order = ImportOrder(Path("kws.onnx"), "kws", 1)
+    made = CompressionWorkshop().import_model(order, tmp_path, lambda *_: None, threading.Event())
+    assert made.notes == noticed

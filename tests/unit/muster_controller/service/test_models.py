@@ -70,9 +70,10 @@ def test_the_same_recipe_again_changes_nothing(lab: ServiceLab) -> None:
 
 def test_a_recipe_from_outside_is_a_name_or_text_never_a_path(lab: ServiceLab) -> None:
     lab.add_model()
-    done = finished(lab, lab.service.models.compress("kws", "/etc/passwd"))
-    assert done.state is OperationState.FAILED
-    assert "recipe name" in done.reason
+    with pytest.raises(InvalidInputError, match="recipe name"):
+        lab.service.models.compress("kws", "/etc/passwd")
+    with pytest.raises(NotFoundError, match="no recipe"):
+        lab.service.models.compress("kws", "nosuch")
     assert finished(lab, lab.service.models.compress("kws", "passes: []\n")).state is OperationState.SUCCEEDED
 
 
