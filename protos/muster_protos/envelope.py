@@ -13,6 +13,7 @@ from muster_protos.model import SignedEnvelope
 
 DESIRED_STATE = "muster.v1.DesiredState"
 VARIANT_MANIFEST = "muster.v1.VariantManifest"
+SIGNING_KEY_SET = "muster.v1.SigningKeySet"
 
 
 def signed_bytes(payload_type: str, payload: bytes) -> bytes:

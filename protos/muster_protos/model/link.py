@@ -53,6 +53,7 @@ class Hello:
     inventory: Inventory = Inventory()
     desired_epoch: int = 0
     desired_version: int = 0
+    run_id: str = ""  # of the agent's process: two that take turns are clones
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Desired:
     """The signed desired state, whole."""
 
     envelope: SignedEnvelope = SignedEnvelope()
+    key_sets: tuple[SignedEnvelope, ...] = ()  # SigningKeySet 2, 3, ...: what a device needs to check the envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,18 @@ class Goodbye:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionTerms:
+    """The first word of the controller in a session."""
+
+    clock_ns: int = 0  # the controller's wall clock: a device's own may be at 1970
+    door_url: str = ""  # https://HOST:PORT where a device renews whose certificate has run out
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerMessage:
     """Controller to agent."""
 
-    body: Desired | ReportAck | Goodbye | None = None
+    body: Desired | ReportAck | Goodbye | SessionTerms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +129,7 @@ class RenewRequest:
     """A certificate request from a device that has one."""
 
     csr_pem: bytes = b""
+    certificate_pem: bytes = b""  # at the door only: the old one, and the request has a challenge in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,32 @@ class SigningKey:
 
     key_id: str = ""
     public_key: bytes = b""  # Ed25519, 32 raw bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """A signing key and until when it counts."""
+
+    key: SigningKey = SigningKey()
+    retires_at_ns: int = 0  # wall clock; 0 = no date
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeySet:
+    """Set 1 is what a device pins when it joins; each later one is signed by the first key of the set before it."""
+
+    fleet_id: str = ""
+    version: int = 0
+    keys: tuple[TrustedKey, ...] = ()  # the first one signs today
+    issued_at_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalChallenge:
+    """A one-time number: a request's signature over it proves the key without mutual TLS."""
+
+    challenge: bytes = b""  # goes into the request as its challengePassword (RFC 2986), in base64
+    clock_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +194,7 @@ class JoinResponse:
     ca_pem: bytes = b""
     signing_keys: tuple[SigningKey, ...] = ()
     links: tuple[str, ...] = ()  # "grpcs://127.0.0.1:8471", ...
+    key_set_version: int = 0  # of signing_keys; 0 = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,14 +68,16 @@ class ReportAck(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., sequence: _Optional[int] = ..., rejected_reason: _Optional[str] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("inventory", "desired_epoch", "desired_version")
+    __slots__ = ("inventory", "desired_epoch", "desired_version", "run_id")
     INVENTORY_FIELD_NUMBER: _ClassVar[int]
     DESIRED_EPOCH_FIELD_NUMBER: _ClassVar[int]
     DESIRED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
     inventory: _device_pb2.Inventory
     desired_epoch: int
     desired_version: int
-    def __init__(self, inventory: _Optional[_Union[_device_pb2.Inventory, _Mapping]] = ..., desired_epoch: _Optional[int] = ..., desired_version: _Optional[int] = ...) -> None: ...
+    run_id: str
+    def __init__(self, inventory: _Optional[_Union[_device_pb2.Inventory, _Mapping]] = ..., desired_epoch: _Optional[int] = ..., desired_version: _Optional[int] = ..., run_id: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("subject", "id", "done", "total", "note")
@@ -108,10 +110,12 @@ class AgentMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., reported_state: _Optional[_Union[_state_pb2.ReportedState, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., telemetry: _Optional[_Union[_device_pb2.Telemetry, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
 
 class Desired(_message.Message):
-    __slots__ = ("envelope",)
+    __slots__ = ("envelope", "key_sets")
     ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    KEY_SETS_FIELD_NUMBER: _ClassVar[int]
     envelope: _state_pb2.SignedEnvelope
-    def __init__(self, envelope: _Optional[_Union[_state_pb2.SignedEnvelope, _Mapping]] = ...) -> None: ...
+    key_sets: _containers.RepeatedCompositeFieldContainer[_state_pb2.SignedEnvelope]
+    def __init__(self, envelope: _Optional[_Union[_state_pb2.SignedEnvelope, _Mapping]] = ..., key_sets: _Optional[_Iterable[_Union[_state_pb2.SignedEnvelope, _Mapping]]] = ...) -> None: ...
 
 class Goodbye(_message.Message):
     __slots__ = ("reason", "is_revoked", "retry_after_ms")
@@ -123,15 +127,25 @@ class Goodbye(_message.Message):
     retry_after_ms: int
     def __init__(self, reason: _Optional[str] = ..., is_revoked: bool = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
+class SessionTerms(_message.Message):
+    __slots__ = ("clock_ns", "door_url")
+    CLOCK_NS_FIELD_NUMBER: _ClassVar[int]
+    DOOR_URL_FIELD_NUMBER: _ClassVar[int]
+    clock_ns: int
+    door_url: str
+    def __init__(self, clock_ns: _Optional[int] = ..., door_url: _Optional[str] = ...) -> None: ...
+
 class ControllerMessage(_message.Message):
-    __slots__ = ("desired", "report_ack", "goodbye")
+    __slots__ = ("desired", "report_ack", "goodbye", "session_terms")
     DESIRED_FIELD_NUMBER: _ClassVar[int]
     REPORT_ACK_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_TERMS_FIELD_NUMBER: _ClassVar[int]
     desired: Desired
     report_ack: ReportAck
     goodbye: Goodbye
-    def __init__(self, desired: _Optional[_Union[Desired, _Mapping]] = ..., report_ack: _Optional[_Union[ReportAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
+    session_terms: SessionTerms
+    def __init__(self, desired: _Optional[_Union[Desired, _Mapping]] = ..., report_ack: _Optional[_Union[ReportAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., session_terms: _Optional[_Union[SessionTerms, _Mapping]] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
     __slots__ = ("sha256", "offset", "length")
@@ -154,10 +168,12 @@ class Chunk(_message.Message):
     def __init__(self, offset: _Optional[int] = ..., data: _Optional[bytes] = ..., total_bytes: _Optional[int] = ...) -> None: ...
 
 class RenewRequest(_message.Message):
-    __slots__ = ("csr_pem",)
+    __slots__ = ("csr_pem", "certificate_pem")
     CSR_PEM_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_PEM_FIELD_NUMBER: _ClassVar[int]
     csr_pem: bytes
-    def __init__(self, csr_pem: _Optional[bytes] = ...) -> None: ...
+    certificate_pem: bytes
+    def __init__(self, csr_pem: _Optional[bytes] = ..., certificate_pem: _Optional[bytes] = ...) -> None: ...
 
 class RenewResponse(_message.Message):
     __slots__ = ("certificate_pem", "signing_keys")
@@ -175,6 +191,34 @@ class SigningKey(_message.Message):
     public_key: bytes
     def __init__(self, key_id: _Optional[str] = ..., public_key: _Optional[bytes] = ...) -> None: ...
 
+class TrustedKey(_message.Message):
+    __slots__ = ("key", "retires_at_ns")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    RETIRES_AT_NS_FIELD_NUMBER: _ClassVar[int]
+    key: SigningKey
+    retires_at_ns: int
+    def __init__(self, key: _Optional[_Union[SigningKey, _Mapping]] = ..., retires_at_ns: _Optional[int] = ...) -> None: ...
+
+class SigningKeySet(_message.Message):
+    __slots__ = ("fleet_id", "version", "keys", "issued_at_ns")
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_AT_NS_FIELD_NUMBER: _ClassVar[int]
+    fleet_id: str
+    version: int
+    keys: _containers.RepeatedCompositeFieldContainer[TrustedKey]
+    issued_at_ns: int
+    def __init__(self, fleet_id: _Optional[str] = ..., version: _Optional[int] = ..., keys: _Optional[_Iterable[_Union[TrustedKey, _Mapping]]] = ..., issued_at_ns: _Optional[int] = ...) -> None: ...
+
+class RenewalChallenge(_message.Message):
+    __slots__ = ("challenge", "clock_ns")
+    CHALLENGE_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_NS_FIELD_NUMBER: _ClassVar[int]
+    challenge: bytes
+    clock_ns: int
+    def __init__(self, challenge: _Optional[bytes] = ..., clock_ns: _Optional[int] = ...) -> None: ...
+
 class JoinRequest(_message.Message):
     __slots__ = ("secret", "csr_pem", "inventory", "requested_device_id")
     SECRET_FIELD_NUMBER: _ClassVar[int]
@@ -188,20 +232,22 @@ class JoinRequest(_message.Message):
     def __init__(self, secret: _Optional[str] = ..., csr_pem: _Optional[bytes] = ..., inventory: _Optional[_Union[_device_pb2.Inventory, _Mapping]] = ..., requested_device_id: _Optional[str] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
-    __slots__ = ("fleet_id", "device_id", "certificate_pem", "ca_pem", "signing_keys", "links")
+    __slots__ = ("fleet_id", "device_id", "certificate_pem", "ca_pem", "signing_keys", "links", "key_set_version")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_PEM_FIELD_NUMBER: _ClassVar[int]
     CA_PEM_FIELD_NUMBER: _ClassVar[int]
     SIGNING_KEYS_FIELD_NUMBER: _ClassVar[int]
     LINKS_FIELD_NUMBER: _ClassVar[int]
+    KEY_SET_VERSION_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     device_id: str
     certificate_pem: bytes
     ca_pem: bytes
     signing_keys: _containers.RepeatedCompositeFieldContainer[SigningKey]
     links: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, fleet_id: _Optional[str] = ..., device_id: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., ca_pem: _Optional[bytes] = ..., signing_keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ..., links: _Optional[_Iterable[str]] = ...) -> None: ...
+    key_set_version: int
+    def __init__(self, fleet_id: _Optional[str] = ..., device_id: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., ca_pem: _Optional[bytes] = ..., signing_keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ..., links: _Optional[_Iterable[str]] = ..., key_set_version: _Optional[int] = ...) -> None: ...
 
 class LinkPresence(_message.Message):
     __slots__ = ("connection_id", "is_online")
