@@ -8,7 +8,7 @@ INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 STAMP  := $(VENV)/.installed
 CODE   := api agent controller compression devices protos tests examples benchmarks scripts
 
-.PHONY: setup demo test test-quick fmt lint type protos bench clean
+.PHONY: setup demo test test-quick test-faults fmt lint type protos bench clean
 
 setup: $(STAMP)
 
@@ -24,10 +24,15 @@ demo: setup
 
 test: setup lint type
 	rm -f .coverage .coverage.*
-	$(BIN)/pytest --cov --cov-report=term:skip-covered -p no:cacheprovider --durations=15
+	$(BIN)/pytest --cov --cov-report=term:skip-covered -m "not faults" -p no:cacheprovider --durations=15
 
 test-quick: setup
-	$(BIN)/pytest -q -m "not slow" -p no:cacheprovider
+	$(BIN)/pytest -q -m "not slow and not faults" -p no:cacheprovider
+
+# The long fault suites, about an hour: >= 1,000 random kills and what else bears the marker.
+# MUSTER_KILLS=<count>  MUSTER_KILLS_SEED=<number>  MUSTER_KILLS_JSON=<file for the histogram>
+test-faults: setup
+	$(BIN)/pytest tests -m faults -p no:cacheprovider --durations=15
 
 fmt: setup
 	$(BIN)/ruff format $(CODE)

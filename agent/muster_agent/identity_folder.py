@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from muster_devices.durable import make_folder, replace_file
 from muster_protos.errors import NotAuthorisedError, PermanentError
 from muster_protos.model import SigningKey
 
@@ -49,7 +49,7 @@ class IdentityFolder:
             PermanentError: it cannot be made or is not ours.
         """
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.folder, 0o700)
             self.folder.chmod(0o700)
         except OSError as error:
             raise PermanentError(f"expected a folder of our own at {self.folder}, found: {error.strerror}") from error
@@ -72,7 +72,8 @@ class IdentityFolder:
             raise PermanentError(f"expected an identity in {self._join_path}, found damage; join again") from error
         if not self.key_path.exists():
             raise PermanentError(f"expected the device's key at {self.key_path}, found none; join again")
-        self._repeat(identity)
+        with suppress(OSError):  # a disk that is full or read-only: the old ones may still do
+            self._repeat(identity)
         return identity
 
     def read_key(self) -> bytes:
@@ -90,7 +91,7 @@ class IdentityFolder:
         """Replace the identity: whole or not at all."""
         self.create()
         try:
-            _replace(self._join_path, _format(identity).encode())
+            replace_file(self._join_path, _format(identity).encode())
             self._repeat(identity)
         except OSError as error:
             raise PermanentError(f"expected to write {self.folder}, found: {error.strerror}") from error
@@ -112,7 +113,7 @@ class IdentityFolder:
     def _repeat(self, identity: Identity) -> None:
         for path, content in ((self.certificate_path, identity.certificate_pem), (self.ca_path, identity.ca_pem)):
             if not path.exists() or path.read_bytes() != content:
-                _replace(path, content)
+                replace_file(path, content)
 
 
 def _format(identity: Identity) -> str:
@@ -146,20 +147,3 @@ def _parse(text: str) -> Identity:
         ),
         links=tuple(str(link) for link in fields["links"]),
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

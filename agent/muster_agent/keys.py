@@ -6,10 +6,10 @@ is kept (joining twice is the same device), and only the certificate request is 
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
+
+from muster_devices.durable import replace_file
 
 
 def main(arguments: list[str]) -> int:
@@ -43,15 +43,7 @@ def _make_key(path: Path) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".key.")  # mkstemp makes it 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    replace_file(path, pem)
 
 
 def _request(key: object) -> bytes:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from muster_agent.failpoint import hit
+from muster_devices.durable import make_folder, sync
+from muster_devices.failpoint import hit
 from muster_protos.errors import InvalidInputError, NotFoundError, TemporaryError
 from muster_protos.ids import check_sha256
 from muster_protos.model import ArtifactRef
@@ -37,8 +37,8 @@ class FolderCache:
         self._quarantine = root / "quarantine"
         self._digests: dict[str, _Digest] = {}  # of partial files that this process has written from their first byte
         with _disk("artifact folder", root):
-            for folder in (self._names, self._partial):
-                folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self._names.parent, self._names, self._partial):
+                make_folder(folder)
 
     def cached(self) -> frozenset[str]:
         """sha256 of every complete artifact."""
@@ -61,11 +61,11 @@ class FolderCache:
                 )
             file.write(data)
         self._digest(ref.sha256, offset, data)
-        hit("download")
+        hit("download: chunk written")
 
     def finish(self, ref: ArtifactRef) -> None:
         path = self._partial / check_sha256(ref.sha256)
-        hit("verify")
+        hit("verify: begins")
         with _disk(f"artifact {ref.sha256[:12]}", self._root):
             length = path.stat().st_size if path.exists() else 0
             digest = self._digests.pop(ref.sha256, None)
@@ -81,13 +81,13 @@ class FolderCache:
                 raise TemporaryError(
                     f"expected artifact {ref.sha256[:12]}, received {what}; thrown away, fetching again"
                 )
-            _sync(path)
-            hit("verify")
+            sync(path)
+            hit("verify: synced")
             target = self.path(ref.sha256)
-            target.parent.mkdir(exist_ok=True)
+            make_folder(target.parent)
             path.replace(target)
-            _sync(target.parent)
-            _sync(self._names)
+            hit("verify: named")
+            sync(target.parent)
 
     def _digest(self, sha256: str, offset: int, data: bytes) -> None:
         """Hash while the network brings the next chunk; reading it all back at the end would cost as much again."""
@@ -133,6 +133,7 @@ class FolderCache:
         with _disk(f"artifact {path.name[:12]}", self._root):
             self._quarantine.mkdir(exist_ok=True)
             path.replace(self._quarantine / path.name)
+            hit("quarantine: moved")
             kept = sorted(self._quarantine.iterdir(), key=lambda item: item.stat().st_mtime_ns)
             for old in kept[:-_QUARANTINED_KEPT]:
                 old.unlink(missing_ok=True)
@@ -166,11 +167,3 @@ def _sha256_of(path: Path) -> str:
         while length := file.readinto(block):
             digest.update(block[:length])
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -46,7 +46,7 @@ from muster_agent.daemon.runner import Runner, StepEnded, ThreadRunner
 from muster_agent.daemon.serve import ServingSteps
 from muster_agent.daemon.slow_loop import SlowLoop
 from muster_agent.daemon.stored import verify_stored
-from muster_agent.failpoint import hit
+from muster_devices.failpoint import hit
 from muster_protos.errors import ConflictError, MusterError, TemporaryError
 from muster_protos.model import ControllerMessage, Desired, Event, Goodbye, ReportAck, ReportedState, SignedEnvelope
 
@@ -287,7 +287,7 @@ class Daemon:
 
     def _step_ended(self, ended: StepEnded) -> None:
         self._runner.taken()
-        hit("between steps")
+        hit("step: ended")
         key = step_key(ended.step)
         if ended.error is None:
             if not ended.is_stopped:

@@ -17,8 +17,8 @@ from muster_agent.core.wanted import Wanted, WantedModel, same_grant
 from muster_agent.daemon.moment import Moment
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts, Settings
-from muster_agent.failpoint import hit
 from muster_agent.ports import Subject
+from muster_devices.failpoint import hit
 from muster_protos.errors import ConflictError, PermanentError, TemporaryError
 from muster_protos.model import (
     DeploymentState,
@@ -53,7 +53,7 @@ class ServingSteps:
         if manifest is None:
             raise ConflictError(f"variant {step.configuration.variant_id} left the desired state meanwhile")
         subject = subject_of(manifest, self._parts, is_serving=True)
-        hit("self-test")
+        hit("self-test: begins")
         self._outbox.progress(Progress("self_test", step.configuration.variant_id, 0.0, 1.0, step.deployment_id))
         try:
             self._parts.measurer.self_test(subject, step.configuration)
@@ -67,15 +67,16 @@ class ServingSteps:
         self._outbox.progress(Progress("self_test", step.configuration.variant_id, 1.0, 1.0, step.deployment_id))
         record = self._record(step.model_id)
         self._parts.state.put_serving(transitions.passed_test(record, step.deployment_id, step.configuration))
+        hit("self-test: passed")
 
     def activate(self, step: Activate, wanted: Wanted | None) -> None:
         """Write the pointer, then load the deployment beside what is up and switch to it."""
         model = self._granted(wanted, step.model_id, step.deployment_id)
         variants = tuple(self._local_variant(model, name) for name in _names(model))
-        hit("swap")
+        hit("swap: begins")
         record = transitions.begun(self._record(step.model_id), model)
         self._parts.state.put_serving(record)
-        hit("swap")
+        hit("swap: pointer written")
         self._load(record, model, variants, step_key(step))
 
     def resume(self, step: Resume) -> None:
@@ -88,16 +89,16 @@ class ServingSteps:
         if record.trial is not None:
             record = transitions.started_again(record)
             self._parts.state.put_serving(record)
-        hit("swap")
+        hit("swap: resumes")
         self._load(record, model, variants, step_key(step))
 
     def commit(self, step: Commit, wanted: Wanted | None) -> None:
         """Make the trial the last good one."""
         model = self._granted(wanted, step.model_id, step.deployment_id)
         record = self._record(step.model_id)
-        hit("commit")
+        hit("commit: begins")
         self._parts.state.put_serving(transitions.committed(record, model))
-        hit("commit")
+        hit("commit: written")
         self._outbox.event("deployment.committed", model_id=step.model_id, details={"deployment": step.deployment_id})
 
     def roll_back(self, step: Rollback, wanted: Wanted | None) -> None:
@@ -111,6 +112,7 @@ class ServingSteps:
     def stop(self, step: StopServing) -> None:
         """Forget the model's pointer, then end its process."""
         self._parts.state.drop_serving(step.model_id)
+        hit("stop: forgotten")
         self._parts.served.stop(step.model_id, step.reason)
         live = self._moment.set_down(step.model_id)
         active = live.active_variant_id if live else ""
@@ -129,7 +131,7 @@ class ServingSteps:
                 raise TemporaryError(str(error)) from error  # the last good one is never given up
             self._conclude(model.model_id, model, DeploymentState.ROLLED_BACK, str(error))
             return
-        hit("swap")
+        hit("swap: up")
         self._moment.set_live(model.model_id, _live(model.grant, variants, answer))
         self._moment.succeeded(key)
         self._parts.state.put_serving(transitions.ready(self._record(model.model_id), answer))
@@ -163,9 +165,9 @@ class ServingSteps:
         record = self._record(model_id)
         is_trial = record.trial is not None and same_grant(record.trial.grant, model.grant)
         record = transitions.concluded_with(record, model.grant, state, reason, is_trial)
-        hit("commit")
+        hit("rollback: begins")
         self._parts.state.put_serving(record)
-        hit("commit")
+        hit("rollback: written")
         live = self._moment.live(model_id)
         is_up = live is not None and same_grant(live.grant, model.grant)
         if record.target is None and (is_up or is_trial):

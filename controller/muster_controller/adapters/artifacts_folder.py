@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from muster_devices.durable import make_folder, sync
+from muster_devices.failpoint import hit
 from muster_protos.errors import InvalidInputError, NotFoundError, PermanentError, TemporaryError
 from muster_protos.ids import check_sha256
 
@@ -33,8 +35,8 @@ class FolderArtifactStore:
         self._incoming = root / "incoming"
         self._lock = threading.Lock()  # between looking at a file's age and naming or removing it
         with _disk_errors():
-            self._root.mkdir(parents=True, exist_ok=True)
-            self._incoming.mkdir(parents=True, exist_ok=True)
+            for folder in (root, self._root, self._incoming):
+                make_folder(folder)
             _remove_leftovers(self._incoming)
 
     def put(self, source: Path) -> tuple[str, int]:
@@ -49,6 +51,7 @@ class FolderArtifactStore:
             temporary = Path(name)
             try:
                 sha256, size_bytes = _copy(source, handle)
+                hit("shelf: copied")
                 self._name(temporary, sha256)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -98,16 +101,14 @@ class FolderArtifactStore:
             try:
                 os.utime(target)  # young again, so that nobody removes what is just being put
             except FileNotFoundError:
-                self._move(temporary, target)
-
-    def _move(self, temporary: Path, target: Path) -> None:
-        is_new_folder = not target.parent.exists()
-        target.parent.mkdir(exist_ok=True)
-        temporary.chmod(0o444)
-        temporary.rename(target)
-        _sync_folder(target.parent)
-        if is_new_folder:
-            _sync_folder(self._root)
+                make_folder(target.parent)
+                temporary.chmod(0o444)
+                temporary.rename(target)
+                hit("shelf: named")
+            else:  # perhaps of a controller that was killed before it was safe
+                sync(target)
+                sync(self._root)
+            sync(target.parent)
 
 
 def _copy(source: Path, handle: int) -> tuple[str, int]:
@@ -134,14 +135,6 @@ def _remove_leftovers(incoming: Path) -> None:
         with suppress(FileNotFoundError):
             if leftover.stat().st_mtime_ns < oldest_ns:
                 leftover.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

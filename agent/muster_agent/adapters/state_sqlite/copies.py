@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 
 from muster_agent.core.known import ServingRecord
 from muster_agent.core.wanted import read_model
+from muster_devices.durable import remove_leftovers, replace_file
+from muster_devices.failpoint import hit
 from muster_protos import codec
 from muster_protos.errors import InvalidInputError
 from muster_protos.model import DesiredState, SignedEnvelope
@@ -29,6 +30,8 @@ class StateCopies:
         self._desired = folder / "desired.copy"
         self._last_good = folder / "last-good.copy"
         self._written: dict[Path, bytes] = {}
+        for path in (self._desired, self._last_good):
+            remove_leftovers(folder, path.name)
 
     def keep_desired(self, envelope: SignedEnvelope) -> None:
         self._write(self._desired, codec.encode(envelope))
@@ -56,14 +59,9 @@ class StateCopies:
     def _write(self, path: Path, content: bytes) -> None:
         if self._written.get(path) == content:
             return
-        temporary = path.with_suffix(".new")
+        hit("copy: begins")
         try:
-            with temporary.open("wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o600)
-            temporary.replace(path)
+            replace_file(path, hashlib.sha256(content).digest() + content)
         except OSError as error:
             log.warning("the copy %s cannot be written: %s", path.name, error.strerror)  # the database has it
             return

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from muster_devices.durable import make_folder, sync
 from muster_protos.errors import PermanentError
 
 ADMIN_TOKEN = "admin-token"
@@ -20,7 +21,7 @@ def open_private_folder(folder: Path) -> Path:
         PermanentError: it cannot be made private (another owner, read-only disk).
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, 0o700)
         folder.chmod(0o700)
     except OSError as error:
         raise PermanentError(f"expected a folder of our own at {folder}, found: {error.strerror}") from error
@@ -57,8 +58,4 @@ def _create(path: Path, content: bytes) -> None:
             return
     finally:
         Path(name).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
