@@ -122,3 +122,31 @@ class Overhead:
     def reserve_ns(self) -> float:
         """How much of the SLO to keep free for it."""
         return min(self._ceiling_ns, self._mean_ns + 2 * math.sqrt(self._variance))
+
+
+class CpuCost:
+    """How long a request keeps the tighter of two busy: the inference thread, or all the CPU the process may use.
+
+    On a quarter of a core reading and writing a request takes four times its CPU time from the inferences; on two cores
+    it costs them nothing.
+    """
+
+    __slots__ = ("_beside_ns", "_cores")
+
+    def __init__(self) -> None:
+        self._beside_ns: float | None = None
+        self._cores = math.inf
+
+    def observe(self, beside_ns: float, cores: float) -> None:
+        """Take in what a request of the last half second cost in CPU time beside its inference."""
+        if not (math.isfinite(beside_ns) and beside_ns >= 0 and cores > 0):
+            return
+        before_ns = beside_ns if self._beside_ns is None else self._beside_ns
+        self._beside_ns = before_ns + 0.3 * (beside_ns - before_ns)
+        self._cores = cores
+
+    def busy_ns(self, service_ns: float) -> float:
+        """Service time of the tighter one. An inference that a quota stretched took only its share of a core."""
+        if self._beside_ns is None or self._cores == math.inf:
+            return service_ns
+        return max(service_ns, (service_ns * min(1.0, self._cores) + self._beside_ns) / self._cores)

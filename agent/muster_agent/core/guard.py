@@ -4,6 +4,7 @@ Called once per request, when it leaves the queue, and once a second. A rung is 
 
 1. this request is in time on it:     lat * (xi + z * sigma) <= its remaining slack,
 2. the stream is in time on it:       p99 of the backlog, lat * (1 + ln(100) * rho / (2 (1 - rho))), <= SLO, rho < 0.95,
+                                      with lat = max(lat, CPU time of a whole request / usable cores),
 3. those who wait can still be saved: after it, each of them is in time on the fastest rung.
 
 The most accurate feasible rung is chosen: down at once, up when it has been feasible, with room to spare, for a whole
@@ -22,7 +23,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
 
-from muster_agent.core.estimate import ArrivalRate, Overhead, Slowdown
+from muster_agent.core.estimate import ArrivalRate, CpuCost, Overhead, Slowdown
 from muster_agent.core.queueing import backlog_p99_ns, rescue_start_ns, utilisation
 from muster_agent.core.rung import RungState
 from muster_protos.model import ServingGrant
@@ -100,6 +101,7 @@ class Guard:
         self.settings = settings or GuardSettings()
         self.rate = ArrivalRate()
         self.shared = Slowdown()
+        self.cpu = CpuCost()
         self._rungs = [RungState(rung) for rung in grant.ladder]
         self._slo_ns = float(grant.slo.latency_ns) if grant.slo.latency_ns > 0 else math.inf
         has_slo = self._slo_ns < math.inf
@@ -181,6 +183,10 @@ class Guard:
         """What an answered request took beside its queueing and its inference."""
         self._overhead.observe(overhead_ns)
 
+    def spent_cpu(self, beside_ns: float, cores: float) -> None:
+        """CPU time of a request beside its inference, and the cores that the serving process may use."""
+        self.cpu.observe(beside_ns, cores)
+
     def cap(self, highest_rung: int, reason: str) -> None:
         """The slow loop's verdict: no rung above this index; the next decision or tick obeys."""
         self._cap, self._cap_reason = min(max(highest_rung, 0), len(self._rungs) - 1), reason
@@ -203,7 +209,7 @@ class Guard:
 
     def inherit(self, other: Guard) -> None:
         """Take over what another grant's guard knows of the stream and of the device."""
-        self.rate, self.shared = other.rate, other.shared
+        self.rate, self.shared, self.cpu = other.rate, other.shared, other.cpu
 
     # ---- the rule ----
 
@@ -254,7 +260,7 @@ class Guard:
             charged_ns += self._rungs[index].price_ns
         if charged_ns > share * moment.limit_ns:
             return _Obstacle.SLACK
-        if backlog_p99_ns(expected_ns, moment.rate_per_s) > share * moment.limit_ns:
+        if backlog_p99_ns(self.cpu.busy_ns(expected_ns), moment.rate_per_s) > share * moment.limit_ns:
             return _Obstacle.BACKLOG
         return None
 
@@ -368,8 +374,9 @@ class Guard:
                 f"{moment.waiting} wait: after {_ms(charged)} ms on {state.variant_id} not all of them could be "
                 f"answered within {_ms(self._slo_ns)} ms even on the fastest rung"
             )
-        busy = utilisation(expected, moment.rate_per_s)
-        p99_ns = backlog_p99_ns(expected, moment.rate_per_s)
+        busy_ns = self.cpu.busy_ns(expected)
+        busy = utilisation(busy_ns, moment.rate_per_s)
+        p99_ns = backlog_p99_ns(busy_ns, moment.rate_per_s)
         backlog = "without end" if p99_ns == math.inf else f"{_ms(p99_ns)} ms at p99"
         return (
             f"{moment.rate_per_s:.1f} requests/s would keep {state.variant_id} {busy:.0%} busy: "
@@ -380,7 +387,8 @@ class Guard:
         state = self._rungs[target]
         if self._is_on_trial:
             return f"a trial: {state.variant_id} has not answered for {self._trial_wait_ns / _S:.0f} s and should fit"
-        p99_ns = backlog_p99_ns(state.expected_ns(moment.slowdown, moment.now_ns), moment.rate_per_s)
+        busy_ns = self.cpu.busy_ns(state.expected_ns(moment.slowdown, moment.now_ns))
+        p99_ns = backlog_p99_ns(busy_ns, moment.rate_per_s)
         return (
             f"{state.variant_id} has fitted for {self._dwell_ns / _S:.0f} s: {moment.rate_per_s:.1f} requests/s, "
             f"{_ms(p99_ns)} ms at p99 against {_ms(self._slo_ns)} ms"

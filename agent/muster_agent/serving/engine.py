@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from muster_agent.core.guard import Guard, Move, Verdict
+from muster_agent.serving.cpu_meter import CpuMeter
 from muster_agent.serving.errors import InferenceError, RefusedError
 from muster_agent.serving.figures import Figures
 from muster_agent.serving.loaded_rung import LoadedRung
@@ -86,9 +87,18 @@ class _Switch:
 class Engine:
     """Answers requests one at a time on the rung that the guard names."""
 
-    def __init__(self, on_event: Callable[[Event], None], on_wanted: Callable[[int], None]) -> None:
-        """``on_event`` and ``on_wanted`` (a rung should be loaded) are called from the inference thread."""
+    def __init__(
+        self,
+        on_event: Callable[[Event], None],
+        on_wanted: Callable[[int], None],
+        cpu_meter: CpuMeter | None = None,
+    ) -> None:
+        """``on_event`` and ``on_wanted`` (a rung should be loaded) are called from the inference thread.
+
+        ``cpu_meter``: in a process that does nothing but serve.
+        """
         self.figures = Figures()
+        self._cpu_meter = cpu_meter
         self._on_event = on_event
         self._on_wanted = on_wanted
         self._turn = threading.Condition()
@@ -242,6 +252,8 @@ class Engine:
         self._ask_for_wanted(ladder)
         if verdict.rung is None:
             self.figures.shed()
+            if self._cpu_meter is not None:
+                self._cpu_meter.refused()
             reason = "it could not have been answered in time; the device is overloaded"
             return _Chosen(query, ladder, refusal=RefusedError(reason, _RETRY_AFTER_S))
         index = verdict.rung if verdict.rung in ladder.rungs else max(ladder.rungs)
@@ -295,7 +307,7 @@ class Engine:
         return result
 
     def _infer(self, query: _Query, ladder: Ladder, index: int, rung: LoadedRung) -> Answer | MusterError:
-        started_ns = time.monotonic_ns()
+        started_ns, started_cpu_ns = time.monotonic_ns(), time.thread_time_ns()
         try:
             outputs = rung.run(query.feeds)
         except MusterError as error:
@@ -307,6 +319,11 @@ class Engine:
         is_first, self._last_rung = rung is not self._last_rung, rung
         with self._turn:
             ladder.guard.served(index, finished_ns - started_ns, finished_ns, is_first)
+            if self._cpu_meter is not None:
+                threads = ladder.grant.grant.ladder[index].configuration.threads
+                self._cpu_meter.inferred(time.thread_time_ns() - started_cpu_ns, threads)
+                if (cost := self._cpu_meter.read(finished_ns)) is not None:
+                    ladder.guard.spent_cpu(*cost)
             self._report_switch(finished_ns)
         return Answer(outputs, rung.variant_id, finished_ns)
 

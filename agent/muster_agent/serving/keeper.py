@@ -19,9 +19,11 @@ from typing import Protocol
 
 from muster_agent.local_socket import LocalBody
 from muster_agent.serving.agent_link import AgentLink
+from muster_agent.serving.cpu_meter import CpuMeter
 from muster_agent.serving.engine import Engine, Ladder
 from muster_agent.serving.errors import GrantError
 from muster_agent.serving.resident import build_ladder, discard, has_room, load
+from muster_devices.failpoint import hit
 from muster_protos.model import Event, LocalCap, LocalFailed, LocalGrant, LocalHello, LocalReady, LocalStop
 
 log = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ class Keeper:
         slowdown_ratio: float = 1.0,
         memory_limit_bytes: int | None = None,
     ) -> None:
-        self.engine = Engine(self._event, self._wanted)
+        self.engine = Engine(self._event, self._wanted, CpuMeter() if is_child else None)
         self.ready = threading.Event()  # set while a ladder is served
         self.failure = ""  # why the last grant was refused
         self.end_reason = ""  # why there is nothing to serve any more, until the next grant
@@ -176,9 +178,11 @@ class Keeper:
             self._take_over(known, grant)
             return
         started_s = time.monotonic()
+        hit("child: grant taken")
         ladder: Ladder | None = None
         try:
             ladder = build_ladder(grant, self._slowdown_ratio, self._memory_limit_bytes, known)
+            hit("child: loaded")
             http_port, grpc_port = self._ports.open(ladder)
         except GrantError as error:
             if ladder is not None:
@@ -194,6 +198,7 @@ class Keeper:
         if self._cap is not None:
             ladder.guard.cap(self._cap.highest_rung, self._cap.reason)
         self.engine.install(ladder)
+        hit("child: switched")
         self._wanted_index = None
         active, resident, _, _ = self.engine.snapshot()
         self._announce(LocalReady(grant.grant.deployment_id, active, resident, http_port, grpc_port))

@@ -36,7 +36,7 @@ def policy(rungs: int) -> str:
 
 
 PROBE_CONCURRENCY, PROBE_S = 2, 2.0  # a closed loop: what the largest rung can do, transport included
-BURST_FACTORS = (1.35, 1.7)  # of its capacity; the second only if the first is no overload after all
+BURST_FACTORS = (1.2, 1.6)  # of its capacity; the second only if the first is no overload after all
 
 
 def burst_phases(capacity_hz: float, factor: float) -> list[tuple[float, float]]:

@@ -60,6 +60,21 @@ def test_a_stream_under_a_cpu_quota_is_judged_by_the_mean_not_by_the_median() ->
     assert [move.direction for move in quiet(guard, 13, 6, rate_hz=20)] == ["up"]
 
 
+def test_reading_and_writing_count_where_they_take_cpu_from_the_inferences() -> None:
+    """50 requests of 10 ms keep the inference thread half busy; 12 ms beside each is too much on one core only."""
+    for cores, direction in ((1.0, ["down"]), (2.0, []), (0.5, ["down"])):
+        guard = Guard(grant_of(10, 1, slo_ms=100))
+        guard.spent_cpu(12.0 * MS, cores)
+        assert [move.direction for move in quiet(guard, 1, 3, rate_hz=50)] == direction, cores
+
+
+def test_costs_that_make_no_sense_are_ignored() -> None:
+    guard = Guard(grant_of(10, 1))
+    for beside_ns, cores in ((float("nan"), 1.0), (-1.0, 1.0), (float("inf"), 1.0), (1.0, 0.0)):
+        guard.spent_cpu(beside_ns, cores)
+        assert guard.cpu.busy_ns(10.0) == 10.0
+
+
 def test_a_mean_that_one_hiccup_spoiled_counts_at_most_as_the_p95() -> None:
     spoiled = Rung(Configuration("big", "onnxruntime", "cpu", 1), 1 * MS, 2 * MS, mean_ns=50 * MS)
     guard = Guard(ServingGrant("d1", (spoiled,), Slo(100 * MS, 95.0)))
