@@ -9,13 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from muster_agent.core.key_sets import Trust
 from muster_devices.durable import make_folder, replace_file
 from muster_protos.errors import NotAuthorisedError, PermanentError
-from muster_protos.model import SigningKey
+from muster_protos.model import SigningKey, TrustedKey
 
 _VERSION = 1
 
@@ -28,8 +30,26 @@ class Identity:
     device_id: str
     certificate_pem: bytes
     ca_pem: bytes
-    signing_keys: tuple[SigningKey, ...]
+    signing_keys: tuple[SigningKey, ...]  # the first one signs today; retired ones still vouch for old manifests
     links: tuple[str, ...]  # "grpcs://127.0.0.1:8471", ...
+    key_set_version: int = 1  # of the newest set of signing keys that this device followed
+    retires_at_ns: Mapping[str, int] = field(default_factory=dict)  # by key id; no entry = no date
+    door_url: str = ""  # https://HOST:PORT where an expired certificate is renewed
+
+    @property
+    def trust(self) -> Trust:
+        """The signing keys with their dates."""
+        keys = (TrustedKey(key, self.retires_at_ns.get(key.key_id, 0)) for key in self.signing_keys)
+        return Trust(self.key_set_version, tuple(keys))
+
+    def trusting(self, trust: Trust) -> Identity:
+        """The same device with other signing keys."""
+        return replace(
+            self,
+            signing_keys=tuple(trusted.key for trusted in trust.keys),
+            key_set_version=trust.version,
+            retires_at_ns={t.key.key_id: t.retires_at_ns for t in trust.keys if t.retires_at_ns},
+        )
 
 
 class IdentityFolder:
@@ -96,12 +116,12 @@ class IdentityFolder:
         except OSError as error:
             raise PermanentError(f"expected to write {self.folder}, found: {error.strerror}") from error
 
-    def renew(self, certificate_pem: bytes, signing_keys: tuple[SigningKey, ...]) -> Identity:
-        """Keep a renewed certificate and today's signing keys."""
+    def renew(self, certificate_pem: bytes) -> Identity:
+        """Keep a renewed certificate. Signing keys come only by the chain of their sets (``core/key_sets.py``)."""
         identity = self.read()
         if identity is None:
             raise NotAuthorisedError("expected a joined device, found none; run: muster-agent join")
-        renewed = replace(identity, certificate_pem=certificate_pem, signing_keys=signing_keys or identity.signing_keys)
+        renewed = replace(identity, certificate_pem=certificate_pem)
         self.write(renewed)
         return renewed
 
@@ -129,6 +149,9 @@ def _format(identity: Identity) -> str:
                 for key in identity.signing_keys
             ],
             "links": list(identity.links),
+            "key_set_version": identity.key_set_version,
+            "retires_at_ns": dict(identity.retires_at_ns),
+            "door_url": identity.door_url,
         },
         indent=1,
     )
@@ -146,4 +169,7 @@ def _parse(text: str) -> Identity:
             for key in fields["signing_keys"]
         ),
         links=tuple(str(link) for link in fields["links"]),
+        key_set_version=int(fields.get("key_set_version", 1)),  # identities of the first release have none of these
+        retires_at_ns={str(key): int(value) for key, value in fields.get("retires_at_ns", {}).items()},
+        door_url=str(fields.get("door_url", "")),
     )

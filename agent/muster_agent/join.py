@@ -7,9 +7,8 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-import http.client
-import json
 import re
 import socket
 import ssl
@@ -17,24 +16,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+from muster_agent.https import exchange, trusting
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_protos import codec
 from muster_protos.errors import (
     CodecError,
     InvalidInputError,
-    MusterError,
     NotAuthorisedError,
     PermanentError,
     TemporaryError,
-    UnreachableError,
     as_usage,
 )
 from muster_protos.ids import check_id
 from muster_protos.join_link import JoinLink, parse_join_link
 from muster_protos.model import Inventory, JoinRequest, JoinResponse
 
-PROTOBUF = "application/x-protobuf"
-_MAX_ANSWER_BYTES = 256 * 1024
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -64,20 +60,24 @@ def join(
     csr_pem = make_request(folder.key_path)
     body = codec.encode(JoinRequest(link.secret, csr_pem, inventory, wish))
     try:
-        answer = _exchange(link, _trusting(ca_pem), "POST", "/v1/join", body, timeout_s)
+        answer = exchange(link.host, link.port, trusting(ca_pem), "POST", "/v1/join", body, timeout_s)
     except NotAuthorisedError as error:
         raise NotAuthorisedError(f"{error}{_earlier(folder, ca_pem)}") from error
-    identity = _read_answer(answer, ca_pem)
-    _check_pair(identity, folder)
+    identity = _read_answer(answer, ca_pem, link)
+    check_pair(identity, folder)
     folder.write(identity)
     return identity
 
 
-def make_request(key_path: Path, timeout_s: float = 60.0) -> bytes:
-    """A certificate request (PEM) for the key at ``key_path``; the child makes the key when there is none."""
+def make_request(key_path: Path, challenge: bytes = b"", timeout_s: float = 60.0) -> bytes:
+    """A certificate request (PEM) for the key at ``key_path``; the child makes the key when there is none.
+
+    With a ``challenge`` the request holds it, and the key must be there.
+    """
+    proof = [base64.b64encode(challenge).decode()] if challenge else []
     try:
         child = subprocess.run(
-            [sys.executable, "-m", "muster_agent.keys", str(key_path.absolute())],
+            [sys.executable, "-m", "muster_agent.keys", str(key_path.absolute()), *proof],
             capture_output=True,
             timeout=timeout_s,
             check=False,
@@ -110,7 +110,7 @@ def _fetch_ca(link: JoinLink, timeout_s: float) -> bytes:
     blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     blind.check_hostname = False
     blind.verify_mode = ssl.CERT_NONE  # the fingerprint decides, and nothing secret is sent here
-    answer = _exchange(link, blind, "GET", "/v1/ca", None, timeout_s)
+    answer = exchange(link.host, link.port, blind, "GET", "/v1/ca", None, timeout_s)
     for pem in _PEM.findall(answer):
         try:
             der = ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
@@ -122,54 +122,6 @@ def _fetch_ca(link: JoinLink, timeout_s: float) -> bytes:
         f"expected the fleet CA {link.ca_fingerprint[:16]}... at {link.host}:{link.port}, found another one; "
         "the secret was not sent: ask for a new join link, and if it happens again, somebody is in between"
     )
-
-
-def _trusting(ca_pem: bytes) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name; no other root is loaded
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cadata=ca_pem.decode())
-    return context
-
-
-def _exchange(
-    link: JoinLink, context: ssl.SSLContext, method: str, path: str, body: bytes | None, timeout_s: float
-) -> bytes:
-    connection = http.client.HTTPSConnection(link.host, link.port, timeout=timeout_s, context=context)
-    try:
-        connection.request(method, path, body, {"Content-Type": PROTOBUF} if body else {})
-        with connection.getresponse() as response:
-            answer = response.read(_MAX_ANSWER_BYTES + 1)
-            retry_after = response.getheader("Retry-After", "")
-    except ssl.SSLCertVerificationError as error:
-        raise NotAuthorisedError(
-            f"expected {link.host}:{link.port} to show a certificate of the fleet CA for its name, "
-            f"found: {error.verify_message}; the secret was not sent"
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise UnreachableError(
-            f"expected a controller at {link.host}:{link.port}, found: {error}; is muster up running there?"
-        ) from error
-    finally:
-        connection.close()
-    if response.status != http.client.OK:
-        raise _refusal(response.status, answer, retry_after)
-    if len(answer) > _MAX_ANSWER_BYTES:
-        raise InvalidInputError(
-            f"expected a short answer of {link.host}:{link.port}, found a long one; a captive portal?"
-        )
-    return answer
-
-
-def _refusal(status: int, answer: bytes, retry_after: str) -> MusterError:
-    try:
-        reason = str(json.loads(answer)["error"])[:500]
-    except (ValueError, KeyError, TypeError):
-        reason = f"expected a controller's answer, found HTTP {status}; is this the join port?"
-    if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
-        return NotAuthorisedError(reason)
-    if status in (http.client.TOO_MANY_REQUESTS, http.client.SERVICE_UNAVAILABLE):
-        return TemporaryError(reason, float(retry_after) if retry_after.isdigit() else None)
-    return InvalidInputError(reason) if 400 <= status < 500 else TemporaryError(reason)
 
 
 def _earlier(folder: IdentityFolder, ca_pem: bytes) -> str:
@@ -189,7 +141,7 @@ def _earlier(folder: IdentityFolder, ca_pem: bytes) -> str:
     )
 
 
-def _read_answer(answer: bytes, ca_pem: bytes) -> Identity:
+def _read_answer(answer: bytes, ca_pem: bytes, link: JoinLink) -> Identity:
     try:
         response = codec.decode(JoinResponse, answer)
     except CodecError as error:
@@ -203,15 +155,22 @@ def _read_answer(answer: bytes, ca_pem: bytes) -> Identity:
         ca_pem=ca_pem,  # the one whose fingerprint was checked, whatever the answer says
         signing_keys=response.signing_keys,
         links=response.links,
+        key_set_version=response.key_set_version or 1,
+        door_url=link.endpoint(),
     )
 
 
-def _check_pair(identity: Identity, folder: IdentityFolder) -> None:
-    """The certificate must be for our key; OpenSSL checks the pair while loading it."""
+def check_pair(identity: Identity, folder: IdentityFolder) -> None:
+    """The certificate must be for our key; OpenSSL checks the pair while loading it.
+
+    Raises:
+        InvalidInputError: it is for another.
+        PermanentError: the folder cannot be written.
+    """
     candidate = folder.folder / ".candidate.pem"
     try:
         candidate.write_bytes(identity.certificate_pem)
-        _trusting(identity.ca_pem).load_cert_chain(candidate, folder.key_path)
+        trusting(identity.ca_pem).load_cert_chain(candidate, folder.key_path)
     except (ssl.SSLError, ValueError) as error:
         raise InvalidInputError("expected a certificate for this device's key, found another; join again") from error
     except OSError as error:

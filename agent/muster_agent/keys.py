@@ -1,7 +1,8 @@
-"""``python -m muster_agent.keys KEY_PATH``: a short-lived child that makes the device's key and a request for it.
+"""``python -m muster_agent.keys KEY_PATH [CHALLENGE]``: a short-lived child for the device's key and requests for it.
 
 ``cryptography`` costs 10 MiB, so the agent itself never imports it. The key never leaves the device: a key that exists
-is kept (joining twice is the same device), and only the certificate request is printed, as PEM on standard output.
+is kept (joining twice is the same device), and only the certificate request is printed, as PEM on standard output. With
+CHALLENGE (base64) the request holds it, so that its signature proves the key at this moment; no key is made then.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from muster_devices.durable import replace_file
 
 def main(arguments: list[str]) -> int:
     """Returns 0, or 1 with one line on standard error."""
-    if len(arguments) != 1:
-        print("expected one argument, the path of the key", file=sys.stderr)
+    if len(arguments) not in (1, 2):
+        print("expected the path of the key and perhaps a challenge", file=sys.stderr)
         return 2
     try:
         from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -23,9 +24,9 @@ def main(arguments: list[str]) -> int:
     except ImportError:
         print("expected the package cryptography, found none; pip install cryptography", file=sys.stderr)
         return 1
-    path = Path(arguments[0])
+    path, challenge = Path(arguments[0]), arguments[1] if len(arguments) == 2 else ""
     try:
-        if not path.exists():
+        if not path.exists() and not challenge:
             _make_key(path)
         key = load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
     if not isinstance(key, EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         print(f"expected a P-256 key at {path}, found another kind; move it away and join again", file=sys.stderr)
         return 1
-    sys.stdout.write(_request(key).decode())
+    sys.stdout.write(_request(key, challenge).decode())
     return 0
 
 
@@ -46,17 +47,20 @@ def _make_key(path: Path) -> None:
     replace_file(path, pem)
 
 
-def _request(key: object) -> bytes:
+def _request(key: object, challenge: str) -> bytes:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import Encoding
-    from cryptography.x509.oid import NameOID
+    from cryptography.x509.oid import AttributeOID, NameOID
 
     if not isinstance(key, EllipticCurvePrivateKey):
         raise TypeError("expected a P-256 key")
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "muster device")])  # the fleet's CA decides the id
-    return x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, SHA256()).public_bytes(Encoding.PEM)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    if challenge:
+        builder = builder.add_attribute(AttributeOID.CHALLENGE_PASSWORD, challenge.encode())
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
 
 
 if __name__ == "__main__":

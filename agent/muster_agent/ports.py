@@ -16,6 +16,7 @@ from typing import Protocol
 
 from muster_agent.core.caps import Readings
 from muster_agent.core.known import Run, ServingRecord
+from muster_agent.core.renewal import Life
 from muster_protos.envelope import Verifier
 from muster_protos.model import (
     AgentMessage,
@@ -47,6 +48,7 @@ __all__ = [
     "LinkSink",
     "LoadRunner",
     "Measurer",
+    "OwnIdentity",
     "ServedModels",
     "ServedSink",
     "StateStore",
@@ -57,6 +59,15 @@ __all__ = [
 
 class Clock(Protocol):
     """Wall and monotonic time, and a wait that a test can drive."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the controller has told the time since the start."""
+        ...
+
+    def learn(self, wall_ns: int) -> None:
+        """The controller's wall clock, just now: from here on ``now_ns`` counts from it."""
+        ...
 
     def now_ns(self) -> int: ...
     def monotonic_ns(self) -> int: ...
@@ -103,8 +114,56 @@ class Link(Protocol):
         """A fresh certificate for the same key holder (PEM) and today's signing keys."""
         ...
 
+    def reconnect(self, reason: str) -> None:
+        """End the session, if there is one, and come back with the credentials of now. Returns at once."""
+        ...
+
     def close(self) -> None:
         """Say goodbye and stop; safe to call twice."""
+        ...
+
+
+class OwnIdentity(Protocol):
+    """This device's certificate and the keys it trusts, as they change. Safe from several threads."""
+
+    def life(self) -> Life:
+        """Of the certificate. PermanentError: the identity is damaged."""
+        ...
+
+    def make_request(self, challenge: bytes = b"") -> bytes:
+        """A certificate request (PEM) signed by the device's key, over ``challenge`` when there is one; blocking."""
+        ...
+
+    def keep(self, certificate_pem: bytes) -> Life:
+        """Store a renewed certificate, whole or not at all, before it is used.
+
+        Raises:
+            InvalidInputError: it is not for this device's key, or does not end later than the old one.
+            PermanentError: it cannot be written.
+        """
+        ...
+
+    def renew_at_door(self, learn: Callable[[int], None]) -> bytes | None:
+        """A new certificate without a link, None when the old one still counts; ``learn`` is told the time.
+
+        Raises:
+            RemovedError: the device was removed.
+            NotAuthorisedError: the controller refuses, the grace is over.
+            TemporaryError: nobody answers.
+        """
+        ...
+
+    def learn_door(self, url: str) -> None:
+        """Remember where ``renew_at_door`` has to ask."""
+        ...
+
+    def follow(self, key_sets: Sequence[SignedEnvelope]) -> bool:
+        """Trust the newer sets of signing keys among these; True when there were some.
+
+        Raises:
+            NotAuthorisedError: one is not signed by the key before it.
+            TemporaryError: it could not be checked.
+        """
         ...
 
 

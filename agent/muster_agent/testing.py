@@ -54,6 +54,11 @@ class ManualClock:
     def __init__(self, now_ns: int = 1_800_000_000_000_000_000) -> None:
         self._now_ns = now_ns
         self._monotonic_ns = 1_000_000_000
+        self.is_told = False
+
+    def learn(self, wall_ns: int) -> None:
+        self._now_ns = wall_ns
+        self.is_told = True
 
     def now_ns(self) -> int:
         return self._now_ns
@@ -116,6 +121,8 @@ class FakeLink:
         self.break_after_bytes: int | None = None  # the next fetch breaks there
         self.room = 1_000_000  # messages that it still takes
         self.is_closed = False
+        self.renewed = b""  # the certificate that it hands out; none = unreachable
+        self.reconnects: list[str] = []
         self._chunk_bytes = chunk_bytes
         self._sink: LinkSink | None = None
         self._is_up = False
@@ -169,7 +176,12 @@ class FakeLink:
             on_chunk(Chunk(start, content[start : start + self._chunk_bytes], len(content)))
 
     def renew(self, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
-        raise UnreachableError("the fake renews nothing")
+        if not self.renewed:
+            raise UnreachableError("the fake renews nothing")
+        return self.renewed, ()
+
+    def reconnect(self, reason: str) -> None:
+        self.reconnects.append(reason)
 
     def close(self) -> None:
         self.is_closed = True

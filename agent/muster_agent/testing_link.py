@@ -74,6 +74,12 @@ class MemoryLink:
             raise UnreachableError("expected a session, found none; it reconnects by itself")
         return self._switchboard.renew(self._certificate_pem, csr_pem)
 
+    def reconnect(self, reason: str) -> None:
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.push(AgentMessage(Goodbye(reason)))
+            outbox.close()
+
     def close(self) -> None:
         self._closing.set()
         outbox = self._outbox

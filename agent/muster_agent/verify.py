@@ -1,7 +1,8 @@
 """``python -m muster_agent.verify``: a short-lived child that checks signatures; the agent never imports cryptography.
 
-In (JSON on standard input, bytes as base64): ``{"keys": [{"key_id", "public_key"}], "envelopes": [{"payload_type",
-"payload", "signatures": [{"key_id", "signature"}]}]}``. Out (one JSON line): ``{"verified": COUNT}`` and exit 0, or
+In (JSON on standard input, bytes as base64): ``{"keys": [{"key_id", "public_key"}], "manifest_keys": [as keys],
+"envelopes": [{"payload_type", "payload", "signatures": [{"key_id", "signature"}]}]}``; manifest keys, which may be left
+out, count for manifests only. Out (one JSON line): ``{"verified": COUNT}`` and exit 0, or
 ``{"refused": INDEX, "reason": TEXT}`` and exit 1. Anything else, a crash too, means: not verified.
 """
 
@@ -13,7 +14,7 @@ import json
 import sys
 from typing import Any, TextIO
 
-from muster_protos.envelope import signed_bytes
+from muster_protos.envelope import VARIANT_MANIFEST, signed_bytes
 
 _MAX_INPUT_CHARACTERS = 256 * 1024 * 1024
 
@@ -25,17 +26,23 @@ def main(source: TextIO, target: TextIO) -> int:
         return _refuse(target, -1, "expected a smaller batch")
     try:
         batch = json.loads(text)
-        keys = {key["key_id"]: _load(_bytes(key["public_key"])) for key in batch["keys"]}
+        keys = _keys(batch["keys"])
+        manifest_keys = keys | _keys(batch.get("manifest_keys", []))
         envelopes = batch["envelopes"]
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         return _refuse(target, -1, f"expected a batch of envelopes and Ed25519 keys, found: {error}")
     except ImportError:
         return _refuse(target, -1, "expected the package cryptography, found none; pip install cryptography")
     for index, envelope in enumerate(envelopes):
-        if reason := _find_fault(envelope, keys):
+        is_manifest = isinstance(envelope, dict) and envelope.get("payload_type") == VARIANT_MANIFEST
+        if reason := _find_fault(envelope, manifest_keys if is_manifest else keys):
             return _refuse(target, index, reason)
     print(json.dumps({"verified": len(envelopes)}), file=target)
     return 0
+
+
+def _keys(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    return {entry["key_id"]: _load(_bytes(entry["public_key"])) for entry in entries}
 
 
 def _load(public_key: bytes) -> Any:

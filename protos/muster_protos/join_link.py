@@ -33,6 +33,10 @@ class JoinLink:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"https://{host}:{self.port}#{VERSION}.{self.secret}.{self.ca_fingerprint}"
 
+    def endpoint(self) -> str:
+        """``https://HOST:PORT`` alone."""
+        return self.text().partition("#")[0]
+
     def __repr__(self) -> str:
         return f"JoinLink({self.host}:{self.port}, secret hidden)"
 

@@ -1,4 +1,9 @@
-"""The machine's own clocks."""
+"""The machine's own clocks, and what the controller says of the time.
+
+A device without a battery for its clock starts in 1970, another one runs ten years ahead. Rules that compare with the
+controller's times (deadlines, ends of certificates) must not follow it: once the controller has told the time it counts
+from there, by the monotonic clock; before that it is at least what this device knows to have passed.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,25 @@ import time
 
 
 class SystemClock:
-    """Wall clock, monotonic clock and waits of the operating system."""
+    """Wall clock, monotonic clock and waits of the operating system; ``earliest_ns``: it is not before that."""
+
+    def __init__(self, earliest_ns: int = 0) -> None:
+        self._earliest = (earliest_ns, time.monotonic_ns())
+        self._told: tuple[int, int] | None = None  # (the controller's wall clock, our monotonic one, when it told)
+
+    @property
+    def is_told(self) -> bool:
+        return self._told is not None
+
+    def learn(self, wall_ns: int) -> None:
+        self._told = (wall_ns, time.monotonic_ns())
 
     def now_ns(self) -> int:
-        return time.time_ns()
+        told = self._told
+        if told is not None:
+            return told[0] + time.monotonic_ns() - told[1]
+        earliest_ns, since_ns = self._earliest
+        return max(time.time_ns(), earliest_ns + time.monotonic_ns() - since_ns)
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()

@@ -136,6 +136,7 @@ class GrpcLink:
         self._backoff = Backoff(timing.retry_base_s, timing.retry_cap_s, draw)
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._hurry = threading.Event()  # do not wait out the back-off: there are new credentials, or we close
         self._channel: grpc.Channel | None = None  # of the session that is up
         self._call: Any = None
         self._outbox: Outbox | None = None
@@ -200,9 +201,20 @@ class GrpcLink:
             raise _translate(error) from error
         return response.certificate_pem, response.signing_keys
 
+    def reconnect(self, reason: str) -> None:
+        """End the session, if there is one, and come back with the credentials of now. Returns at once."""
+        with self._lock:
+            outbox = self._outbox
+        self._backoff.reset()
+        self._hurry.set()
+        if outbox is not None:
+            outbox.push(AgentMessage(Goodbye(reason)))
+            outbox.close()  # what is in it leaves first; the controller ends the stream after the goodbye
+
     def close(self) -> None:
         """Say goodbye and stop; safe to call twice, from any thread."""
         self._closing.set()
+        self._hurry.set()
         with self._lock:
             outbox, call, thread = self._outbox, self._call, self._thread
         if outbox is not None:
@@ -233,7 +245,8 @@ class GrpcLink:
             if time.monotonic() - began_s > _STABLE_SESSION_S:
                 self._backoff.reset()
             retry_after_s = end.goodbye.retry_after_ms / 1e3 if end.goodbye else 0.0
-            self._closing.wait(self._backoff.next_s(retry_after_s))
+            if self._hurry.wait(self._backoff.next_s(retry_after_s)):
+                self._hurry.clear()
 
     def _hold_session(self, sink: LinkSink) -> _End:
         """One connection from dial to end."""

@@ -16,10 +16,19 @@ _TIMEOUT_S = 60.0  # an import of cryptography from a worn SD card can take ten 
 
 
 class VerifierChild:
-    """Checks envelopes against the keys pinned at the join; ``read_keys`` is asked anew for each batch."""
+    """Checks envelopes against the keys that the device trusts; they are read anew for each batch.
 
-    def __init__(self, read_keys: Callable[[], Sequence[SigningKey]], timeout_s: float = _TIMEOUT_S) -> None:
+    ``read_manifest_keys``: further keys, retired ones, that count for variant manifests and nothing else.
+    """
+
+    def __init__(
+        self,
+        read_keys: Callable[[], Sequence[SigningKey]],
+        timeout_s: float = _TIMEOUT_S,
+        read_manifest_keys: Callable[[], Sequence[SigningKey]] = tuple,
+    ) -> None:
         self._read_keys = read_keys
+        self._read_manifest_keys = read_manifest_keys
         self._timeout_s = timeout_s
 
     def verify(self, envelopes: Sequence[SignedEnvelope]) -> None:
@@ -32,7 +41,8 @@ class VerifierChild:
         if not envelopes:
             return
         batch = {
-            "keys": [{"key_id": key.key_id, "public_key": _text(key.public_key)} for key in self._read_keys()],
+            "keys": [_plain_key(key) for key in self._read_keys()],
+            "manifest_keys": [_plain_key(key) for key in self._read_manifest_keys()],
             "envelopes": [_plain(envelope) for envelope in envelopes],
         }
         answer = self._ask(json.dumps(batch).encode())
@@ -65,6 +75,10 @@ class VerifierChild:
             last_line = child.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
             raise TemporaryError(f"expected an answer of the verifier, found exit {child.returncode}: {last_line}")
         return dict(answer)
+
+
+def _plain_key(key: SigningKey) -> dict[str, str]:
+    return {"key_id": key.key_id, "public_key": _text(key.public_key)}
 
 
 def _plain(envelope: SignedEnvelope) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[shared], help="run the agent until it is stopped")
     run.add_argument("--profile", default="", help="be an emulated device: phone, pi or jetson")
     run.add_argument("--link", default="", help="controller to use instead of the joined one: grpcs://HOST:PORT")
+    run.add_argument("--door", default="", help="where to renew an expired certificate: https://HOST:PORT")
     run.add_argument("--no-cgroup", action="store_true", help="emulate by a declared slowdown even with control groups")
     run.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="free text for people")
 

@@ -15,10 +15,12 @@ from muster_agent.adapters.cache_folder import FolderCache
 from muster_agent.adapters.clock_system import SystemClock
 from muster_agent.adapters.load_child import ChildLoad
 from muster_agent.adapters.measurer_child import ChildMeasurer
+from muster_agent.adapters.own_identity_folder import FolderIdentity
 from muster_agent.adapters.sensors_device import EmulatedSensors, RootSensors
 from muster_agent.adapters.serving_local import LocalServing
 from muster_agent.adapters.state_sqlite import SqliteState
 from muster_agent.adapters.verifier_child import VerifierChild
+from muster_agent.certificate import read_life
 from muster_agent.cli.device_inventory import AGENT_VERSION, DeviceInventory, RuntimeProof
 from muster_agent.cli.main import INTERRUPTED
 from muster_agent.cli.state_folder import StateFolder, state_folder
@@ -31,9 +33,11 @@ from muster_devices.boot import boot_id
 from muster_devices.emulation import Emulator, start_emulation
 from muster_devices.profiles import Profile, load_emulated_profile
 from muster_protos.errors import InvalidInputError, MissingExtraError, NotAuthorisedError, UsageError, as_usage
-from muster_protos.model import Isolation
+from muster_protos.model import Isolation, SignedEnvelope, SigningKey
 
 log = logging.getLogger(__name__)
+
+FIRST_RELEASE_NS = 1_735_689_600 * 10**9  # 2025-01-01: before it this software did not exist
 
 
 def do(options: argparse.Namespace) -> int:
@@ -53,6 +57,7 @@ def do(options: argparse.Namespace) -> int:
             stack.callback(emulator.close)
             emulator.enter(os.getpid())
             log.info("emulated device: %s", "; ".join(emulator.describe().how))
+        clock = SystemClock(earliest_ns=earliest_ns(identity))
         link = _link(options.link, identity, identities)
         proof = RuntimeProof(folder.runtimes)
         inventory = DeviceInventory(identity.device_id, folder.root, emulator, (link.name,), labels, proof, waits=False)
@@ -61,14 +66,18 @@ def do(options: argparse.Namespace) -> int:
         parts = Parts(
             state=state,
             cache=FolderCache(folder.root),
-            verifier=VerifierChild(lambda: (identities.read() or identity).signing_keys),
+            verifier=VerifierChild(
+                lambda: (identities.read() or identity).trust.in_force(clock.now_ns()),
+                read_manifest_keys=lambda: (identities.read() or identity).trust.vouching(),
+            ),
             link=link,
-            clock=SystemClock(),
+            clock=clock,
             measurer=ChildMeasurer(identity.device_id, AGENT_VERSION, emulator, wait_for_quiet=proof.wait),
             served=LocalServing(folder.socket, serving_options(emulator)),
             load=ChildLoad(emulator.enter, emulator.leave) if emulator else ChildLoad(),
             sensors=sensors_of(emulator),
             inventory=inventory,
+            identity=FolderIdentity(identities, check_with_key, options.door),
         )
         settings = Settings(
             device_id=identity.device_id,
@@ -95,6 +104,24 @@ def run_until_signal(daemon: Daemon) -> int:
         signal.signal(number, ask)
     daemon.run(stop)
     return INTERRUPTED if seen and seen[0] == signal.SIGINT else 0
+
+
+def check_with_key(envelope: SignedEnvelope, key: SigningKey) -> None:
+    """One envelope against one key, in a child of its own.
+
+    Raises:
+        NotAuthorisedError: no good signature.
+        TemporaryError: it could not be checked.
+    """
+    VerifierChild(lambda: (key,)).verify((envelope,))
+
+
+def earliest_ns(identity: Identity) -> int:
+    """What this device knows to be past, whatever its clock says: the first release, its own certificate's begin."""
+    try:
+        return max(FIRST_RELEASE_NS, read_life(identity.certificate_pem).begins_ns)
+    except InvalidInputError:
+        return FIRST_RELEASE_NS
 
 
 def make_link(url: str, identities: IdentityFolder) -> Link:

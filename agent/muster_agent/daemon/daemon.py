@@ -42,13 +42,22 @@ from muster_agent.daemon.inbox import (
 from muster_agent.daemon.moment import Moment
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts, Settings
+from muster_agent.daemon.renewal import Renewal, RenewalEnded
 from muster_agent.daemon.runner import Runner, StepEnded, ThreadRunner
 from muster_agent.daemon.serve import ServingSteps
 from muster_agent.daemon.slow_loop import SlowLoop
 from muster_agent.daemon.stored import verify_stored
 from muster_devices.failpoint import hit
 from muster_protos.errors import ConflictError, MusterError, TemporaryError
-from muster_protos.model import ControllerMessage, Desired, Event, Goodbye, ReportAck, ReportedState, SignedEnvelope
+from muster_protos.model import (
+    ControllerMessage,
+    Desired,
+    Event,
+    Goodbye,
+    ReportAck,
+    ReportedState,
+    SessionTerms,
+)
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +86,10 @@ class Daemon:
         self._serving = ServingSteps(parts, settings, self._moment, self._outbox)
         self._loads = loads.Loads(parts, self.inbox.post)
         self._slow = SlowLoop(parts, settings, self._moment, self._outbox)
+        self._renewal = Renewal(parts, self._outbox, self.inbox.post)
         self._is_stored_verified = False
-        self._pending: SignedEnvelope | None = None  # a desired state that is not adopted yet
+        self._is_removed = False
+        self._pending: Desired | None = None  # a desired state that is not adopted yet
 
     def run(self, stop: threading.Event) -> None:
         """Until ``stop`` is set, then leave cleanly. Set ``inbox.wake`` after ``stop`` to be heard at once."""
@@ -135,6 +146,13 @@ class Daemon:
             self._advance(plan(self._desired.wanted, self._known(), self._facts()))
         if self._moment.is_online:
             self._outbox.pump(self.reported())
+        if not self._is_removed:
+            running = self._runner.running
+            self._renewal.turn(
+                is_online=self._moment.is_online,
+                is_busy=isinstance(running, RunBenchmark),
+                is_fetching=isinstance(running, Fetch),
+            )
         return self._wait_s()
 
     def reported(self) -> ReportedState:
@@ -157,6 +175,7 @@ class Daemon:
                 log.info("online by %s", self._parts.link.name)
                 self._moment.set_online(True)
                 self._moment.release()
+                self._renewal.session_began()
                 self._outbox.session_began(*self._desired_version())
             case Offline(reason):
                 if self._moment.is_online:
@@ -179,37 +198,49 @@ class Daemon:
                 self._step_ended(message)
             case loads.LoadEnded():
                 self._loads.ended(message)
+            case RenewalEnded():
+                if self._renewal.ended(message):
+                    self._removed(str(message.error))
 
     def _desired_version(self) -> tuple[int, int]:
         wanted = self._desired.wanted
         return (wanted.epoch, wanted.version) if wanted else (0, 0)
 
-    def _take_from_controller(self, body: Desired | ReportAck | Goodbye | None) -> None:
+    def _take_from_controller(self, body: Desired | ReportAck | Goodbye | SessionTerms | None) -> None:
         match body:
-            case Desired(envelope):
-                self._offer(envelope)
+            case Desired():
+                self._offer(body)
+            case SessionTerms(clock_ns, door_url):
+                self._parts.clock.learn(clock_ns)
+                self._renewal.learn_door(door_url)
             case ReportAck():
                 self._outbox.acknowledged(body)
             case Goodbye(reason=reason, is_revoked=is_revoked):
                 log.warning("the controller says goodbye: %s", reason or "no reason given")
                 if is_revoked:
-                    log.error("this device's identity was revoked; serving goes on, join again to be managed")
-                    self._parts.link.close()
+                    self._removed(reason)
             case None:
                 log.info("a message of a newer controller was ignored")
 
-    def _offer(self, envelope: SignedEnvelope) -> None:
+    def _removed(self, reason: str) -> None:
+        """Nobody wants this device back under this identity: stop asking. What it serves, it serves on."""
+        if not self._is_removed:
+            log.error("this device was removed from the fleet (%s); serving goes on, join again to be managed", reason)
+        self._is_removed = True
+        self._parts.link.close()
+
+    def _offer(self, desired: Desired) -> None:
         self._pending = None
         running = self._runner.running
-        if isinstance(running, RunBenchmark) and self._desired.may_wait(envelope, running.request):
-            self._pending = envelope
+        if isinstance(running, RunBenchmark) and self._desired.may_wait(desired.envelope, running.request):
+            self._pending = desired
             return
         try:
-            is_adopted = self._desired.offer(envelope)
+            is_adopted = self._desired.offer(desired)
         except TemporaryError as error:
             failure = self._moment.failed(_DESIRED, error, self._parts.clock.monotonic_ns())
             log.warning("a desired state could not be checked (%d in a row), trying again: %s", failure.count, error)
-            self._pending = envelope
+            self._pending = desired
             return
         self._moment.succeeded(_DESIRED)
         if is_adopted:
@@ -283,6 +314,7 @@ class Daemon:
                 parts.state.drop_runs(loads.KIND, load_keys)
             case Collect(sha256s):
                 parts.cache.remove(sha256s)
+                hit("collect: removed")
                 parts.state.clear_bad(sha256s)
 
     def _step_ended(self, ended: StepEnded) -> None:

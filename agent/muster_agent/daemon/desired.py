@@ -7,9 +7,10 @@ import logging
 from muster_agent.core.wanted import Wanted, envelopes_of, read_wanted, supersedes
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts, Settings
+from muster_devices.failpoint import hit
 from muster_protos import codec
 from muster_protos.errors import PermanentError
-from muster_protos.model import BenchmarkRequest, DesiredState, SignedEnvelope
+from muster_protos.model import BenchmarkRequest, Desired, DesiredState, SignedEnvelope
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +28,19 @@ class DesiredKeeper:
         self.refused = ""  # why the newest one was not adopted
         self.wanted = self._load()
 
-    def offer(self, envelope: SignedEnvelope) -> bool:
-        """Adopt it when it is newer and genuine; True when it was adopted.
+    def offer(self, desired: Desired) -> bool:
+        """Adopt it when it is newer and genuine; True when it was adopted. Newer signing keys that come with it are
+        followed first.
 
         Raises:
             TemporaryError: it could not be checked or stored; offer it again later.
         """
+        envelope = desired.envelope
         if not self._is_newer(envelope):
             return False
         try:
+            if self._parts.identity is not None and self._parts.identity.follow(desired.key_sets):
+                self._outbox.event("keys.followed", details={"set": str(len(desired.key_sets) + 1)})
             self._parts.verifier.verify(envelopes_of(envelope))
             wanted = read_wanted(envelope, self._settings.device_id, self._settings.fleet_id)
         except PermanentError as error:
@@ -43,7 +48,9 @@ class DesiredKeeper:
             return False
         if not supersedes(wanted, self.wanted):
             return False
+        hit("desired: verified")
         self._parts.state.put_desired(envelope)
+        hit("desired: stored")
         self.wanted = wanted
         self.refused = ""
         log.info("desired state %d.%d adopted", wanted.epoch, wanted.version)

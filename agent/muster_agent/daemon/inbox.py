@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from muster_agent.daemon.loads import LoadEnded
+from muster_agent.daemon.renewal import RenewalEnded
 from muster_agent.daemon.runner import StepEnded
 from muster_protos.model import ControllerMessage, Event, LocalReady
 
@@ -62,6 +63,7 @@ Message = (
     | ServingEvent
     | StepEnded
     | LoadEnded
+    | RenewalEnded
 )
 
 

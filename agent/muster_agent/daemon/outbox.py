@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from muster_agent.daemon.parts import Parts, Settings
+from muster_devices.failpoint import hit
 from muster_protos.errors import InvalidInputError
 from muster_protos.model import (
     AgentMessage,
@@ -111,10 +112,11 @@ class Outbox:
 
     def hello(self, epoch: int, version: int) -> None:
         """Say what this device is, as far as it is known now."""
-        self._parts.link.send(AgentMessage(Hello(self._parts.inventory(), epoch, version)))
+        self._parts.link.send(AgentMessage(Hello(self._parts.inventory(), epoch, version, self._parts.run_id)))
 
     def acknowledged(self, ack: ReportAck) -> None:
         """The controller has stored a report, or never will."""
+        hit("report: acknowledgement arrived")
         known = self._parts.state.acknowledge(ack.request_id, ack.attempt, ack.sequence, ack.rejected_reason)
         self._oldest_sent_ns = self._parts.clock.monotonic_ns()
         if known and ack.rejected_reason:
@@ -146,6 +148,7 @@ class Outbox:
                 except InvalidInputError as error:
                     self._set_aside(report, error)
                     continue
+                hit("report: handed to the link")
                 self._sent_sequence = report.sequence
                 self._oldest_sent_ns = self._oldest_sent_ns or now_ns
         if self._oldest_sent_ns is not None and not self._parts.state.reports(0, 1):

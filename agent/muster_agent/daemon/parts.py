@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from muster_agent.ports import (
     Link,
     LoadRunner,
     Measurer,
+    OwnIdentity,
     ServedModels,
     StateStore,
     Verifier,
@@ -49,3 +51,5 @@ class Parts:
     sensors: DeviceSensors
     inventory: Callable[[], Inventory]  # called by the loop: answers with what is known and never waits
     random: random.Random = field(default_factory=random.Random)
+    identity: OwnIdentity | None = None  # None: certificate and keys stay what they are
+    run_id: str = field(default_factory=lambda: secrets.token_hex(16))  # of this process, never written down

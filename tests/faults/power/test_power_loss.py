@@ -100,7 +100,7 @@ def test_an_identity_is_the_old_or_the_new_one_and_never_bricks_the_device(power
         mark("key")
         folder.write(identity(1))
         mark("joined")
-        folder.renew(identity(2).certificate_pem, ())
+        folder.renew(identity(2).certificate_pem)
         mark("renewed")
 
     recorder = power.record(act)

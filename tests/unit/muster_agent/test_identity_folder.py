@@ -67,21 +67,16 @@ def test_identity_without_its_key_is_one_clear_error(folder: IdentityFolder) -> 
         folder.read()
 
 
-def test_renewal_changes_certificate_and_keys_only(folder: IdentityFolder) -> None:
+def test_renewal_changes_the_certificate_only(folder: IdentityFolder) -> None:
     folder.write(IDENTITY)
-    keys = (SigningKey("k2", bytes(32)),)
-    assert folder.renew(b"new", keys) == replace(IDENTITY, certificate_pem=b"new", signing_keys=keys)
-    assert folder.read() == replace(IDENTITY, certificate_pem=b"new", signing_keys=keys)
-
-
-def test_renewal_without_keys_keeps_the_pinned_ones(folder: IdentityFolder) -> None:
-    folder.write(IDENTITY)
-    assert folder.renew(b"new", ()).signing_keys == IDENTITY.signing_keys
+    folder.key_path.write_bytes(b"key")
+    assert folder.renew(b"new") == replace(IDENTITY, certificate_pem=b"new")
+    assert folder.read() == replace(IDENTITY, certificate_pem=b"new")
 
 
 def test_device_outside_a_fleet_has_nothing_to_renew(folder: IdentityFolder) -> None:
     with pytest.raises(NotAuthorisedError):
-        folder.renew(b"new", ())
+        folder.renew(b"new")
 
 
 def test_leaving_forgets_identity_and_key(folder: IdentityFolder) -> None:

@@ -1,0 +1,96 @@
+"""Requests to the controller's join endpoint: TLS that trusts one CA, bounded answers, errors of our own tree."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from urllib.parse import urlsplit
+
+from muster_protos.errors import (
+    InvalidInputError,
+    MusterError,
+    NotAuthorisedError,
+    TemporaryError,
+    UnreachableError,
+)
+
+PROTOBUF = "application/x-protobuf"
+_MAX_ANSWER_BYTES = 256 * 1024
+
+
+class RemovedError(NotAuthorisedError):
+    """This device was removed from the fleet: its identity is worth nothing any more."""
+
+
+def trusting(ca_pem: bytes) -> ssl.SSLContext:
+    """A context that verifies chain and host name; no other root than ``ca_pem`` is loaded."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=ca_pem.decode())
+    return context
+
+
+def exchange(
+    host: str, port: int, context: ssl.SSLContext, method: str, path: str, body: bytes | None, timeout_s: float
+) -> bytes:
+    """The body of the answer.
+
+    Raises:
+        RemovedError: the controller says that this device was removed.
+        NotAuthorisedError: another certificate than the fleet's, or the request is refused.
+        UnreachableError: nobody answers there.
+        InvalidInputError, TemporaryError: as the controller says.
+    """
+    connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
+    try:
+        connection.request(method, path, body, {"Content-Type": PROTOBUF} if body else {})
+        with connection.getresponse() as response:
+            answer = response.read(_MAX_ANSWER_BYTES + 1)
+            retry_after = response.getheader("Retry-After", "")
+    except ssl.SSLCertVerificationError as error:
+        raise NotAuthorisedError(
+            f"expected {host}:{port} to show a certificate of the fleet CA for its name, "
+            f"found: {error.verify_message}; the secret was not sent"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise UnreachableError(
+            f"expected a controller at {host}:{port}, found: {error}; is muster up running there?"
+        ) from error
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise _refusal(response.status, answer, retry_after)
+    if len(answer) > _MAX_ANSWER_BYTES:
+        raise InvalidInputError(f"expected a short answer of {host}:{port}, found a long one; a captive portal?")
+    return answer
+
+
+def host_and_port(url: str) -> tuple[str, int]:
+    """Of ``https://HOST:PORT``.
+
+    Raises:
+        InvalidInputError: not such a URL.
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "https" or not parts.hostname or port is None:
+        raise InvalidInputError(f"expected https://HOST:PORT, found {url[:80]!r}")
+    return parts.hostname, port
+
+
+def _refusal(status: int, answer: bytes, retry_after: str) -> MusterError:
+    try:
+        reason, is_ours = str(json.loads(answer)["error"])[:500], True
+    except (ValueError, KeyError, TypeError):
+        reason, is_ours = f"expected a controller's answer, found HTTP {status}; is this the join port?", False
+    if status == http.client.FORBIDDEN and is_ours:
+        return RemovedError(reason)
+    if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
+        return NotAuthorisedError(reason)
+    if status in (http.client.TOO_MANY_REQUESTS, http.client.SERVICE_UNAVAILABLE):
+        return TemporaryError(reason, float(retry_after) if retry_after.isdigit() else None)
+    return InvalidInputError(reason) if 400 <= status < 500 else TemporaryError(reason)
