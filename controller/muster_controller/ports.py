@@ -352,6 +352,18 @@ class FleetAuthority(Protocol):
         """(certificate PEM, key PEM) for this controller's own TLS endpoints; names are DNS names or IPs."""
         ...
 
+    def issue_client_certificate(self, name: str, life_s: float | None = None) -> tuple[bytes, bytes]:
+        """(certificate PEM, key PEM) that only a broker takes, under ``name``; ``life_s`` None = without end."""
+        ...
+
+    def revoke_certificates(self, device_id: str) -> None:
+        """Put every certificate that was issued to the device so far on the revocation list."""
+        ...
+
+    def revocation_list_pem(self) -> bytes:
+        """The fleet's X.509 revocation list as of now."""
+        ...
+
 
 class DeviceSession(Protocol):
     """A live stream to one device."""

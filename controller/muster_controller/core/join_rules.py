@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 
 from muster_controller.core.entities import Device, JoinToken
+from muster_protos.broker_names import RESERVED_DEVICE_IDS
 from muster_protos.errors import ConflictError, InvalidInputError
 from muster_protos.ids import DeviceId, check_id
 
@@ -55,6 +56,8 @@ def settle_device_id(requested: str, public_key_sha256: str, find: Callable[[str
     name = check_id(requested or "device", "device id")
     for number in range(1, _MAX_NAMESAKES):
         candidate = name if number == 1 else f"{name[:58]}-{number}"
+        if candidate in RESERVED_DEVICE_IDS:
+            continue
         known = find(candidate)
         if known is None or known.is_revoked or known.public_key_sha256 == public_key_sha256:
             return DeviceId(candidate)

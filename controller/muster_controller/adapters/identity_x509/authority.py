@@ -1,4 +1,4 @@
-"""The FleetAuthority port over a private folder: ``ca.pem``, ``ca.key``, ``signing.key``."""
+"""The FleetAuthority port over a private folder: ``ca.pem``, ``ca.key``, ``signing.key``, ``issued``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from muster_controller.adapters.identity_x509 import certificates
 from muster_controller.adapters.identity_x509.folder import open_private_folder, read_or_create
+from muster_controller.adapters.identity_x509.ledger import CertificateLedger
+from muster_controller.adapters.identity_x509.revocation import revocation_list_pem
 from muster_controller.adapters.identity_x509.signing import Ed25519Signer, Ed25519Verifier
 from muster_protos.errors import InvalidInputError, PermanentError
 from muster_protos.ids import check_id
@@ -31,7 +33,7 @@ _CLOCK_SKEW = datetime.timedelta(hours=1)  # between the replicas of one control
 
 
 class X509Authority:
-    """Issues certificates with the fleet's CA and signs with its Ed25519 key. Thread-safe: it never changes."""
+    """Issues and revokes certificates with the fleet's CA and signs with its Ed25519 key. Thread-safe."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class X509Authority:
         signing_key: Ed25519PrivateKey,
         now_ns: Callable[[], int] = time.time_ns,
         device_life_s: float = DEVICE_CERTIFICATE_LIFE_S,
+        ledger: CertificateLedger | None = None,
     ) -> None:
         self.fleet_id = fleet_id
         self.signer = Ed25519Signer(signing_key)
@@ -49,6 +52,7 @@ class X509Authority:
         self._ca_key = ca_key
         self._now_ns = now_ns
         self._device_life = datetime.timedelta(seconds=device_life_s)
+        self._ledger = ledger or CertificateLedger()
 
     def ca_pem(self) -> bytes:
         """The CA certificate."""
@@ -70,10 +74,10 @@ class X509Authority:
         """(certificate PEM, serial hex, sha256 of the public key's SPKI DER). InvalidInputError on a bad CSR."""
         check_id(device_id, "device id")
         key = certificates.read_csr_key(csr_pem)
-        now = datetime.datetime.fromtimestamp(self._now_ns() / 1e9, tz=datetime.timezone.utc)
-        life = (now - _CLOCK_SKEW, now + self._device_life)
+        life = self._life(self._device_life)
         uri = certificates.device_uri(self.fleet_id, device_id)
         certificate = certificates.make_device(self._ca, self._ca_key, key, uri, life)
+        self._ledger.issued(device_id, certificate.serial_number, int(life[1].timestamp()) + 1)
         return (
             certificate.public_bytes(Encoding.PEM),
             format(certificate.serial_number, "x"),
@@ -86,6 +90,29 @@ class X509Authority:
         every_name = tuple(dict.fromkeys((*own_names(), *names)))
         certificate = certificates.make_host(self._ca, self._ca_key, key.public_key(), every_name)
         return certificate.public_bytes(Encoding.PEM), certificates.key_pem(key)
+
+    def issue_client_certificate(self, name: str, life_s: float | None = None) -> tuple[bytes, bytes]:
+        """(certificate PEM, key PEM) that only a broker takes, under ``name``; None = without end."""
+        key = certificates.make_key()
+        life = (
+            (certificates.BEGINNING, certificates.NO_END)
+            if life_s is None
+            else self._life(datetime.timedelta(seconds=life_s))
+        )
+        certificate = certificates.make_client(self._ca, self._ca_key, key.public_key(), name, life)
+        return certificate.public_bytes(Encoding.PEM), certificates.key_pem(key)
+
+    def revoke_certificates(self, device_id: str) -> None:
+        """Put everything that was issued to the device so far on the revocation list."""
+        self._ledger.revoke(device_id, self._now_ns() // 10**9)
+
+    def revocation_list_pem(self) -> bytes:
+        """The fleet's revocation list as of now."""
+        return revocation_list_pem(self._ca, self._ca_key, self._ledger.revoked(self._now_ns() // 10**9))
+
+    def _life(self, life: datetime.timedelta) -> tuple[datetime.datetime, datetime.datetime]:
+        now = datetime.datetime.fromtimestamp(self._now_ns() / 1e9, tz=datetime.timezone.utc)
+        return now - _CLOCK_SKEW, now + life
 
 
 def own_names() -> tuple[str, ...]:
@@ -125,7 +152,8 @@ def open_authority(
         raise PermanentError(f"expected ca.pem and ca.key in {folder} to belong together, found different keys")
     if certificates.read_uri(ca) != f"muster://{fleet_id}":
         raise InvalidInputError(f"expected the CA of fleet {fleet_id} in {folder}, found another fleet's")
-    return X509Authority(fleet_id, ca, ca_key, signing_key, now_ns, device_life_s)
+    ledger = CertificateLedger(folder / "issued", now_ns() // 10**9)
+    return X509Authority(fleet_id, ca, ca_key, signing_key, now_ns, device_life_s, ledger)
 
 
 def _make_signing_key() -> bytes:

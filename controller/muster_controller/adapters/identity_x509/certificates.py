@@ -82,6 +82,17 @@ def make_device(
     return _make_leaf(ca, ca_key, key, common_name, [x509.UniformResourceIdentifier(uri)], life, is_device=True)
 
 
+def make_client(
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePublicKey,
+    name: str,
+    life: tuple[datetime.datetime, datetime.datetime],
+) -> x509.Certificate:
+    """A certificate that gives its holder a name at a broker and, without a device's URI, nothing anywhere else."""
+    return _make_leaf(ca, ca_key, key, name, (), life, is_device=True)
+
+
 def device_uri(fleet_id: str, device_id: str) -> str:
     """The URI that names a device in its certificate."""
     return f"muster://{fleet_id}/device/{device_id}"
@@ -137,15 +148,16 @@ def _make_leaf(
     is_device: bool,
 ) -> x509.Certificate:
     purpose = ExtendedKeyUsageOID.CLIENT_AUTH if is_device else ExtendedKeyUsageOID.SERVER_AUTH
-    return (
+    builder = (
         _builder(_name(common_name[:64]), ca.subject, key, *life)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-        .add_extension(_alternative_names(names), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, SHA256())
     )
+    if names:
+        builder = builder.add_extension(_alternative_names(names), critical=False)
+    return builder.sign(ca_key, SHA256())
 
 
 def _builder(

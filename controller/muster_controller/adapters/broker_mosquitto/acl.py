@@ -1,0 +1,27 @@
+"""Who may read and write what at the broker, as a mosquitto ACL file (mosquitto.conf(5), acl_file).
+
+``%u`` is the user name, which is the common name of the certificate that TLS has verified. Nothing is allowed that no
+line allows. A pattern holds for every user, the controller too, which therefore must not bear a device's name.
+"""
+
+from __future__ import annotations
+
+from muster_protos.broker_names import CONTROLLER, topic_root
+
+DEVICE_READS = ("desired", "down/#")
+DEVICE_WRITES = ("presence", "reported", "up/#")
+
+
+def acl_text(fleet_id: str) -> str:
+    """The rules of one fleet."""
+    root = topic_root(fleet_id)
+    lines = [
+        "# Written by muster up at each start.",
+        f"user {CONTROLLER}",
+        f"topic readwrite {root}/#",
+        "",
+        *(f"pattern read {root}/%u/{name}" for name in DEVICE_READS),
+        *(f"pattern write {root}/%u/{name}" for name in DEVICE_WRITES),
+        f"pattern read {root}/controller/presence",
+    ]
+    return "\n".join(lines) + "\n"
