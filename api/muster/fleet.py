@@ -117,8 +117,13 @@ class Fleet:
         policy: str | Path | None = None,
         devices: Targets = "all",
         labels: Mapping[str, str] | None = None,
+        *,
+        dry_run: bool = False,
     ) -> Plan:
-        """Decide for each device by an SLO or a policy (YAML text, or a path). Look at ``plan.is_feasible``."""
+        """Decide for each device by an SLO or a policy (YAML text, or a path). Look at ``plan.is_feasible``.
+
+        With ``dry_run`` nothing is stored: earlier decisions stay the newest ones, and the plan cannot be rolled out.
+        """
         if (slo is None) == (policy is None):
             raise InvalidInputError("expected either slo= or policy=, found both or neither")
         text = slo.policy_yaml() if slo is not None else _policy_text(policy)
@@ -128,9 +133,11 @@ class Fleet:
             "policy_yaml": text,
             "devices": target_names(devices),
             "labels": dict(labels or {}),
+            **({"dry_run": True} if dry_run else {}),
         }
         found = self.connection.post("/v1/decisions", body)
-        return Plan(self.connection, reference, text, [Decision(fields) for fields in found["items"]])
+        decisions = [Decision(fields) for fields in found["items"]]
+        return Plan(self.connection, reference, text, decisions, is_stored=not dry_run)
 
     def rollout(self, model: Model | str, devices: Targets = "all", **options: Any) -> Rollout:
         """Put the newest decisions for ``model`` into force. ``options`` as ``muster.rollouts.start_rollout``."""

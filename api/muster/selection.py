@@ -9,7 +9,7 @@ from muster.bench import configuration_text
 from muster.connection import Connection
 from muster.rollouts import Rollout, start_rollout
 from muster.view import View
-from muster_protos.errors import InfeasibleError, NotFoundError
+from muster_protos.errors import InfeasibleError, NotFoundError, UsageError
 
 
 class Decision(View):
@@ -51,9 +51,18 @@ class Decision(View):
 class Plan:
     """The decisions for a set of devices, ready to be rolled out."""
 
-    def __init__(self, connection: Connection, model: str, policy_yaml: str, decisions: Sequence[Decision]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        model: str,
+        policy_yaml: str,
+        decisions: Sequence[Decision],
+        *,
+        is_stored: bool = True,
+    ) -> None:
         self._connection = connection
         self._model = model
+        self.is_stored = is_stored
         self.policy_yaml = policy_yaml
         self.decisions = tuple(decisions)
 
@@ -85,7 +94,13 @@ class Plan:
             raise InfeasibleError(f"no variant of {self._model} satisfies the policy; nearest miss: {misses}")
 
     def rollout(self, canary: int = 0, waves: Sequence[float | str] = (), **options: Any) -> Rollout:
-        """Roll the feasible choices out: a canary count, then waves as shares (0.25) or text ("25%", "all")."""
+        """Roll the feasible choices out: a canary count, then waves as shares (0.25) or text ("25%", "all").
+
+        Raises:
+            UsageError: the plan is a dry run.
+        """
+        if not self.is_stored:
+            raise UsageError("expected stored decisions to roll out, found those of a dry run; select without dry_run")
         self.check()
         devices = [decision.device_id for decision in self.decisions if decision.is_feasible]
         return start_rollout(self._connection, self._model, devices, canary=canary, waves=waves, **options)

@@ -84,7 +84,7 @@ def run(
             records = started.records()
         else:
             records = with_meter(started.run_id, _following(started, timeout))
-            emit(_rows(records, form), form, COLUMNS, "no record: every attempt failed")
+            emit(_rows(records, form), form, COLUMNS, "no record: every attempt failed", heads=2)
         _conclude(started.view(), len(records))
 
 
@@ -111,9 +111,9 @@ def show(run: RunId, output: Output = None) -> None:
         emit_one({**view.fields, "records": [record.fields for record in records]}, form, RUNS)
         return
     if form is Format.TABLE:
-        emit(view.requests, form, REQUESTS)
+        emit(view.requests, form, REQUESTS, heads=2)
         err().print()
-    emit(_rows(records, form), form, COLUMNS, "no record yet")
+    emit(_rows(records, form), form, COLUMNS, "no record yet", heads=2)
 
 
 @app.command("compare")
@@ -133,7 +133,8 @@ def compare(
             if key not in newest or record.fields["finished_at_ns"] > newest[key].fields["finished_at_ns"]:
                 newest[key] = record
     ordered = sorted(newest.values(), key=lambda r: (r.device_id, r.p50_ms is None, r.p50_ms or 0.0))
-    emit(_rows(ordered, form), form, COLUMNS, f"no record of {reference} yet: muster bench run {reference}")
+    empty = f"no record of {reference} yet: muster bench run {reference}"
+    emit(_rows(ordered, form), form, COLUMNS, empty, heads=2)
 
 
 @app.command("export")
@@ -147,7 +148,7 @@ def export(
     form = output or Format.JSONL
     with fleet() as found:
         items = found.connection.items("/v1/records", model=model, run=run, device=device, limit=1000)
-        emit(_rows([Record(item) for item in items], form), form, COLUMNS)
+        emit(_rows([Record(item) for item in items], form), form, COLUMNS, heads=2)
 
 
 @app.command("cancel")

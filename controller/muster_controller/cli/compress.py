@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from muster.models import Variant
+from muster_controller.cli.layout import wrapped
 from muster_controller.cli.options import Output, Timeout, Wait, chosen, fleet
-from muster_controller.cli.output import Format, emit, err, out, shown_bytes
+from muster_controller.cli.output import Format, emit, err, out, shown_bytes, terminal_width
 from muster_controller.cli.waiting import follow_operation
 from muster_protos.errors import NotFoundError
 
@@ -71,7 +72,8 @@ def _tree(reference: str, variants: list[Variant]) -> None:
         out().print(f" {branch} {_figures(variant)}   ✓", markup=False)
     for variant in variants:
         if not variant.is_kept:
-            out().print(f"{DROPPED}{_figures(variant)}   {variant.fields['dropped_reason']}", markup=False)
+            line = f"{DROPPED}{_figures(variant)}   {variant.fields['dropped_reason']}"
+            out().print(wrapped(line, terminal_width(), indent=len(DROPPED)), markup=False, soft_wrap=True)
 
 
 def _figures(variant: Variant) -> str:

@@ -60,7 +60,7 @@ def _play(folder: Path, form: Format) -> None:
     if form in (Format.JSON, Format.JSONL):
         emit_one({"devices": rows}, form, COLUMNS)
     else:
-        emit(rows, form, COLUMNS)
+        emit(rows, form, COLUMNS, heads=2)
     found = shortcomings(outcomes)
     for line in found:
         err().print(line, markup=False, style="red")

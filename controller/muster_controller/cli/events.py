@@ -42,7 +42,7 @@ def events(
         device_id = found.devices.get(device).id if device else ""
         past = list(found.connection.get("/v1/events", newest=True, device=device_id, kind=kind, limit=limit)["items"])
         if not follow:
-            emit(past, form, COLUMNS, "nothing has happened yet")
+            emit(past, form, COLUMNS, "nothing has happened yet", heads=3)
             return
         last = int(past[-1]["sequence"]) if past else 0
         _write(past, form)

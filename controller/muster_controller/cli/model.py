@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -135,19 +136,21 @@ def check(
     output: Output = None,
 ) -> None:
     """Check a file in a child process; no controller is needed. Exit 0 when it is accepted, else 1."""
-    form = Format.JSON if output is None and not out().is_terminal else (output or Format.TABLE)
+    form = chosen(output)
     verdict = check_file(file)
-    emit_one(
-        verdict,
-        form,
-        {"verdict": "verdict", "format": "format", "precision": "precision", "reason": "reason"},
-    )
-    if form is Format.TABLE:
-        for side in ("inputs", "outputs"):
-            for tensor in verdict[side]:
-                out().print(f"{side[:-1]:8} {tensor['name']} {tensor['dtype']} {tensor['shape']}", markup=False)
+    columns = {name: name for name in ("verdict", "format", "precision", "reason", "inputs", "outputs")}
+    row = verdict if form in (Format.JSON, Format.JSONL) else {**verdict, **_tensors(verdict)}
+    emit_one(row, form, columns)
     if verdict["verdict"] != "accepted":
         raise typer.Exit(1)
+
+
+def _tensors(found: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Inputs and outputs, a text each."""
+    return {
+        side: [f"{tensor['name']} {tensor['dtype']} {tensor['shape']}" for tensor in found[side]]
+        for side in ("inputs", "outputs")
+    }
 
 
 def _show_model(model: Model, form: Format) -> None:
@@ -161,7 +164,7 @@ def _show_model(model: Model, form: Format) -> None:
     size = shown(cell(variants[0], "manifest.artifact.size_bytes"), "size_bytes") if variants else "-"
     labelled = "labelled" if model.fields["is_labelled"] else "not labelled"
     out().print(f"{model.reference}  {model.fields['source']}  {size}  data {labelled}", markup=False, style="bold")
-    for side in ("inputs", "outputs"):
-        for tensor in model.fields["signature"][side]:
-            out().print(f"  {side[:-1]:7} {tensor['name']} {tensor['dtype']} {tensor['shape']}", markup=False)
+    for side, tensors in _tensors(model.fields["signature"]).items():
+        for tensor in tensors:
+            out().print(f"  {side[:-1]:7} {tensor}", markup=False, soft_wrap=True)
     emit(variants, form, VARIANTS)

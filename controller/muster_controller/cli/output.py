@@ -6,15 +6,14 @@ import csv
 import datetime
 import io
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from muster_controller.cli.layout import UNKNOWN, Cell, Line, fields_of, lines_of
 from muster_protos.errors import UsageError
 
 Row = Mapping[str, Any]
@@ -30,10 +29,8 @@ class Format(Enum):
 
 
 def out() -> Console:
-    """Standard output; plain when it is not a terminal or NO_COLOR is set. Rows never wrap in a pipe."""
-    is_terminal = sys.stdout.isatty()
-    width = None if is_terminal else int(os.environ.get("COLUMNS", "0") or 0) or 240
-    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=not is_terminal)
+    """Standard output; plain when it is not a terminal or NO_COLOR is set. Nothing is broken or cut off in a pipe."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def err() -> Console:
@@ -41,8 +38,22 @@ def err() -> Console:
     return Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
-def emit(rows: Iterable[Row], output: Format, columns: Mapping[str, str], empty: str = "nothing here yet") -> None:
-    """Write ``rows``: the chosen ``columns`` (title -> dotted key) in tables and CSV, everything in JSON."""
+def terminal_width() -> int | None:
+    """How many cells a line may have; None in a pipe, where lines are as long as they need to be."""
+    return out().width if sys.stdout.isatty() else None
+
+
+def emit(
+    rows: Iterable[Row],
+    output: Format,
+    columns: Mapping[str, str],
+    empty: str = "nothing here yet",
+    heads: int = 1,
+) -> None:
+    """Write ``rows``: the chosen ``columns`` (title -> dotted key) in tables and CSV, everything in JSON.
+
+    A table that is too wide for the terminal becomes a block per row, under the first ``heads`` columns.
+    """
     found = list(rows)
     match output:
         case Format.JSON:
@@ -53,7 +64,7 @@ def emit(rows: Iterable[Row], output: Format, columns: Mapping[str, str], empty:
         case Format.CSV:
             print(_csv(found, columns), end="")
         case Format.TABLE:
-            _table(found, columns, empty)
+            _table(found, columns, empty, heads)
 
 
 def emit_one(row: Row, output: Format, columns: Mapping[str, str]) -> None:
@@ -64,12 +75,8 @@ def emit_one(row: Row, output: Format, columns: Mapping[str, str]) -> None:
     if output is not Format.TABLE:
         emit([row], output, columns)
         return
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for title, key in columns.items():
-        table.add_row(title, shown(cell(row, key), key))
-    out().print(table)
+    fields = {title: shown_cell(cell(row, key), key) for title, key in columns.items()}
+    write_lines(fields_of(fields, terminal_width()))
 
 
 def cell(row: Row, key: str) -> Any:
@@ -85,7 +92,7 @@ def cell(row: Row, key: str) -> Any:
 def shown(value: Any, key: str = "") -> str:
     """A value for people; units and times come from the key's suffix."""
     if value is None or value == "":
-        return "-"
+        return UNKNOWN
     if key == "at_ns" or key.endswith(("_at_ns", "seen_ns")):
         return iso_time(value)
     if key.endswith(("ram_bytes", "disk_free_bytes")) and isinstance(value, int):
@@ -101,6 +108,20 @@ def shown(value: Any, key: str = "") -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(shown(item) for item in value) or "-"
     return str(value)
+
+
+def shown_cell(value: Any, key: str = "") -> Cell:
+    """The same for a table; each item of a list is a part of its own."""
+    if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        return Cell(tuple(_one_line(shown(item)) for item in value))
+    return Cell((_one_line(shown(value, key)),))
+
+
+def write_lines(lines: Iterable[Line]) -> None:
+    """To standard output as they are: broken nowhere."""
+    console = out()
+    for line in lines:
+        console.print(line.text, style="bold" if line.is_head else None, markup=False, soft_wrap=True)
 
 
 def iso_time(ns: int) -> str:
@@ -133,16 +154,21 @@ def parse_pairs(pairs: Sequence[str], what: str) -> dict[str, str]:
     return found
 
 
-def _table(rows: Sequence[Row], columns: Mapping[str, str], empty: str) -> None:
+def table_lines(rows: Sequence[Row], columns: Mapping[str, str], width: int | None, heads: int = 1) -> tuple[Line, ...]:
+    """``rows`` as a table, or as blocks when it is wider than ``width``."""
+    cells = [[shown_cell(cell(row, key), key) for key in columns.values()] for row in rows]
+    return lines_of(tuple(columns), cells, width, heads)
+
+
+def _table(rows: Sequence[Row], columns: Mapping[str, str], empty: str, heads: int) -> None:
     if not rows:
         err().print(empty, style="dim")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in columns:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*(shown(cell(row, key), key) for key in columns.values()))
-    out().print(table)
+    write_lines(table_lines(rows, columns, terminal_width(), heads))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()) or UNKNOWN
 
 
 def _csv(rows: Sequence[Row], columns: Mapping[str, str]) -> str:

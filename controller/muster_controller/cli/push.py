@@ -40,7 +40,7 @@ def push(
         if wait:
             with_meter(f"push {model}", lambda show: pushed.wait(timeout, lambda rows: show(*_progress(rows))))
         rows = pushed.status()
-    emit(rows, chosen(output), COLUMNS)
+    emit(rows, chosen(output), COLUMNS, heads=2)
 
 
 def _progress(rows: list[Json]) -> tuple[float, str]:

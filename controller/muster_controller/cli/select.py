@@ -9,8 +9,9 @@ import typer
 
 from muster.selection import Decision, Plan
 from muster_controller.cli.bench import PARTIAL, read_policy
+from muster_controller.cli.layout import Line, fields_of
 from muster_controller.cli.options import DeviceNames, Labels, Output, chosen, fleet
-from muster_controller.cli.output import Format, emit, err, out, parse_pairs
+from muster_controller.cli.output import Format, emit, err, parse_pairs, shown_cell, terminal_width, write_lines
 from muster_protos.errors import UsageError
 
 COLUMNS = {
@@ -48,6 +49,9 @@ def select(
     device: DeviceNames = None,
     label: Labels = None,
     explain: Annotated[bool, typer.Option(help="What ruled each other configuration out.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Decide and show only: earlier decisions stay in force.")
+    ] = False,
     output: Output = None,
 ) -> None:
     """Choose a configuration and a ladder per device. Exit 7 when nothing satisfies the policy anywhere, 8 when it
@@ -55,8 +59,11 @@ def select(
     form = chosen(output)
     text = _policy_text(policy, p95_ms)
     with fleet() as found:
-        plan = found.select(model, policy=text, devices=device or "all", labels=parse_pairs(label or [], "a label"))
+        labels = parse_pairs(label or [], "a label")
+        plan = found.select(model, policy=text, devices=device or "all", labels=labels, dry_run=dry_run)
     _show(plan, form, explain)
+    if dry_run:
+        err().print("dry run: nothing was stored, earlier decisions stay as they are", style="dim")
     plan.check()
     for decision in plan.infeasible:
         err().print(f"{decision.device_id}: nothing satisfies the policy; {decision.nearest_miss}", markup=False)
@@ -80,7 +87,7 @@ def _show(plan: Plan, form: Format, explain: bool) -> None:
         for decision in plan.decisions:
             _explain(decision, form)
         return
-    emit([_row(decision) for decision in plan.decisions], form, COLUMNS)
+    emit([_row(decision) for decision in plan.decisions], form, COLUMNS, heads=2)
 
 
 def _row(decision: Decision) -> dict[str, Any]:
@@ -98,10 +105,11 @@ def _explain(decision: Decision, form: Format) -> None:
     if form is Format.TABLE:
         emulated = " (emulated)" if decision.fields["is_emulated"] else ""
         head = decision.chosen or "nothing satisfies the policy"
-        out().print(f"{decision.device_id}{emulated}: {head}", style="bold", markup=False)
-        out().print(f"  ladder: {' > '.join(decision.ladder) or '-'}", markup=False)
+        fields = {"  ladder": shown_cell(decision.ladder)}
         if not decision.is_feasible:
-            out().print(f"  nearest miss: {decision.nearest_miss}", markup=False)
+            fields["  nearest miss"] = shown_cell(decision.nearest_miss)
+        head_line = Line(f"{decision.device_id}{emulated}: {head}", is_head=True)
+        write_lines((head_line, *fields_of(fields, terminal_width())))
     rows = [{**candidate, "configuration": _text(candidate)} for candidate in decision.candidates]
     emit(rows, form, CANDIDATES)
 

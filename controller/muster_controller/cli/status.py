@@ -46,7 +46,10 @@ def status(output: Output = None) -> None:
     if form in (Format.JSON, Format.JSONL):
         emit_one({**summary, "serving": rows}, form, COLUMNS)
         return
+    if form is Format.CSV:  # one table only: a row per device, or per model that it serves
+        emit([{**row, "fleet": summary["name"]} for row in rows], form, {"FLEET": "fleet", **SERVING})
+        return
     emit_one(summary, form, COLUMNS)
-    if form is Format.TABLE and rows:
+    if rows:
         out().print()
         emit(rows, form, SERVING)

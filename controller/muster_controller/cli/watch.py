@@ -10,16 +10,17 @@ from collections import deque
 import typer
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from muster.connection import Json
 from muster.fleet import Fleet
 from muster_controller.cli.events import line
+from muster_controller.cli.layout import Cell, lines_of
 from muster_controller.cli.options import fleet
 from muster_controller.cli.output import milliseconds, out, shown
 from muster_protos.errors import MusterError
 
+_TITLES = ("DEVICE", "STATE", "MODEL", "RUNG", "P95 MS", "REQ/S", "SLO MISSED", "CPU", "°C")
 _EVENTS_SHOWN = 12
 _TELEMETRY_WINDOW_S = 30
 _REFRESH_S = 1.0
@@ -58,14 +59,14 @@ def _follow(found: Fleet, after: int, recent: deque[str]) -> None:
 
 
 def _picture(found: Fleet, recent: deque[str]) -> Group:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("DEVICE", "STATE", "MODEL", "RUNG", "P95 MS", "REQ/S", "SLO MISSED", "CPU", "°C"):
-        table.add_column(title)
-    for device in found.devices.list():
-        for serving in (device.fields["reported"] or {}).get("serving") or [{}]:
-            table.add_row(*_cells(found, device.fields, serving))
-    lines = Text("\n".join(tuple(recent)), style="dim")
-    return Group(table, Text(), lines)
+    rows = [
+        [Cell((text,)) for text in _cells(found, device.fields, serving)]
+        for device in found.devices.list()
+        for serving in (device.fields["reported"] or {}).get("serving") or [{}]
+    ]
+    lines = lines_of(_TITLES, rows, out().width)
+    table = [Text(line.text, style="bold" if line.is_head else "") for line in lines]
+    return Group(*table, Text(), Text("\n".join(tuple(recent)), style="dim"))
 
 
 def _cells(found: Fleet, device: Json, serving: Json) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from muster_controller.core.entities import Decision, Device, DeviceRequest, Model, ModelPolicy, RequestState
 from muster_controller.core.policy import Policy, check_policy, parse_policy
@@ -28,13 +29,19 @@ class Selections:
         Raises:
             InvalidInputError: the policy cannot be read, or does not fit the model.
         """
-        policy = parse_policy(policy_yaml)
-        check_policy(policy, model)
+        decisions = self._decide_all(model, policy_yaml, devices)
         self._store.put_policy(ModelPolicy(model.model_id, policy_yaml, self._clock.now_ns()))
-        decisions = tuple(self._decide(policy, model, device) for device in devices)
         for decision in decisions:
             self._keep(decision)
         return decisions
+
+    def preview(self, model: Model, policy_yaml: str, devices: Sequence[Device]) -> tuple[Decision, ...]:
+        """What ``select`` would decide. Nothing is kept, so these decisions have no id.
+
+        Raises:
+            InvalidInputError: as ``select``.
+        """
+        return tuple(replace(found, decision_id="") for found in self._decide_all(model, policy_yaml, devices))
 
     def get(self, decision_id: str) -> Decision:
         return self._store.get_decision(decision_id)
@@ -95,6 +102,11 @@ class Selections:
         return before is None or _record_ids(before) != _record_ids(
             self._decide(parse_policy(stored.policy_yaml), model, device)
         )
+
+    def _decide_all(self, model: Model, policy_yaml: str, devices: Sequence[Device]) -> tuple[Decision, ...]:
+        policy = parse_policy(policy_yaml)
+        check_policy(policy, model)
+        return tuple(self._decide(policy, model, device) for device in devices)
 
     def _decide(self, policy: Policy, model: Model, device: Device) -> Decision:
         variants = [v for v in self._store.list_variants(model.model_id, model.version) if v.is_kept]

@@ -77,6 +77,7 @@ class BenchmarkBody(Targets):
 class SelectBody(Targets):
     model: Name
     policy_yaml: Yaml
+    dry_run: Annotated[bool, Field(description="decide and explain only: nothing is stored")] = False
 
 
 class RolloutBody(Targets):

@@ -29,9 +29,14 @@ class RolloutView:
 
 @router.post("/decisions", response_model=Items[Decision], status_code=201)
 def select(service: ServiceOf, body: SelectBody) -> Response:
-    """One decision per device; a device that nothing satisfies gets one too, with the nearest miss."""
+    """One decision per device; a device that nothing satisfies gets one too, with the nearest miss.
+
+    With ``dry_run`` (200 instead of 201) nothing is stored, the decisions have no id, and the policy is not kept.
+    """
     model = service.models.get(body.model)
     devices = service.devices.resolve(body.devices, body.labels)
+    if body.dry_run:
+        return reply({"items": service.selections.preview(model, body.policy_yaml, devices), "next_cursor": ""})
     found = service.selections.select(model, body.policy_yaml, devices)
     return reply({"items": found, "next_cursor": ""}, 201)
 

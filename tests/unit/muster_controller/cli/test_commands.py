@@ -159,6 +159,37 @@ def test_status_sums_the_fleet_up(muster, lab: ServiceLab) -> None:
     assert (status["devices"], status["online"], status["name"]) == (1, 1, "lab")
 
 
+def test_status_as_csv_is_the_table_of_devices(muster, lab: ServiceLab) -> None:
+    lab.add_device("a")
+    lab.add_device("b")
+    rows = list(csv.DictReader(io.StringIO(muster("status", "-o", "csv").out)))
+    assert [(row["fleet"], row["device"], row["state"]) for row in rows] == [
+        ("lab", "a", "never"),
+        ("lab", "b", "never"),
+    ]
+
+
+def test_a_checked_model_is_described_for_people_unless_asked_otherwise(
+    muster, lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensor = {"name": "x", "dtype": "float32", "shape": [1, 4]}
+    verdict = {
+        "verdict": "accepted",
+        "format": "onnx",
+        "reason": "",
+        "inputs": [tensor],
+        "outputs": [],
+        "precision": "fp32",
+    }
+    monkeypatch.setattr("muster_controller.cli.model.check_file", lambda path: verdict)
+    said = muster("model", "check", "net.onnx")
+    assert (said.code, said.out.splitlines()[0].split()) == (0, ["verdict", "accepted"])
+    assert "inputs     x float32 [1, 4]" in said.out
+    assert json.loads(muster("model", "check", "net.onnx", "-o", "json").out) == verdict
+    monkeypatch.setattr("muster_controller.cli.model.check_file", lambda path: {**verdict, "verdict": "rejected"})
+    assert muster("model", "check", "net.onnx").code == 1
+
+
 def test_doctor_finds_what_is_wrong_with_a_fix(muster) -> None:
     said = muster("--url", "http://127.0.0.1:9", "doctor", "-o", "json")
     assert said.code == 1

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import muster as muster_api
 from muster_controller.core.entities import RequestState
 from muster_controller.service.bench import RunOrder
 from muster_controller.testing_service import ServiceLab
+from muster_protos.errors import UsageError
 from muster_protos.model import RecordState
 
 
@@ -121,6 +123,20 @@ def test_7_when_nothing_satisfies_the_policy_with_the_nearest_miss(muster, lab: 
     assert "nearest miss" in line
     assert "60 ms" in line
     assert muster("rollout", "start", "kws").code == 7
+
+
+def test_a_dry_run_has_the_same_exit_codes_and_leaves_the_good_decision(muster, lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    measure(lab, {"pi": 5.0})
+    assert muster("select", "kws", "--policy", policy(lab.folder, 20)).code == 0
+    tried = muster("select", "kws", "--policy", policy(lab.folder, 1), "--dry-run", "--explain")
+    assert tried.code == 7
+    assert "nothing was stored" in tried.err
+    with muster_api.connect() as fleet:
+        plan = fleet.select("kws", slo=muster_api.SLO(p95_ms=20), dry_run=True)
+        with pytest.raises(UsageError, match="dry run"):
+            plan.rollout()
+    assert muster("rollout", "start", "kws", "--no-wait").code == 0
 
 
 def test_8_when_a_part_of_the_devices_has_a_choice(muster, lab: ServiceLab) -> None:

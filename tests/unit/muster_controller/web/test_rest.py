@@ -137,6 +137,28 @@ def test_from_push_to_rollout(rest: TestClient, lab: ServiceLab) -> None:
     assert rest.get("/v1/policies").json()["items"][0]["policy_yaml"] == POLICY
 
 
+def test_a_dry_run_decides_and_stores_nothing(rest: TestClient, lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    lab.add_model()
+    session = lab.open_session("pi")
+    run = rest.post("/v1/benchmarks", json={"model": "kws", "tier": "demo", "threads": [1]}).json()
+    for number, entry in enumerate(lab.service.bench.requests(run["run"]["run_id"])):
+        lab.answer(session, entry, sequence=number + 1)
+    order = {"model": "kws", "policy_yaml": POLICY}
+    (good,) = rest.post("/v1/decisions", json=order).json()["items"]
+    events = len(rest.get("/v1/events").json()["items"])
+    tried = rest.post("/v1/decisions", json={"model": "kws", "policy_yaml": POLICY.replace("40", "1"), "dry_run": True})
+    assert tried.status_code == 200
+    (decision,) = tried.json()["items"]
+    assert (decision["decision_id"], decision["chosen"]) == ("", None)
+    assert decision["candidates"]
+    assert [item["decision_id"] for item in rest.get("/v1/decisions").json()["items"]] == [good["decision_id"]]
+    assert rest.get("/v1/policies").json()["items"][0]["policy_yaml"] == POLICY
+    assert len(rest.get("/v1/events").json()["items"]) == events
+    refused = rest.post("/v1/decisions", json={**order, "policy_yaml": "constraint: {}", "dry_run": True})
+    assert error_of(refused)[:2] == (400, "invalid_input")
+
+
 def test_a_policy_for_unlabelled_data_is_refused_with_the_reason(rest: TestClient, lab: ServiceLab) -> None:
     lab.add_device("pi")
     lab.add_model(is_labelled=False)
