@@ -195,6 +195,25 @@ class JoinResponse:
     signing_keys: tuple[SigningKey, ...] = ()
     links: tuple[str, ...] = ()  # "grpcs://127.0.0.1:8471", ...
     key_set_version: int = 0  # of signing_keys; 0 = 1
+    broker_ca_pem: bytes = b""  # that signed the broker's certificate, where it is not ca_pem
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerJoinAsk:
+    """A join where only a broker is reachable, published to ``up/join``."""
+
+    nonce: bytes = b""  # 16 random bytes, drawn by the asker for each attempt to join
+    request: bytes = b""  # an encoded JoinRequest without its secret; empty = which CAs are yours?
+    proof: bytes = b""  # HMAC-SHA256 by a key that follows from the secret
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerJoinAnswer:
+    """The answer, published to ``down/joined``."""
+
+    nonce: bytes = b""  # of the ask
+    verdict: bytes = b""  # an encoded BrokerJoinVerdict
+    proof: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +279,13 @@ class Refusal:
     kind: str = ""  # "not_found", "not_authorised", "invalid_input", "temporary", "permanent"
     message: str = ""
     retry_after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerJoinVerdict:
+    """What became of a join over a broker."""
+
+    body: JoinResponse | Refusal | None = None  # of a response the CAs alone, when nothing else was asked
 
 
 @dataclass(frozen=True, slots=True)

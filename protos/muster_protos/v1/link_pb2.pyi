@@ -232,7 +232,7 @@ class JoinRequest(_message.Message):
     def __init__(self, secret: _Optional[str] = ..., csr_pem: _Optional[bytes] = ..., inventory: _Optional[_Union[_device_pb2.Inventory, _Mapping]] = ..., requested_device_id: _Optional[str] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
-    __slots__ = ("fleet_id", "device_id", "certificate_pem", "ca_pem", "signing_keys", "links", "key_set_version")
+    __slots__ = ("fleet_id", "device_id", "certificate_pem", "ca_pem", "signing_keys", "links", "key_set_version", "broker_ca_pem")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_PEM_FIELD_NUMBER: _ClassVar[int]
@@ -240,6 +240,7 @@ class JoinResponse(_message.Message):
     SIGNING_KEYS_FIELD_NUMBER: _ClassVar[int]
     LINKS_FIELD_NUMBER: _ClassVar[int]
     KEY_SET_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BROKER_CA_PEM_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     device_id: str
     certificate_pem: bytes
@@ -247,7 +248,36 @@ class JoinResponse(_message.Message):
     signing_keys: _containers.RepeatedCompositeFieldContainer[SigningKey]
     links: _containers.RepeatedScalarFieldContainer[str]
     key_set_version: int
-    def __init__(self, fleet_id: _Optional[str] = ..., device_id: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., ca_pem: _Optional[bytes] = ..., signing_keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ..., links: _Optional[_Iterable[str]] = ..., key_set_version: _Optional[int] = ...) -> None: ...
+    broker_ca_pem: bytes
+    def __init__(self, fleet_id: _Optional[str] = ..., device_id: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., ca_pem: _Optional[bytes] = ..., signing_keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ..., links: _Optional[_Iterable[str]] = ..., key_set_version: _Optional[int] = ..., broker_ca_pem: _Optional[bytes] = ...) -> None: ...
+
+class BrokerJoinAsk(_message.Message):
+    __slots__ = ("nonce", "request", "proof")
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    nonce: bytes
+    request: bytes
+    proof: bytes
+    def __init__(self, nonce: _Optional[bytes] = ..., request: _Optional[bytes] = ..., proof: _Optional[bytes] = ...) -> None: ...
+
+class BrokerJoinAnswer(_message.Message):
+    __slots__ = ("nonce", "verdict", "proof")
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    nonce: bytes
+    verdict: bytes
+    proof: bytes
+    def __init__(self, nonce: _Optional[bytes] = ..., verdict: _Optional[bytes] = ..., proof: _Optional[bytes] = ...) -> None: ...
+
+class BrokerJoinVerdict(_message.Message):
+    __slots__ = ("join_response", "refusal")
+    JOIN_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    join_response: JoinResponse
+    refusal: Refusal
+    def __init__(self, join_response: _Optional[_Union[JoinResponse, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
 class LinkPresence(_message.Message):
     __slots__ = ("connection_id", "is_online")
