@@ -24,7 +24,8 @@ demo: setup
 
 test: setup lint type
 	rm -f .coverage .coverage.*
-	$(BIN)/pytest --cov --cov-report=term:skip-covered -m "not faults" -p no:cacheprovider --durations=15
+	$(BIN)/pytest --cov --cov-report= -m "not faults" -p no:cacheprovider --durations=15
+	@$(BIN)/coverage report | tail -n 3
 
 test-quick: setup
 	$(BIN)/pytest -q -m "not slow and not faults" -p no:cacheprovider
