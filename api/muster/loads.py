@@ -35,9 +35,26 @@ class Load:
     def view(self) -> LoadView:
         return LoadView(self._connection.get(f"/v1/loads/{self.load_id}"))
 
-    def result(self, timeout_s: float | None = None, on_change: Callable[[LoadView], None] | None = None) -> LoadView:
-        """Wait for what came back. PermanentError: the device could not run it; the message says why."""
-        view = wait_for(self.view, lambda view: view.state != "open", self.load_id, timeout_s, on_change)
+    def result(
+        self,
+        timeout_s: float | None = None,
+        on_change: Callable[[LoadView], None] | None = None,
+        on_look: Callable[[LoadView], None] | None = None,
+    ) -> LoadView:
+        """Wait for what came back; ``on_look`` sees every look, about once a second.
+
+        Raises:
+            PermanentError: the device could not run it; the message says why.
+            WaitTimeoutError: ``timeout_s`` went by; it goes on.
+        """
+
+        def look() -> LoadView:
+            view = self.view()
+            if on_look is not None:
+                on_look(view)
+            return view
+
+        view = wait_for(look, lambda view: view.state != "open", self.load_id, timeout_s, on_change)
         if view.state != "done":
             raise PermanentError(f"load {self.load_id} {view.state}: {view.fields['reason']}")
         return view

@@ -55,8 +55,13 @@ class Rollout:
         return self._steer("abort")
 
     def rollback(self) -> RolloutView:
-        """Every device back to what it served before."""
+        """Every device back to what it served before; look at ``bare_after_rollback`` first."""
         return self._steer("rollback")
+
+    def bare_after_rollback(self) -> list[str]:
+        """The devices that would serve nothing of the model: this rollout was its first there."""
+        found = self._connection.get(f"/v1/rollouts/{self.rollout_id}/rollback")
+        return [str(device_id) for device_id in found["bare_device_ids"]]
 
     def wait(
         self, timeout_s: float | None = None, on_change: Callable[[RolloutView], None] | None = None

@@ -8,9 +8,10 @@ import typer
 
 from muster.loads import LoadView
 from muster_controller.cli.durations import parse_duration_s
+from muster_controller.cli.load_watch import LoadWatch
 from muster_controller.cli.options import Output, Timeout, Wait, chosen, fleet
 from muster_controller.cli.output import emit_one, milliseconds
-from muster_controller.cli.waiting import announce, with_meter
+from muster_controller.cli.waiting import announce, meter_of
 
 COLUMNS = {
     "load": "load_id",
@@ -49,16 +50,24 @@ def load(
     timeout: Timeout = None,
     output: Output = None,
 ) -> None:
-    """Load a device and see it fall back: rung, reason and figures are in `muster events` and the result."""
+    """Load a device and see it fall back: each move with its reason while it runs, then the figures."""
     if model and (rate > 0) == (concurrency > 0):
         raise typer.BadParameter("expected --rate or --concurrency above 0 with --model", param_hint="--rate")
+    seconds = parse_duration_s(for_)
     with fleet() as found:
         reference = found.models.get(model) if model else ""
+        newest = found.connection.get("/v1/events", newest=True, limit=1)["items"]
         started = found.load(
-            device, reference, cpu / 100, seed, rate_hz=rate, concurrency=concurrency, duration_s=parse_duration_s(for_)
+            device, reference, cpu / 100, seed, rate_hz=rate, concurrency=concurrency, duration_s=seconds
         )
         announce(started.load_id, started.url)
-        view = with_meter(started.load_id, lambda _: started.result(timeout)) if wait else started.view()
+        if wait:
+            with meter_of(started.load_id) as bar:
+                after = int(newest[-1]["sequence"]) if newest else 0
+                watch = LoadWatch(found, started, seconds, after, bar.show, bar.say)
+                view = started.result(timeout, on_look=watch.look)
+        else:
+            view = started.view()
     emit_one(_row(view), chosen(output), COLUMNS)
 
 

@@ -23,6 +23,11 @@ class Meter:
         self._row = None if bar is None else bar.add_task(what, total=1.0, note="")
         self._last: tuple[float, str] = (0.0, "")
 
+    def say(self, text: str) -> None:
+        """A lasting line: above the bar on a terminal."""
+        console = err() if self._bar is None else self._bar.console
+        console.print(text, markup=False, soft_wrap=True)
+
     def show(self, ratio: float, note: str = "") -> None:
         """``ratio`` in 0..1."""
         if self._bar is not None and self._row is not None:

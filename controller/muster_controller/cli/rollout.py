@@ -12,7 +12,7 @@ from muster.fleet import Fleet
 from muster.rollouts import Rollout, RolloutView
 from muster_controller.cli.bench import read_policy
 from muster_controller.cli.durations import parse_duration_s
-from muster_controller.cli.options import DeviceNames, Labels, Output, Timeout, Wait, chosen, fleet
+from muster_controller.cli.options import DeviceNames, Labels, Output, Timeout, Wait, Yes, chosen, confirm, fleet
 from muster_controller.cli.output import Format, emit, emit_one, err, out, parse_pairs
 from muster_controller.cli.waiting import announce, with_meter
 from muster_protos.errors import NotFoundError, PermanentError
@@ -113,10 +113,20 @@ def abort(rollout: RolloutId = "", output: Output = None) -> None:
 
 
 @app.command("rollback")
-def rollback(rollout: RolloutId = "", output: Output = None) -> None:
-    """Put every device of a rollout back to what it served before."""
+def rollback(rollout: RolloutId = "", yes: Yes = False, output: Output = None) -> None:
+    """Put every device of a rollout back to what it served before. Asks when that is nothing."""
     with fleet() as found:
-        _show(_find(found, rollout).rollback(), chosen(output))
+        meant = _find(found, rollout)
+        bare = meant.bare_after_rollback()
+        if bare:
+            model = meant.view().fields["rollout"]["model_id"]
+            named = ", ".join(bare[:5]) + (", ..." if len(bare) > 5 else "")
+            confirm(
+                f"{meant.rollout_id} is the first of {model} on {named}: rolled back, nothing is served there (to put "
+                f"another choice there instead: muster select {model}, then muster rollout start {model}). Go on?",
+                yes,
+            )
+        _show(meant.rollback(), chosen(output))
 
 
 @app.command("history")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from muster.operation import Operation, OperationView
 from muster_controller.cli.output import Format, emit_one, err
-from muster_controller.cli.progress import meter
+from muster_controller.cli.progress import Meter, meter
 
 T = TypeVar("T")
 
@@ -39,9 +40,16 @@ def follow_operation(
 
 def with_meter(what: str, work: Callable[[Callable[[float, str], None]], T]) -> T:
     """Run ``work`` with a meter; on Ctrl-C say that the work goes on."""
+    with meter_of(what) as bar:
+        return work(bar.show)
+
+
+@contextmanager
+def meter_of(what: str) -> Iterator[Meter]:
+    """A meter for work elsewhere; on Ctrl-C say that it goes on."""
     try:
         with meter(what) as bar:
-            return work(bar.show)
+            yield bar
     except KeyboardInterrupt:
         err().print(f"stopped waiting; {what} goes on", markup=False)
         raise

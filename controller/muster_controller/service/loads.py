@@ -11,11 +11,13 @@ from muster_controller.ports import Clock, Store
 from muster_controller.service.context import new_id
 from muster_controller.service.desired import DesiredStates
 from muster_controller.service.events import Events
-from muster_protos.errors import InvalidInputError
-from muster_protos.model import LoadPhase, LoadRequest
+from muster_protos.errors import InvalidInputError, NotFoundError
+from muster_protos.model import LoadPhase, LoadRequest, LoadResult
 
 MAX_DURATION_MS = 24 * 3600 * 1000
 START_WITHIN_S = 600
+_EVENTS_LOOKED_AT = 200
+_ENDS = ("load.finished", "load.failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,34 @@ class Loads:
     def list(self, device_id: str | None = None) -> tuple[DeviceLoad, ...]:
         return self._store.list_loads(device_id)
 
+    def tell_end(self, load_id: str) -> None:
+        """A result has been stored: say in the feed how the load went, once."""
+        try:
+            load = self._store.get_load(load_id)
+        except NotFoundError:
+            return
+        if load.result is None or load.state is RequestState.OPEN:
+            return
+        kind = _ENDS[0] if load.state is RequestState.DONE else _ENDS[1]
+        past = self._store.newest_events(load.device_id, kind, _EVENTS_LOOKED_AT)
+        if any(event.details.get("load") == load_id for event in past):
+            return
+        reason = load.reason or summary_of(load.result)
+        details = {"load": load_id, **figures_of(load.result)}
+        self._events.record(kind, load.device_id, load.request.model_id, reason[:500], details)
+
+    def tell_ends(self) -> None:
+        """At start: results that were stored, but whose end the feed does not have."""
+        told: set[str] = set()
+        for kind in _ENDS:
+            after = 0
+            while events := self._store.list_events(after, kind=kind, limit=_EVENTS_LOOKED_AT):
+                after = events[-1].sequence
+                told |= {event.details.get("load", "") for event in events}
+        for load in self._store.list_loads():
+            if load.load_id not in told:
+                self.tell_end(load.load_id)
+
     def expire(self, now_ns: int) -> tuple[DeviceLoad, ...]:
         """Close loads that can no longer have started or finished; returns what was closed."""
         expired = [load for load in self._store.list_loads(state=RequestState.OPEN) if now_ns > _end_ns(load.request)]
@@ -88,6 +118,36 @@ class Loads:
         self._store.put_load(closed)
         self._events.record("load.failed", load.device_id, load.request.model_id, reason[:500], {"load": load.load_id})
         self._desired.refresh(load.device_id)
+
+
+def figures_of(result: LoadResult) -> dict[str, str]:
+    """The result's figures as an event carries them; a latency that is unknown is left out."""
+    counts = {
+        "offered": result.offered,
+        "answered": result.answered,
+        "failed": result.failed,
+        "shed": result.shed,
+        "slo_missed": result.slo_missed,
+    }
+    latencies = {"p50_ms": result.p50_ns, "p95_ms": result.p95_ns, "p99_ms": result.p99_ns}
+    shown = {name: f"{ns / 1e6:.4g}" for name, ns in latencies.items() if ns is not None}
+    return {**{name: str(count) for name, count in counts.items()}, **shown}
+
+
+def summary_of(result: LoadResult) -> str:
+    """The same in a line for people."""
+    seconds = (result.finished_at_ns - result.started_at_ns) / 1e9
+    if not result.offered:
+        return f"{seconds:.3g} s, no request"
+    parts = [
+        f"{result.offered} requests in {seconds:.3g} s",
+        f"{result.failed} failed",
+        f"{result.shed} shed",
+        f"{result.slo_missed / result.offered:.2%} missed the SLO",
+    ]
+    if result.p95_ns is not None:
+        parts.append(f"p95 {result.p95_ns / 1e6:.3g} ms")
+    return ", ".join(parts)
 
 
 def _end_ns(request: LoadRequest) -> int:

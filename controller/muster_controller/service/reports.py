@@ -31,10 +31,15 @@ class Reports:
         self._events = events
         self._desired = desired
         self._on_answer: OnAnswer | None = None
+        self._on_result: Callable[[str], None] | None = None
 
     def follow(self, on_answer: OnAnswer) -> None:
         """Have ``on_answer`` called for each new answer to a benchmark request, after its acknowledgement."""
         self._on_answer = on_answer
+
+    def follow_loads(self, on_result: Callable[[str], None]) -> None:
+        """Have ``on_result`` called with the id of each load whose result is new."""
+        self._on_result = on_result
 
     def receive(self, session: DeviceSession, reports: Sequence[Report]) -> None:
         """Store, acknowledge, then act on what was new.
@@ -105,6 +110,9 @@ class Reports:
         self._feed.publish("reported")
         if any(is_rejected or isinstance(report.body, BenchmarkRecord | LoadResult) for report, is_rejected in arrived):
             self._desired.refresh(device_id)
+        for report, is_rejected in arrived:
+            if self._on_result is not None and isinstance(report.body, LoadResult) and not is_rejected:
+                self._on_result(report.request_id)
         for report, is_rejected in arrived:
             request = self._request(report.request_id)
             is_answer = is_rejected or isinstance(report.body, BenchmarkRecord)

@@ -131,10 +131,20 @@ class Rollouts:
             self._save(before, *rules.abort(before, self.deployments(rollout_id), reason, self._clock.now_ns()))
         return self.get(rollout_id)
 
+    def bare_after_rollback(self, rollout_id: str) -> tuple[str, ...]:
+        """The devices that would serve nothing of the model: it has nothing there from before this rollout."""
+        rollout = self.get(rollout_id)
+        ended = [item for item in self.deployments(rollout_id) if item.started_at_ns > 0 and not has_failed(item)]
+        return tuple(sorted({item.device_id for item in ended if self._is_only(rollout, item.device_id)}))
+
     def roll_back(self, rollout_id: str, reason: str = "rolled back by a person") -> Rollout:
-        """Every device back to what it served before."""
+        """Every device back to what it served before; the reason names those that had served nothing."""
         with self._lock:
             before = self.get(rollout_id)
+            bare = self.bare_after_rollback(rollout_id)
+            if bare:
+                named = ", ".join(bare[:5]) + (", ..." if len(bare) > 5 else "")
+                reason = f"{reason}; nothing of {before.model_id} is served any more on {named}"
             self._save(before, *rules.roll_back(before, self.deployments(rollout_id), reason, self._clock.now_ns()))
         return self.get(rollout_id)
 
@@ -180,6 +190,11 @@ class Rollouts:
             if rollout.state in _OPEN:
                 with self._lock:
                     self._step(rollout.rollout_id)
+
+    def _is_only(self, rollout: Rollout, device_id: str) -> bool:
+        """No other rollout's deployment of the model stands behind this one's on the device."""
+        others = (d for d in self._store.list_deployments(device_id=device_id) if d.rollout_id != rollout.rollout_id)
+        return not any(item.model_id == rollout.model_id for item in in_force(others))
 
     def _decisions(self, model: Model, devices: Sequence[Device], order: RolloutOrder) -> Mapping[str, Decision]:
         if order.policy_yaml:

@@ -61,6 +61,7 @@ class Service:
         self.loads = Loads(store, clock, self.desired, self.events)
         reports = Reports(store, context.feed, clock, self.events, self.desired)
         reports.follow(self._answered)
+        reports.follow_loads(self.loads.tell_end)
         self.sessions = Sessions(
             context, self.fleets, self.joining, self.desired, reports, self.live, self.progress, self.events
         )
@@ -76,6 +77,7 @@ class Service:
         self.operations.recover()
         recovery.retry_failed(self._context.store, self.bench)
         recovery.tell_ends(self._context.store, self.bench)
+        self.loads.tell_ends()
         self.desired.refresh_all()
         self._decide_what_is_undecided()
         self.rollouts.tick()

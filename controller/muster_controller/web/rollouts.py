@@ -27,6 +27,14 @@ class RolloutView:
     deployments: tuple[Deployment, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RollbackView:
+    """The devices on which nothing of the model would be served after a rollback."""
+
+    rollout_id: str
+    bare_device_ids: tuple[str, ...]
+
+
 @router.post("/decisions", response_model=Items[Decision], status_code=201)
 def select(service: ServiceOf, body: SelectBody) -> Response:
     """One decision per device; a device that nothing satisfies gets one too, with the nearest miss.
@@ -92,6 +100,12 @@ def list_rollouts(service: ServiceOf, cursor: Cursor = "", limit: Limit = 100) -
 @router.get("/rollouts/{rollout}", response_model=RolloutView)
 def get_rollout(service: ServiceOf, rollout: str) -> Response:
     return reply(_view(service, service.rollouts.get(rollout)))
+
+
+@router.get("/rollouts/{rollout}/rollback", response_model=RollbackView)
+def look_at_rollback(service: ServiceOf, rollout: str) -> Response:
+    """What a rollback would leave behind; nothing is changed."""
+    return reply(RollbackView(rollout, service.rollouts.bare_after_rollback(rollout)))
 
 
 @router.post("/rollouts/{rollout}/{action}", response_model=RolloutView)

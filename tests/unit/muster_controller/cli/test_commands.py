@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from muster_controller.service.bench import RunOrder
 from muster_controller.testing_service import ServiceLab
+from muster_protos.model import (
+    AgentMessage,
+    BenchmarkPhase,
+    Event,
+    LoadResult,
+    Report,
+    ReportedBenchmark,
+    ReportedState,
+)
 
 
 def test_four_forms_carry_the_same_devices(muster, lab: ServiceLab) -> None:
@@ -143,6 +153,72 @@ def test_a_broken_configuration_file_is_named(muster, text: str) -> None:
     said = muster("config", "show")
     assert said.code == 2
     assert "muster.yaml" in said.err
+
+
+def test_a_load_shows_its_progress_and_each_move_while_it_runs(
+    muster, lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.add_device("pi")
+    lab.add_model()
+    session = lab.open_session("pi")
+    scenes = iter(("starts", "moves", "ends"))
+
+    def play(seconds: float) -> None:
+        """While the command waits, the device starts the load, falls back and reports."""
+        (load,) = lab.service.loads.list("pi")
+        match next(scenes):
+            case "starts":
+                running = ReportedBenchmark(load.load_id, 1, BenchmarkPhase.RUNNING)
+                body: object = ReportedState(device_id="pi", loads=(running,))
+            case "moves":
+                move = {"from_variant_id": "kws.v1.fp32", "to_variant_id": "kws.v1.fp16", "direction": "down"}
+                event = Event("e1", "rung.changed", lab.clock.now_ns(), "kws", reason="3 requests wait", **move)
+                body = Report("e1", 1, 1, event)
+            case _:
+                body = Report(load.load_id, 1, 2, LoadResult(load.load_id, 1, "kws", offered=100, answered=100))
+        lab.service.sessions.messages_received(session, [AgentMessage(body)])
+
+    monkeypatch.setattr("muster.waiting.time.sleep", play)
+    monkeypatch.setattr("muster_controller.cli.progress._QUIET_S", 0.0)
+    said = muster("load", "pi", "--model", "kws", "--rate", "50", "--for", "20s", "-o", "json")
+    assert said.code == 0
+    assert json.loads(said.out)["offered"] == 100
+    lines = said.err.splitlines()
+    assert any("pi is about to start" in line for line in lines)
+    assert any(" of 20 s" in line for line in lines)
+    (move,) = [line for line in lines if "rung.changed" in line]
+    assert "kws.v1.fp32 -> kws.v1.fp16  down" in move
+    assert "(3 requests wait)" in move
+    assert "load.finished" in muster("events").out
+
+
+def test_rolling_back_the_first_rollout_asks_and_says_what_it_leaves(
+    muster, lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.add_device("pi")
+    lab.add_model()
+    session = lab.open_session("pi")
+    model = lab.service.models.get("kws")
+    devices = lab.service.devices.every()
+    run = lab.service.bench.start(model, lab.service.models.kept(model), devices, RunOrder(threads=(1,)))
+    for number, entry in enumerate(lab.service.bench.requests(run.run_id)):
+        lab.answer(session, entry, sequence=number + 1)
+    (lab.folder / "policy.yaml").write_text("constraints: {p95_ms: {max: 40}}\n")
+    start = ("rollout", "start", "kws", "--policy", "policy.yaml", "--no-wait")
+    assert muster(*start).code == 0
+    refused = muster("rollout", "rollback")
+    assert refused.code == 2
+    assert "is the first of kws on pi: rolled back, nothing is served there" in refused.err
+    assert "muster rollout start kws" in refused.err
+    assert json.loads(muster("rollout", "status", "-o", "json").out)["rollout"]["state"] == "running"
+    lab.clock.advance(1)
+    assert muster(*start).code == 0  # a second one: there is something to go back to
+    second = muster("rollout", "rollback")
+    assert (second.code, "nothing" in second.out) == (0, False)
+    (first,) = [r for r in json.loads(muster("rollout", "history", "-o", "json").out) if r["state"] == "running"]
+    done = muster("rollout", "rollback", first["rollout_id"], "--yes")
+    assert done.code == 0
+    assert "nothing of kws is served any more on pi" in done.out
 
 
 def test_events_say_what_happened(muster, lab: ServiceLab) -> None:
