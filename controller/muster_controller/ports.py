@@ -324,6 +324,15 @@ class Authenticator(Protocol):
         """
         ...
 
+    def authenticate_device(self, device_id: str) -> Principal:
+        """From an id that somebody else has proven: a broker that takes it from the certificate.
+
+        Raises:
+            DeviceRevokedError: the device was removed.
+            NotAuthorisedError: an unknown device.
+        """
+        ...
+
     def authenticate_admin(self, token: str) -> Principal: ...
 
 

@@ -265,6 +265,11 @@ class CertificateBook:
         device_id = self._devices.get(certificate_pem.strip())
         if device_id is None:
             raise NotAuthorisedError("expected a joined device, found an unknown certificate")
+        return self.authenticate_device(device_id)
+
+    def authenticate_device(self, device_id: str) -> Principal:
+        if device_id not in self._devices.values():
+            raise NotAuthorisedError(f"expected a joined device, found {device_id}, which is unknown here")
         if device_id in self._revoked:
             raise DeviceRevokedError(f"device {device_id} was removed from the fleet")
         return Principal("device", device_id)
