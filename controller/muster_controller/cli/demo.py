@@ -11,6 +11,7 @@ import typer
 
 from muster_controller.cli.options import Output, chosen
 from muster_controller.cli.output import Format, emit, emit_one, err
+from muster_devices.pressure import read_pressure
 from muster_protos.errors import PermanentError
 
 COLUMNS = {
@@ -39,14 +40,15 @@ def demo(
     form = chosen(output)
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-        _play(keep, form)
+        _play(keep, form, keep)
         return
     with tempfile.TemporaryDirectory(prefix="muster-demo-") as folder:
         _play(Path(folder), form)
 
 
-def _play(folder: Path, form: Format) -> None:
+def _play(folder: Path, form: Format, kept: Path | None = None) -> None:
     from muster_controller.demo.cast import ACTORS
+    from muster_controller.demo.frame import busy_line, next_steps
     from muster_controller.demo.outcome import shortcomings
     from muster_controller.demo.play import play
     from muster_controller.demo.screen import Screen
@@ -54,6 +56,9 @@ def _play(folder: Path, form: Format) -> None:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: nothing stays behind
     screen = Screen([actor.device_id for actor in ACTORS])
+    busy = busy_line(read_pressure())
+    if busy:
+        err().print(busy, markup=False, style="yellow")
     with Stage(folder) as stage, screen.shown():
         outcomes = play(stage, screen)
     rows = [outcome.as_json() for outcome in outcomes]
@@ -64,5 +69,7 @@ def _play(folder: Path, form: Format) -> None:
     found = shortcomings(outcomes)
     for line in found:
         err().print(line, markup=False, style="red")
+    err().print("\n".join(["", *next_steps(kept)]), markup=False)
     if found:
-        raise PermanentError(f"the demo did not show what it promises: {len(found)} shortcoming(s)")
+        why = f"; {busy}" if busy else ""
+        raise PermanentError(f"the demo did not show what it promises: {len(found)} shortcoming(s){why}")

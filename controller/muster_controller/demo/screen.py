@@ -1,7 +1,11 @@
-"""How the story is told: a live table on a terminal, plain lines elsewhere. Everything goes to standard error."""
+"""How the story is told: a live table on a terminal, plain lines elsewhere. Everything goes to standard error.
+
+Without a terminal nothing is silent for longer than ``quiet_s``: a thread repeats what is going on, and for how long.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,23 +16,28 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from muster_controller.demo.outcome import DeviceOutcome
+QUIET_S = 8.0
 
 
 class Screen:
     """Steps with their time, and a line per device that changes while things happen."""
 
-    def __init__(self, devices: Sequence[str]) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, devices: Sequence[str], console: Console | None = None, quiet_s: float = QUIET_S) -> None:
+        self._console = console or Console(stderr=True)
+        self._quiet_s = quiet_s
         self._lines = dict.fromkeys(devices, "")
-        self._step = ""
+        self._title = ""
+        self._progress = ""
+        self._began_s = self._said_s = time.monotonic()
+        self._lock = threading.Lock()
         self._live: Live | None = None
 
     @contextmanager
     def shown(self) -> Iterator[Screen]:
         """Draw while the block runs."""
         if not self._console.is_terminal:
-            yield self
+            with self._signs_of_life():
+                yield self
             return
         with Live(self._picture(), console=self._console, refresh_per_second=8, transient=True) as live:
             self._live = live
@@ -40,19 +49,17 @@ class Screen:
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
         """One act; its title gets a tick and its time when it is over."""
-        self._step = title
-        started = time.monotonic()
+        self._title, self._progress, self._began_s = title, "", time.monotonic()
         self._draw()
         if self._live is None:
-            self._console.print(f"... {title}", highlight=False)
+            self._say(f"... {title}")
         yield
-        self._console.print(
-            Text.assemble(("  ✓ ", "green"), title, (f"  {time.monotonic() - started:.1f} s", "dim")), highlight=False
-        )
+        self._say(Text.assemble(("  ✓ ", "green"), title, (f"  {time.monotonic() - self._began_s:.1f} s", "dim")))
+        self._title = ""
 
     def note(self, text: str) -> None:
         """A lasting line below the act."""
-        self._console.print(Text(f"      {text}", "dim"), highlight=False)
+        self._say(Text(f"      {text}", "dim"))
 
     def device(self, device_id: str, text: str) -> None:
         """What this device does now."""
@@ -60,35 +67,44 @@ class Screen:
             return
         self._lines[device_id] = text
         if self._live is None and text:
-            self._console.print(f"      {device_id}: {text}", highlight=False)
+            self._say(f"      {device_id}: {text}")
         self._draw()
 
     def progress(self, text: str) -> None:
-        """What the host does now."""
-        for device_id in self._lines:
-            self._lines[device_id] = self._lines[device_id] if self._live else ""
-        self._step = f"{self._step.split(' · ')[0]} · {text}"
+        """What the host does now: shown at once on a terminal, elsewhere with the next sign of life."""
+        self._progress = text.partition("\n")[0]
         self._draw()
 
-    def summary(self, devices: Sequence[DeviceOutcome], slo_ms: float) -> None:
-        """The table at the end."""
-        table = Table(title=f"Emulated devices, same policy, same kind of load, SLO {slo_ms:g} ms")
-        for title in ("device", "chosen", "rungs", "p95 ms", "moves", "failed", "refused", "missed", "largest alone"):
-            table.add_column(title, justify="left" if title in ("device", "chosen") else "right")
-        for device in devices:
-            replay, alone = device.fallback, device.largest_alone
-            table.add_row(
-                f"{device.device_id} (emulated {device.profile})",
-                device.chosen,
-                str(len(device.ladder)),
-                _number(replay.p95_ms if replay else None),
-                " ".join("↓" if switch.direction == "down" else "↑" for switch in device.switches),
-                str(replay.failed) if replay else "-",
-                str(replay.shed) if replay else "-",
-                _percent(replay.slo_missed_ratio if replay else None),
-                _percent(alone.slo_missed_ratio if alone else None),
-            )
-        self._console.print(table)
+    @contextmanager
+    def _signs_of_life(self) -> Iterator[None]:
+        is_over = threading.Event()
+
+        def tell() -> None:
+            while not is_over.wait(self._quiet_s / 8):
+                self._tell_if_quiet()
+
+        thread = threading.Thread(target=tell, name="demo-signs-of-life", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+    def _tell_if_quiet(self) -> None:
+        now_s = time.monotonic()
+        if not self._title or now_s - self._said_s < self._quiet_s:
+            return
+        self._say(f"    {self._words()}  ({now_s - self._began_s:.0f} s)")
+
+    def _words(self) -> str:
+        """The step, and what the host last said of it."""
+        return f"{self._title} · {self._progress}" if self._progress else self._title
+
+    def _say(self, line: str | Text) -> None:
+        with self._lock:
+            self._said_s = time.monotonic()
+            self._console.print(line, highlight=False, markup=False, soft_wrap=self._live is None)
 
     def _draw(self) -> None:
         if self._live is not None:
@@ -98,12 +114,4 @@ class Screen:
         grid = Table.grid(padding=(0, 2))
         for device_id, line in self._lines.items():
             grid.add_row(Text(f"      {device_id}", "cyan"), Text(line, overflow="ellipsis", no_wrap=True))
-        return Group(Spinner("dots", text=self._step), grid)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
-
-
-def _percent(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.1%}"
+        return Group(Spinner("dots", text=self._words()), grid)
