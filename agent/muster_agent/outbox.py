@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -31,13 +32,31 @@ class Outbox:
     reported state is replaced by a newer one.
     """
 
-    def __init__(self, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        max_messages: int = MAX_MESSAGES,
+        max_bytes: int = MAX_BYTES,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_change`` is called after a message was taken in or the outbox was closed, by the thread that did so."""
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._is_closed = False
         self._changed = threading.Condition()
+        self._on_change = on_change
+
+    @property
+    def is_closed(self) -> bool:
+        """It takes nothing more."""
+        return self._is_closed
+
+    @property
+    def is_drained(self) -> bool:
+        """It is closed, and nothing waits any more."""
+        with self._changed:
+            return self._is_closed and not self._waiting
 
     def push(self, message: AgentMessage) -> bool:
         """Queue a message; False when it is closed or full.
@@ -61,6 +80,7 @@ class Outbox:
             self._waiting.append(item)
             self._waiting_bytes += size_bytes
             self._changed.notify()
+        self._on_change()
         return True
 
     def take(self) -> Message | None:
@@ -68,6 +88,11 @@ class Outbox:
         with self._changed:
             while not self._waiting and not self._is_closed:
                 self._changed.wait()
+            return self.poll()
+
+    def poll(self) -> Message | None:
+        """The next message; None when there is none now."""
+        with self._changed:
             if not self._waiting:
                 return None
             item = self._waiting.popleft()
@@ -79,6 +104,7 @@ class Outbox:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+        self._on_change()
 
     def clear(self) -> None:
         """Forget what waits: the session is over, and the daemon sends it again in the next one."""

@@ -57,6 +57,7 @@ class Visit:
         self._received: deque[tuple[str, bytes]] = deque()
         self._code: int | None = None
         self._is_over = False
+        self._alert = ""
         self._answered: set[int] = set()
         self._peer = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=principal, clean_session=True, protocol=paho.MQTTv311
@@ -72,6 +73,7 @@ class Visit:
         self._peer.on_subscribe = self._on_subscribe
         self._peer.on_publish = self._on_publish
         self._peer.on_message = self._on_message
+        self._peer.on_log = self._on_log
 
     def __enter__(self) -> Visit:
         """Raises:
@@ -88,6 +90,8 @@ class Visit:
             ) from error
         except OSError as error:
             self.break_off()
+            if "ALERT" in str(error).upper():
+                raise NotAuthorisedError(f"the broker at {self._where} refuses this certificate: {error}") from error
             raise UnreachableError(f"expected a broker at {self._where}, found: {error}") from error
         except BaseException:
             self.break_off()
@@ -141,6 +145,10 @@ class Visit:
     def _wait(self, is_done: Callable[[], bool], what: str) -> None:
         deadline_s = time.monotonic() + self._timeout_s
         while not is_done():
+            if self._alert:  # under TLS 1.3 a certificate is refused after the handshake
+                raise NotAuthorisedError(
+                    f"the broker at {self._where} refuses this certificate ({self._alert}); is it expired or revoked?"
+                )
             if self._is_over:
                 raise UnreachableError(f"expected {what} of {self._where}, found the connection closed")
             if time.monotonic() >= deadline_s:
@@ -168,6 +176,10 @@ class Visit:
 
     def _on_disconnect(self, *_: object) -> None:
         self._is_over = True
+
+    def _on_log(self, _peer: object, _data: object, _level: object, text: str) -> None:
+        if "ALERT" in text.upper():
+            self._alert = text.partition("] ")[2].partition(" (_ssl")[0] or text
 
     def _on_subscribe(self, _peer: object, _data: object, number: int, *_: object) -> None:
         self._answered.add(number)

@@ -1,12 +1,31 @@
-"""The Link port over MQTT. Being written: only the constructor stands."""
+"""The Link port over MQTT: one thread dials, talks and comes back; ``fetch`` and ``renew`` run in the caller's."""
 
 from __future__ import annotations
 
+import logging
 import random
+import secrets
+import threading
+import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
+from muster_agent.adapters.link_mqtt.conversation import Conversation, End, Session
+from muster_agent.adapters.link_mqtt.fetch import fetch_blocks, renew
 from muster_agent.adapters.link_mqtt.timing import LinkTiming
+from muster_agent.backoff import Backoff
+from muster_agent.ports import LinkSink
 from muster_protos.credentials import Credentials
+from muster_protos.errors import InvalidInputError, MusterError, UnreachableError
+from muster_protos.model import AgentMessage, Chunk, Goodbye, SigningKey
+from muster_protos.mqtt.connection import BrokerConnection, Endpoint, Patience, Will
+from muster_protos.mqtt.topics import DeviceTopics
+
+DEFAULT_PORT = 8883
+_FAREWELL_S = 1.5
+_STABLE_CONNECTION_S = 10.0  # a connection that lasted this long was a success: start from the base delay again
+
+_log = logging.getLogger(__name__)
 
 
 class MqttLink:
@@ -28,4 +47,176 @@ class MqttLink:
         Raises:
             InvalidInputError: not such a URL, or not ids.
         """
-        raise NotImplementedError
+        host, port = _broker(url)
+        self._topics = DeviceTopics(fleet_id, device_id)
+        self._endpoint = Endpoint(host, port, device_id)
+        self._read_credentials = read_credentials
+        self._timing = timing
+        self._draw = draw
+        self._backoff = Backoff(timing.retry_base_s, timing.retry_cap_s, draw)
+        self._run_id = secrets.token_hex(8)
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._leave_by_s = float("inf")
+        self._connection: BrokerConnection | None = None
+        self._conversation: Conversation | None = None
+        self._thread: threading.Thread | None = None
+        self._last_reason = ""
+
+    def start(self, sink: LinkSink) -> None:
+        """Connect in a thread of its own; again and again until ``close`` or revocation."""
+        self._thread = threading.Thread(target=self._run, args=(sink,), name="link-mqtt", daemon=True)
+        self._thread.start()
+
+    def send(self, message: AgentMessage) -> bool:
+        """Hand over a message without blocking; False when there is no session or its queue is full.
+
+        Raises:
+            InvalidInputError: the message is larger than any link carries; sending it again will not help.
+        """
+        conversation = self._conversation
+        session = conversation.session if conversation is not None else None
+        return session is not None and session.outbox.push(message)
+
+    def fetch(self, sha256: str, offset: int, on_chunk: Callable[[Chunk], None], stop: threading.Event) -> None:
+        """Stream an artifact from ``offset`` to its end; at least one chunk comes, empty when nothing is left.
+
+        Raises:
+            TemporaryError: the link broke or stalls; what arrived stays, call again with a higher offset.
+            NotFoundError: the controller does not have it, or not for this device; final.
+            InvalidInputError: ``offset`` is not within the artifact.
+            InterruptedError: ``stop`` was set.
+        """
+        fetch_blocks(self._session().calls, sha256, offset, on_chunk, stop, self._timing)
+
+    def renew(self, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
+        """A fresh certificate for the same key holder (PEM) and today's signing keys."""
+        return renew(self._session().calls, csr_pem, self._timing)
+
+    def close(self) -> None:
+        """Say goodbye and stop; safe to call twice, from any thread."""
+        if not self._closing.is_set():
+            self._leave_by_s = time.monotonic() + _FAREWELL_S
+            self._closing.set()
+        conversation, thread = self._conversation, self._thread
+        session = conversation.session if conversation is not None else None
+        if session is not None:
+            session.outbox.push(AgentMessage(Goodbye("the agent stops")))
+            session.outbox.close()
+        self._wake()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(2 * _FAREWELL_S)
+
+    def _run(self, sink: LinkSink) -> None:
+        while not self._closing.is_set():
+            began_s = time.monotonic()
+            try:
+                end = self._hold_connection(sink)
+            except Exception as error:  # noqa: BLE001 - a loop's top: the link outlives a fault of one connection
+                _log.exception("the connection failed")
+                end = End(f"{type(error).__name__}: {error}")
+            if end.goodbye is not None and end.goodbye.is_revoked:
+                _log.error("this device was removed from the fleet: %s", end.reason)
+                return
+            if time.monotonic() - began_s > _STABLE_CONNECTION_S:
+                self._backoff.reset()
+            retry_after_s = end.goodbye.retry_after_ms / 1e3 if end.goodbye else 0.0
+            self._closing.wait(self._backoff.next_s(retry_after_s))
+
+    def _hold_connection(self, sink: LinkSink) -> End:
+        """One connection from dial to end."""
+        timing = self._timing
+        conversation = Conversation(self._topics, self._run_id, sink, timing, self._draw, self._wake, time.monotonic())
+        keepalive_s = max(1, round((timing.keepalive_time_s + timing.keepalive_timeout_s) / 2))
+        connection = BrokerConnection(
+            self._endpoint,
+            Patience(keepalive_s, timing.connect_timeout_s),
+            Will(self._topics.presence, conversation.will()),
+            lambda topic, payload, _: conversation.received(topic, payload, time.monotonic()),
+        )
+        end = End("the agent stops")
+        is_clean = False
+        try:
+            connection.open(self._read_credentials(), self._topics.subscriptions())
+            with self._lock:
+                self._connection, self._conversation = connection, conversation
+            conversation.attach(connection)
+            end = self._talk(connection, conversation)
+            conversation.finish(end.reason)
+            self._part(connection, conversation)
+            is_clean = True
+        except MusterError as error:
+            end = conversation.end or End(str(error))
+        finally:
+            with self._lock:
+                self._connection = self._conversation = None
+            conversation.finish(end.reason)
+            connection.close(is_clean)
+        if not conversation.was_welcomed and not self._closing.is_set():
+            self._note_failure(end.reason)
+        return end
+
+    def _talk(self, connection: BrokerConnection, conversation: Conversation) -> End:
+        """Until a reason to part."""
+        while conversation.end is None:
+            now_s = time.monotonic()
+            conversation.step(now_s)
+            if conversation.end is not None:
+                break
+            if conversation.was_welcomed:
+                self._last_reason = ""
+            elif conversation.is_waiting(now_s):
+                self._note_failure("expected a controller behind the broker, found none")
+            if self._closing.is_set() and (self._leave_by_s < now_s or self._has_said_all(connection, conversation)):
+                return End("the agent stops")
+            connection.turn(conversation.next_look_s(now_s))
+        return conversation.end
+
+    def _has_said_all(self, connection: BrokerConnection, conversation: Conversation) -> bool:
+        session = conversation.session
+        if session is None:
+            return True
+        if not session.outbox.is_closed:  # it began while ``close`` was called
+            session.outbox.push(AgentMessage(Goodbye("the agent stops")))
+            session.outbox.close()
+            return False
+        return session.outbox.is_drained and connection.is_settled
+
+    def _part(self, connection: BrokerConnection, conversation: Conversation) -> None:
+        """Leave the broker with a word."""
+        conversation.announce(is_online=False)
+        connection.settle(time.monotonic() + _FAREWELL_S)
+
+    def _note_failure(self, reason: str) -> None:
+        """Log why there is no session: once per reason, not once per attempt."""
+        if reason != self._last_reason:
+            where = f"{self._endpoint.host}:{self._endpoint.port}"
+            _log.warning("no session with %s: %s; trying on", where, reason)
+        self._last_reason = reason
+
+    def _session(self) -> Session:
+        conversation = self._conversation
+        session = conversation.session if conversation is not None else None
+        if session is None:
+            raise UnreachableError(
+                f"expected a session by {self._endpoint.host}:{self._endpoint.port}, found none; "
+                "it reconnects by itself"
+            )
+        return session
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.wake()
+
+
+def _broker(url: str) -> tuple[str, int]:
+    expected = f"expected a link like mqtts://HOST:{DEFAULT_PORT}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or DEFAULT_PORT
+    except ValueError as error:
+        raise InvalidInputError(f"{expected}, found {url[:200]!r}") from error
+    if parts.scheme != "mqtts" or not parts.hostname:
+        raise InvalidInputError(f"{expected}, found {url[:200]!r}")
+    return parts.hostname, port

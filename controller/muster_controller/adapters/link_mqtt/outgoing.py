@@ -1,0 +1,75 @@
+"""What waits to be published: sessions in turn, so that none starves another, and single packets between them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One message for the broker; ``on_done`` is called once, when it was published or given up."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    is_retained: bool = False
+    on_done: Callable[[], None] | None = None
+
+
+class Source(Protocol):
+    """Has packets of its own, and tells when there are some again."""
+
+    def next_packet(self) -> Packet | None: ...
+
+
+class Outgoing:
+    """Filled from any thread, emptied by the link's. Bounded by its sources; what is posted is bounded by who posts."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._ready: deque[Source] = deque()
+        self._is_ready: set[int] = set()
+        self._posted: deque[Packet] = deque()
+
+    def add(self, source: Source) -> None:
+        """``source`` has something to say."""
+        with self._lock:
+            if id(source) in self._is_ready:
+                return
+            self._is_ready.add(id(source))
+            self._ready.append(source)
+        self._wake()
+
+    def post(self, packet: Packet) -> None:
+        """Queue one packet."""
+        with self._lock:
+            self._posted.append(packet)
+        self._wake()
+
+    def next_packets(self) -> tuple[Packet, ...]:
+        """One of each kind, at most; none when nothing waits."""
+        with self._lock:
+            posted = (self._posted.popleft(),) if self._posted else ()
+            source = self._ready.popleft() if self._ready else None
+            if source is not None:
+                self._is_ready.discard(id(source))
+        packet = source.next_packet() if source is not None else None
+        if source is None or packet is None:
+            return posted or (self.next_packets() if source is not None else ())
+        self.add(source)
+        return (*posted, packet)
+
+    def clear(self) -> None:
+        """Give up what waits: the connection is over."""
+        with self._lock:
+            posted, self._posted = self._posted, deque()
+            self._ready.clear()
+            self._is_ready.clear()
+        for packet in posted:
+            if packet.on_done is not None:
+                packet.on_done()

@@ -1,0 +1,45 @@
+"""Mutual TLS from PEM bytes. ``ssl`` wants the key in a file: it gets one in memory that nobody else can open."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from muster_protos.credentials import Credentials
+from muster_protos.errors import PermanentError
+
+
+def mutual_tls(credentials: Credentials) -> ssl.SSLContext:
+    """TLS 1.2 or newer; the other side must bear the dialled name and a certificate of ``credentials.ca``.
+
+    Raises:
+        PermanentError: not PEM, or key and certificate do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cadata=credentials.ca.decode("ascii"))
+        with _file_of(credentials.certificate.rstrip() + b"\n" + credentials.key) as path:
+            context.load_cert_chain(path)
+    except (ssl.SSLError, ValueError, OSError) as error:
+        raise PermanentError(f"expected a certificate, its key and a CA as PEM, found: {error}; join again") from error
+    return context
+
+
+@contextmanager
+def _file_of(content: bytes) -> Iterator[str]:
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("credentials", os.MFD_CLOEXEC)
+        try:
+            os.write(descriptor, content)
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.NamedTemporaryFile(prefix="muster-") as file:  # 0600
+            file.write(content)
+            file.flush()
+            yield file.name
