@@ -30,7 +30,7 @@ def serving_steps(
     if target is not None:
         yield from _keep_up(target, live, known)
     if wanted is not None and wanted.grant is not None:
-        yield from _advance(wanted, wanted.grant, record, live, known)
+        yield from _advance(wanted, wanted.grant, record, live, known, facts)
 
 
 def concluded(record: ServingRecord, grant: ServingGrant) -> Conclusion | None:
@@ -58,7 +58,10 @@ def refusal(wanted: WantedModel, known: Known) -> str:
 
 
 def _settle_trial(wanted: WantedModel | None, record: ServingRecord, facts: Facts) -> Step | None:
-    """Roll a trial back that never starts, was withdrawn, or was not committed in time."""
+    """Roll a trial back that never starts, was withdrawn, or was not committed in time: online or not, first or not.
+
+    Without a last good one nothing is served afterwards, as the controller has it: silence was failure there, too.
+    """
     trial = record.trial
     if trial is None:
         return None
@@ -69,15 +72,23 @@ def _settle_trial(wanted: WantedModel | None, record: ServingRecord, facts: Fact
         reason = f"{record.trial_starts} failed starts: {why}"
         return Rollback(model_id, deployment_id, DeploymentState.ROLLED_BACK, reason)
     newest = trial.grant if wanted is None else wanted.grant
-    if record.last_good is None or newest is None:
+    if newest is None:
         return None
-    if same_grant(newest, record.last_good.grant) and not same_grant(newest, trial.grant):
+    is_newest = same_grant(newest, trial.grant)
+    good = record.last_good
+    if good is not None and same_grant(newest, good.grant) and not is_newest:
         reason = f"withdrawn: the desired state went back to {newest.deployment_id}"
         return Rollback(model_id, deployment_id, DeploymentState.CANCELLED, reason)
-    if same_grant(newest, trial.grant) and not newest.is_committed and 0 < newest.deadline_ns < facts.now_ns:
+    # The newest grant may have committed it or given it more time; a trial that another is to follow keeps its own.
+    held = newest if is_newest else trial.grant
+    if held is not None and _is_overdue(held, facts):
         reason = "not committed before the deployment's deadline"
         return Rollback(model_id, deployment_id, DeploymentState.ROLLED_BACK, reason)
     return None
+
+
+def _is_overdue(grant: ServingGrant, facts: Facts) -> bool:
+    return not grant.is_committed and 0 < grant.deadline_ns < facts.now_ns
 
 
 def _keep_up(target: WantedModel, live: Live | None, known: Known) -> Iterator[Step]:
@@ -104,7 +115,7 @@ def available_variants(target: WantedModel, known: Known) -> tuple[str, ...]:
 
 
 def _advance(
-    wanted: WantedModel, grant: ServingGrant, record: ServingRecord, live: Live | None, known: Known
+    wanted: WantedModel, grant: ServingGrant, record: ServingRecord, live: Live | None, known: Known, facts: Facts
 ) -> Iterator[Step]:
     """The next steps of the granted deployment itself."""
     model_id, deployment_id = wanted.model_id, grant.deployment_id
@@ -117,6 +128,8 @@ def _advance(
     if concluded(record, grant) is not None:
         return
     reason = refusal(wanted, known)
+    if not reason and _is_overdue(grant, facts):  # nobody would commit it any more
+        reason = "not active before the deployment's deadline"
     if reason:
         yield Rollback(model_id, deployment_id, DeploymentState.FAILED, reason)
         return

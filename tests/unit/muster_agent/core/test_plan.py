@@ -412,19 +412,57 @@ def test_three_failed_starts_roll_the_trial_back_with_the_reason():
     assert "SIGSEGV" in step.reason
 
 
-def test_a_trial_that_is_not_committed_in_time_goes_back_only_when_there_is_something_to_go_back_to():
+def test_a_trial_that_is_not_committed_in_time_goes_back_with_nothing_to_go_back_to_and_offline_too():
     late = model("digits", grant("digits", "d2", deadline_ns=50))
     good = model("digits", grant("digits", "d1"))
     facts = Facts(
         now_ns=100, live={"digits": Live(grant("digits", "d2"), tuple(f"digits.v1.{name}" for name in NAMES))}
     )
+    assert not facts.is_online
     alone = ServingRecord("digits", trial=late, trial_starts=1, is_trial_active=True)
-    known = Known(cached=everything(late), serving={"digits": alone})
-    assert plan(Wanted(models=(late,)), known, facts) == ()
-    known = replace(known, serving={"digits": replace(alone, last_good=good)})
-    (step,) = plan(Wanted(models=(late,)), known, facts)
+    for record in (alone, replace(alone, last_good=good)):
+        known = Known(cached=everything(late), serving={"digits": record})
+        for wanted in (Wanted(models=(late,)), None):
+            (step,) = plan(wanted, known, facts)
+            assert isinstance(step, Rollback)
+            assert "deadline" in step.reason
+            assert plan(wanted, known, replace(facts, now_ns=50)) == (), "its time is not over yet"
+
+
+def test_a_trial_that_was_committed_or_given_more_time_stays():
+    trial = model("digits", grant("digits", "d2", deadline_ns=50))
+    record = ServingRecord("digits", trial=trial, trial_starts=0, is_trial_active=True)
+    known = Known(cached=everything(trial), serving={"digits": record})
+    facts = Facts(
+        now_ns=100, live={"digits": Live(grant("digits", "d2"), tuple(f"digits.v1.{name}" for name in NAMES))}
+    )
+    longer = model("digits", grant("digits", "d2", deadline_ns=500))
+    assert plan(Wanted(models=(longer,)), known, facts) == ()
+    committed = model("digits", grant("digits", "d2", deadline_ns=50, is_committed=True))
+    assert plan(Wanted(models=(committed,)), known, facts) == (Commit("digits", "d2"),)
+
+
+def test_a_trial_whose_successor_cannot_be_fetched_goes_back_at_its_own_deadline():
+    trial = model("digits", grant("digits", "d2", deadline_ns=50))
+    good = model("digits", grant("digits", "d1"))
+    record = ServingRecord("digits", trial=trial, trial_starts=0, is_trial_active=True, last_good=good)
+    facts = Facts(
+        now_ns=100, live={"digits": Live(grant("digits", "d2"), tuple(f"digits.v1.{name}" for name in NAMES))}
+    )
+    successor = Wanted(models=(model("digits", grant("digits", "d3", deadline_ns=500)),))
+    steps = plan(successor, Known(cached=everything(trial), serving={"digits": record}), facts)
+    assert isinstance(steps[0], Rollback)
+    assert (steps[0].deployment_id, steps[0].state) == ("d2", DeploymentState.ROLLED_BACK)
+
+
+def test_a_deployment_that_is_late_is_not_activated_any_more_unless_it_is_committed():
+    late = model("digits", grant("digits", "d2", deadline_ns=50))
+    known = Known(cached=everything(late))
+    (step,) = plan(Wanted(models=(late,)), known, Facts(now_ns=100))
     assert isinstance(step, Rollback)
     assert "deadline" in step.reason
+    old = model("digits", grant("digits", "d1", deadline_ns=50, is_committed=True))
+    assert Activate("digits", "d1") in plan(Wanted(models=(old,)), known, Facts(now_ns=100)), "an earlier one, again"
 
 
 def test_going_back_to_the_last_good_withdraws_the_trial():
