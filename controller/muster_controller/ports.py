@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from muster_controller.core.entities import (
     BenchmarkRun,
@@ -43,7 +43,9 @@ from muster_protos.model import (
     JoinRequest,
     JoinResponse,
     ReportedState,
+    SignedEnvelope,
     SigningKey,
+    SigningKeySet,
     Telemetry,
 )
 
@@ -104,6 +106,10 @@ class Store(Protocol):
     def add_token(self, token: JoinToken) -> None: ...
     def list_tokens(self) -> tuple[JoinToken, ...]: ...
     def revoke_token(self, token_id: str) -> None: ...
+    def prune_tokens(self, before_ns: int) -> int:
+        """Forget tokens that expired before ``before_ns``, used or not; how many that were."""
+        ...
+
     def use_token(self, secret_sha256: str, now_ns: int) -> JoinToken:
         """Take one use, atomically. NotAuthorisedError says unknown, revoked, expired or used up."""
         ...
@@ -123,6 +129,17 @@ class Store(Protocol):
     def put_inventory(self, device_id: str, inventory: Inventory) -> None: ...
     def put_presence(self, device_id: str, presence: Presence, link: str, at_ns: int) -> None: ...
     def put_reported(self, device_id: str, reported: ReportedState, at_ns: int) -> None: ...
+    def put_certificate(self, device_id: str, serial: str) -> None:
+        """The serial number of its newest certificate; nothing else of the device changes."""
+        ...
+
+    def put_clock_offset(self, device_id: str, offset_ns: int) -> None:
+        """How far the device's own wall clock is ahead of ours."""
+        ...
+
+    def put_cloned(self, device_id: str, at_ns: int) -> None:
+        """Two agents were seen to share its identity at ``at_ns``; 0 = not any more."""
+        ...
 
     # models and variants
     def add_model(self, model: Model, baseline: Variant) -> None:
@@ -144,6 +161,10 @@ class Store(Protocol):
     def add_variant(self, variant: Variant) -> None: ...
     def get_variant(self, variant_id: str) -> Variant: ...
     def list_variants(self, model_id: str, version: int) -> tuple[Variant, ...]: ...
+    def put_variant_envelope(self, variant_id: str, envelope: SignedEnvelope) -> None:
+        """The same manifest, signed again."""
+        ...
+
     def referenced_sha256s(self) -> frozenset[str]:
         """Every artifact that a model, variant or deployment still names (garbage collection keeps these)."""
         ...
@@ -176,6 +197,7 @@ class Store(Protocol):
     def store_reports(self, reports: Sequence[StoredReport]) -> tuple[StoredReport, ...]:
         """Store a batch in one durable transaction; return those whose key was new, in order.
 
+        A report whose key is taken by another content is not stored and comes back with that reason.
         A new benchmark record also lands in the records table and closes its request; a new event in the feed; a
         load result closes its load. A quarantined report (``rejected_reason``) is kept, closes its request as failed
         and yields nothing else. The returned reports carry the reason when the store itself had to quarantine one.
@@ -203,7 +225,10 @@ class Store(Protocol):
         run_id: str | None = None,
         cursor: str = "",
         limit: int = 1000,
-    ) -> Page[BenchmarkRecord]: ...
+    ) -> Page[BenchmarkRecord]:
+        """In the order of arrival: the times in a record are the device's."""
+        ...
+
     def get_record(self, record_id: str) -> BenchmarkRecord: ...
 
     # loads
@@ -349,6 +374,35 @@ class FleetAuthority(Protocol):
         ...
 
     def signing_keys(self) -> tuple[SigningKey, ...]: ...
+    def key_set(self) -> SigningKeySet:
+        """The newest set of signing keys; its first key signs today."""
+        ...
+
+    def key_sets(self) -> tuple[SignedEnvelope, ...]:
+        """Every set after the first, oldest first, each signed by the first key of the set before it."""
+        ...
+
+    def is_signed_today(self, envelope: SignedEnvelope) -> bool:
+        """Whether today's key is among the signatures, by its name."""
+        ...
+
+    def rotate_signing_key(self, overlap_s: float) -> SigningKeySet:
+        """Sign with a new key from now on; the old one counts for ``overlap_s`` more. ConflictError: too many."""
+        ...
+
+    def new_challenge(self) -> bytes:
+        """A number for a device to sign, good once and for a short while."""
+        ...
+
+    def check_renewal(self, certificate_pem: bytes, csr_pem: bytes) -> tuple[str, int]:
+        """(device id, end of the certificate in ns) of whoever asks with an old certificate and a signed challenge.
+
+        Raises:
+            InvalidInputError: the request is malformed.
+            NotAuthorisedError: the certificate is not this fleet's, the key is another, or the challenge is not good.
+        """
+        ...
+
     def public_key_sha256(self, csr_pem: bytes) -> str:
         """sha256 of the SPKI DER of a request's key, without issuing anything. InvalidInputError on a bad CSR."""
         ...
@@ -385,6 +439,13 @@ class DeviceSession(Protocol):
         ...
 
     def close(self, reason: str, is_revoked: bool = False) -> None: ...
+
+
+@runtime_checkable
+class AddressedSession(Protocol):
+    """A session whose link knows from where the device dialled; a broker hides that."""
+
+    address: str
 
 
 class SessionSink(Protocol):

@@ -176,7 +176,7 @@ class ServiceLab:
         self.feed = MemoryChangeFeed()
         self.folder = folder
         fleet = ensure_fleet(self.store, self.clock, "lab")
-        self.authority: X509Authority = open_authority(folder / "identity", fleet.fleet_id)
+        self.authority: X509Authority = open_authority(folder / "identity", fleet.fleet_id, self.clock.now_ns)
         self.context = Context(
             self.store, self.artifacts, self.feed, self.authority, self.clock, StubWorkshop(), folder
         )

@@ -34,10 +34,10 @@ from muster_controller.core.entities import (
     Variant,
 )
 from muster_controller.core.tokens import take_use
-from muster_controller.core.unfold import Unfolded, quarantine, unfold
+from muster_controller.core.unfold import TAKEN, Unfolded, quarantine, unfold
 from muster_controller.ports import Page
 from muster_protos.errors import ConflictError, InvalidInputError, NotFoundError
-from muster_protos.model import BenchmarkRecord, Inventory, ReportedState, Telemetry
+from muster_protos.model import BenchmarkRecord, Inventory, ReportedState, SignedEnvelope, Telemetry
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -97,6 +97,12 @@ class MemoryStore:
         with self._lock:
             self._tokens[token_id] = replace(_get(self._tokens, token_id, "join token"), is_revoked=True)
 
+    def prune_tokens(self, before_ns: int) -> int:
+        with self._lock:
+            kept = {key: token for key, token in self._tokens.items() if token.expires_at_ns >= before_ns}
+            count, self._tokens = len(self._tokens) - len(kept), kept
+            return count
+
     def use_token(self, secret_sha256: str, now_ns: int) -> JoinToken:
         with self._lock:
             found = next((token for token in self._tokens.values() if token.secret_sha256 == secret_sha256), None)
@@ -119,6 +125,8 @@ class MemoryStore:
                     inventory=device.inventory,
                     is_revoked=device.is_revoked,
                     replaced_at_ns=device.replaced_at_ns,
+                    cloned_at_ns=device.cloned_at_ns,
+                    clock_offset_ns=device.clock_offset_ns,
                 )
             )
 
@@ -149,6 +157,15 @@ class MemoryStore:
 
     def put_reported(self, device_id: str, reported: ReportedState, at_ns: int) -> None:
         self._change_device(device_id, lambda device: replace(device, reported=reported, last_seen_ns=at_ns))
+
+    def put_certificate(self, device_id: str, serial: str) -> None:
+        self._change_device(device_id, lambda device: replace(device, certificate_serial=serial))
+
+    def put_clock_offset(self, device_id: str, offset_ns: int) -> None:
+        self._change_device(device_id, lambda device: replace(device, clock_offset_ns=offset_ns))
+
+    def put_cloned(self, device_id: str, at_ns: int) -> None:
+        self._change_device(device_id, lambda device: replace(device, cloned_at_ns=at_ns))
 
     def _change_device(self, device_id: str, change: Callable[[Device], Device]) -> None:
         with self._lock:
@@ -212,6 +229,11 @@ class MemoryStore:
     def get_variant(self, variant_id: str) -> Variant:
         with self._lock:
             return _get(self._variants, variant_id, "variant")
+
+    def put_variant_envelope(self, variant_id: str, envelope: SignedEnvelope) -> None:
+        with self._lock:
+            known = _get(self._variants, variant_id, "variant")
+            self._variants[variant_id] = replace(known, envelope=envelope)
 
     def list_variants(self, model_id: str, version: int) -> tuple[Variant, ...]:
         with self._lock:
@@ -343,9 +365,12 @@ class MemoryStore:
             stored: list[StoredReport] = []
             for item in [unfold(report) for report in reports]:
                 key = (item.report.device_id, item.report.request_id, item.report.attempt, item.report.sequence)
-                if key not in self._reports:
+                known = self._reports.get(key)
+                if known is None:
                     stored.append(self._store(item))
                     self._reports[key] = stored[-1]
+                elif known.payload != item.report.payload:
+                    stored.append(replace(item.report, rejected_reason=TAKEN))
             return tuple(stored)
 
     def _store(self, item: Unfolded) -> StoredReport:
@@ -402,15 +427,15 @@ class MemoryStore:
         limit: int = 1000,
     ) -> Page[BenchmarkRecord]:
         with self._lock:
-            found = [
-                record
-                for owner, record_run_id, record in _sorted(self._records)
+            found = {
+                position: record
+                for position, (owner, record_run_id, record) in enumerate(self._records.values(), start=1)
                 if _is(record.model_id, model_id)
                 and _is(record.model_version, version)
                 and _is(owner, device_id)
                 and _is(record_run_id, run_id)
-            ]
-        return _page(found, lambda record: record.record_id, cursor, limit)
+            }
+        return _page_by_position(found, cursor, limit, is_newest_first=False)
 
     def get_record(self, record_id: str) -> BenchmarkRecord:
         with self._lock:

@@ -1,6 +1,8 @@
-"""Where devices join: ``GET /v1/ca`` and ``POST /v1/join`` over TLS with a certificate of the fleet's CA.
+"""Where devices join: ``GET /v1/ca`` and ``POST /v1/join`` over TLS with a certificate of the fleet's CA. And the door
+for those whose certificate has run out: ``GET /v1/challenge`` and ``POST /v1/renew``.
 
-In scope: HTTP, size and time limits, the translation of errors. Not in scope: who may join (the ``join`` it is given).
+In scope: HTTP, size and time limits, the translation of errors. Not in scope: who may join (the ``join`` and the
+``door`` it is given).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,10 +24,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from muster_controller.ports import FleetAuthority
+from muster_controller.ports import DeviceRevokedError, FleetAuthority
 from muster_protos import codec
 from muster_protos.errors import InvalidInputError, MusterError, NotAuthorisedError, PermanentError, TemporaryError
-from muster_protos.model import JoinRequest, JoinResponse
+from muster_protos.model import JoinRequest, JoinResponse, RenewalChallenge, RenewRequest, RenewResponse
 
 PROTOBUF = "application/x-protobuf"
 _MAX_BODY_BYTES = 256 * 1024
@@ -44,9 +47,11 @@ class JoinEndpoint:
         host: str = "127.0.0.1",
         port: int = 8472,
         names: Sequence[str] = (),
+        door: Door | None = None,
     ) -> None:
         """``names``: further DNS names and IP addresses under which devices reach this host."""
         self._join = join
+        self._door = door
         self._authority = authority
         self._host = host
         self._port = port
@@ -97,22 +102,51 @@ class JoinEndpoint:
             routes=[
                 Route("/v1/ca", self._show_ca, methods=["GET"]),
                 Route("/v1/join", self._take_join, methods=["POST"]),
+                *self._door_routes(),
             ]
         )
 
     async def _show_ca(self, _request: Request) -> Response:
         return Response(self._authority.ca_pem(), media_type="application/x-pem-file")
 
+    def _door_routes(self) -> list[Route]:
+        if self._door is None:
+            return []
+        return [
+            Route("/v1/challenge", self._give_challenge, methods=["GET"]),
+            Route("/v1/renew", self._take_renewal, methods=["POST"]),
+        ]
+
     async def _take_join(self, request: Request) -> Response:
+        return await self._answer(request, lambda body: self._join(codec.decode(JoinRequest, body)))
+
+    async def _take_renewal(self, request: Request) -> Response:
+        door = self._door
+        assert door is not None
+        return await self._answer(request, lambda body: door.renew(codec.decode(RenewRequest, body)))
+
+    async def _give_challenge(self, request: Request) -> Response:
+        door = self._door
+        assert door is not None
+        return await self._answer(request, lambda _: door.challenge())
+
+    async def _answer(self, request: Request, take: Callable[[bytes], object]) -> Response:
         try:
             async with asyncio.timeout(_BODY_TIMEOUT_S):
                 body = await _read_body(request)
-            response = await run_in_threadpool(self._join, codec.decode(JoinRequest, body))
+            response = await run_in_threadpool(take, body)
         except MusterError as error:
             return _refuse(error)
         except (TimeoutError, ClientDisconnect):
             return JSONResponse({"error": "expected the request within 15 s"}, status_code=408)
         return Response(codec.encode(response), media_type=PROTOBUF)
+
+
+class Door(Protocol):
+    """Certificates for known keys whose old one has run out."""
+
+    def challenge(self) -> RenewalChallenge: ...
+    def renew(self, request: RenewRequest) -> RenewResponse: ...
 
 
 class _Embedded(uvicorn.Server):
@@ -128,15 +162,18 @@ async def _read_body(request: Request) -> bytes:
     async for piece in request.stream():
         body += piece
         if len(body) > _MAX_BODY_BYTES:
-            raise InvalidInputError(f"expected a join request of at most {_MAX_BODY_BYTES} bytes, found a longer one")
+            raise InvalidInputError(f"expected a request of at most {_MAX_BODY_BYTES} bytes, found a longer one")
     return bytes(body)
 
 
 def _refuse(error: MusterError) -> JSONResponse:
     line = " ".join(str(error).split())
     match error:
+        case DeviceRevokedError():
+            _log.warning("a removed device was refused: %s", line)
+            return JSONResponse({"error": line}, status_code=403)
         case NotAuthorisedError():
-            _log.warning("join refused: %s", line)
+            _log.warning("join or renewal refused: %s", line)
             return JSONResponse({"error": line}, status_code=401)
         case TemporaryError():
             headers = {"Retry-After": str(round(error.retry_after_s))} if error.retry_after_s else None

@@ -76,6 +76,8 @@ class Device:
     is_revoked: bool = False
     reported: ReportedState | None = None
     replaced_at_ns: int = 0  # when other hardware took the id over: what is older speaks for the old one; 0 = never
+    cloned_at_ns: int = 0  # when two agents were last seen to share its identity; 0 = never
+    clock_offset_ns: int = 0  # how far its own clock was ahead of the controller's when it last said hello
 
 
 @dataclass(frozen=True, slots=True)

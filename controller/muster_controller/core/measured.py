@@ -39,6 +39,8 @@ def measured_on(
 ) -> tuple[Measured, ...]:
     """The newest usable record of each configuration of ``variants`` on ``device``, ordered by configuration.
 
+    ``records`` come in the order of their arrival: that decides which is newest, for a device's clock may be absurd.
+
     Records of another device, another model version, other bytes under the same name, or measured while the device
     was not (or otherwise) emulated do not count. A configuration with invalid records only is there with the reason.
     """
@@ -49,7 +51,7 @@ def measured_on(
         if variant is None or not _speaks_for(record, device, model, variant):
             continue
         key = key_of(record.configuration)
-        if key not in newest or _rank(record) > _rank(newest[key]):
+        if key not in newest or _is_usable(record) >= _is_usable(newest[key]):
             newest[key] = record
     return tuple(
         Measured(
@@ -78,10 +80,6 @@ def _profile(emulation: Emulation | None) -> str | None:
 
 def _is_usable(record: BenchmarkRecord) -> bool:
     return record.state not in (RecordState.INVALID, RecordState.UNSPECIFIED) and record.latency is not None
-
-
-def _rank(record: BenchmarkRecord) -> tuple[bool, int, str]:
-    return (_is_usable(record), record.finished_at_ns, record.record_id)
 
 
 def _unusable(record: BenchmarkRecord, variant: Variant) -> str:

@@ -11,6 +11,7 @@ from muster_protos.model import BenchmarkRecord, Event, LoadResult, RecordState,
 
 FAILED_STATES = (RecordState.INVALID, RecordState.UNSPECIFIED)
 QUARANTINED = "report rejected: "  # how the reason of a request begins whose answer was not believed
+TAKEN = "another report of this device has this number; do two agents share one identity?"
 
 
 @dataclass(frozen=True, slots=True)

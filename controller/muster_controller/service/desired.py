@@ -58,7 +58,8 @@ class DesiredStates:
         sha256 = content_sha256(content)
         stored = None if row is None else (row.epoch, row.version)
         is_behind = held_by_device > (stored or (0, 0))
-        if row is not None and row.content_sha256 == sha256 and row.epoch == self._fleet.epoch and not is_behind:
+        is_ours = row is not None and row.epoch == self._fleet.epoch and self._is_signed_today(row)
+        if row is not None and row.content_sha256 == sha256 and is_ours and not is_behind:
             return False
         version = next_version(stored, held_by_device, self._fleet.epoch)
         state = stamped(content, version, self._context.clock.now_ns())
@@ -67,6 +68,10 @@ class DesiredStates:
             DesiredRow(device_id, self._fleet.epoch, version, sha256, envelope), row.version if row else 0
         )
         return True
+
+    def _is_signed_today(self, row: DesiredRow) -> bool:
+        """A device takes only a higher version, so what a replaced key has signed goes out as a new one."""
+        return self._context.authority.is_signed_today(row.envelope)
 
     def _compose(self, device_id: str) -> DesiredState:
         device = self._store.get_device(device_id)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from muster_controller.core.entities import Device, RequestState
-from muster_controller.ports import Page, Store
+from muster_controller.ports import FleetAuthority, Page, Store
 from muster_controller.service.events import Events
 from muster_controller.service.live import LiveSessions
 from muster_controller.service.nearest import unknown
@@ -21,11 +21,19 @@ _MAX_NAME = 200
 class Devices:
     """Lists, names, labels and removes devices."""
 
-    def __init__(self, store: Store, events: Events, live: LiveSessions, rollouts: Rollouts) -> None:
+    def __init__(
+        self, store: Store, events: Events, live: LiveSessions, rollouts: Rollouts, authority: FleetAuthority
+    ) -> None:
         self._store = store
         self._events = events
         self._live = live
         self._rollouts = rollouts
+        self._authority = authority
+        self._on_removed: Callable[[str], None] | None = None
+
+    def follow(self, on_removed: Callable[[str], None]) -> None:
+        """Have ``on_removed`` called with each device that was removed, after it was told."""
+        self._on_removed = on_removed
 
     def list(self, labels: Mapping[str, str] | None = None, cursor: str = "", limit: int = 100) -> Page[Device]:
         """Devices in the fleet; removed ones are left out, so a page may be shorter than ``limit``."""
@@ -91,7 +99,10 @@ class Devices:
         """Revoke its identity, close its streams and cancel what it was still asked to do."""
         device = self.get(reference)
         self._store.revoke_device(device.device_id)
+        self._authority.revoke_certificates(device.device_id)
         self._live.close(device.device_id, "removed from the fleet", is_revoked=True)
+        if self._on_removed is not None:
+            self._on_removed(device.device_id)
         for entry in self._store.list_requests(device_id=device.device_id, state=RequestState.OPEN):
             self._store.put_request_state(
                 entry.request.request_id, entry.request.attempt, RequestState.CANCELLED, "device removed"

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from muster_controller.core.entities import Device, Fleet
+from muster_controller.core.entities import Device, Fleet, JoinToken
 from muster_controller.core.join_rules import secret_sha256, settle_device_id
-from muster_controller.ports import Clock, FleetAuthority, Store
+from muster_controller.ports import Clock, DeviceRevokedError, FleetAuthority, Store
 from muster_controller.service.events import Events
 from muster_protos.errors import NotAuthorisedError, NotFoundError
 from muster_protos.ids import check_id
@@ -26,6 +26,7 @@ class Joining:
         self._events = events
         self._lock = threading.Lock()
         self._links: tuple[str, ...] = ()
+        self._broker_ca_pem = b""
         self._on_replaced: Callable[[str], None] | None = None
         self._join_address = ("127.0.0.1", DEFAULT_PORT)
 
@@ -33,23 +34,40 @@ class Joining:
         """Have ``on_replaced`` called before other hardware becomes the device of an id that was freed."""
         self._on_replaced = on_replaced
 
-    def advertise(self, links: tuple[str, ...], join_host: str, join_port: int) -> None:
-        """Say where devices reach this controller (``grpcs://127.0.0.1:8471``) and where they join."""
+    def advertise(self, links: tuple[str, ...], join_host: str, join_port: int, broker_ca_pem: bytes = b"") -> None:
+        """Say where devices reach this controller (``grpcs://127.0.0.1:8471``) and where they join.
+
+        ``broker_ca_pem``: of a broker among the links whose certificate is not the fleet's.
+        """
         self._links = links
+        self._broker_ca_pem = broker_ca_pem
         self._join_address = (join_host, join_port)
+
+    @property
+    def door_url(self) -> str:
+        """Where a device renews whose certificate has run out."""
+        host, port = self._join_address
+        return JoinLink(host, port, "", "").endpoint()
 
     @property
     def links(self) -> tuple[str, ...]:
         return self._links
+
+    @property
+    def broker_ca_pem(self) -> bytes:
+        """Of the broker's certificate, where that is not the fleet's; else b""."""
+        return self._broker_ca_pem
 
     def join_link(self, secret: str) -> str:
         """The line to paste on a device."""
         host, port = self._join_address
         return JoinLink(host, port, secret, self._authority.ca_fingerprint()).text()
 
-    def join(self, fleet: Fleet, request: JoinRequest) -> JoinResponse:
+    def join(self, fleet: Fleet, request: JoinRequest, token_sha256: str = "") -> JoinResponse:
         """Use the token up by one and issue a certificate. The same key joining again is the same device;
         another key that gets the id of a removed device starts anew, with the name and the labels only.
+
+        ``token_sha256``: of a secret that was proven without being sent, in place of the request's own.
 
         Raises:
             InvalidInputError: the requested id or the certificate request is malformed.
@@ -59,7 +77,7 @@ class Joining:
             check_id(request.requested_device_id, "device id")
         key_sha256 = self._authority.public_key_sha256(request.csr_pem)  # a request that is no good costs no use
         now_ns = self._clock.now_ns()
-        token = self._store.use_token(secret_sha256(request.secret), now_ns)
+        token = self._use_token(request, token_sha256 or secret_sha256(request.secret), now_ns, key_sha256)
         with self._lock:
             device_id = settle_device_id(request.requested_device_id, key_sha256, self._find)
             known = self._find(device_id)
@@ -75,6 +93,7 @@ class Joining:
                     public_key_sha256=key_sha256,
                     inventory=replace(request.inventory, device_id=device_id),
                     is_revoked=False,
+                    cloned_at_ns=0,
                 )
             )
         self._events.record("device.joined", device_id=device_id, details={"token": token.token_id})
@@ -85,6 +104,8 @@ class Joining:
             ca_pem=self._authority.ca_pem(),
             signing_keys=self._authority.signing_keys(),
             links=self._links,
+            key_set_version=self._authority.key_set().version,
+            broker_ca_pem=self._broker_ca_pem,
         )
 
     def renew(self, device_id: str, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
@@ -95,12 +116,23 @@ class Joining:
         """
         device = self._store.get_device(device_id)
         if device.is_revoked:
-            raise NotAuthorisedError(f"device {device_id} was removed from the fleet; join it again")
+            raise DeviceRevokedError(f"device {device_id} was removed from the fleet; join it again")
         if self._authority.public_key_sha256(csr_pem) != device.public_key_sha256:
             raise NotAuthorisedError(f"expected a renewal of device {device_id}'s own key, found another key")
         certificate_pem, serial, _ = self._authority.issue_device_certificate(csr_pem, device_id)
-        self._store.put_device(replace(device, certificate_serial=serial))
+        self._store.put_certificate(device_id, serial)
         return certificate_pem, self._authority.signing_keys()
+
+    def _use_token(self, request: JoinRequest, token_sha256: str, now_ns: int, key_sha256: str) -> JoinToken:
+        """One use of the secret. A removed device that asks with a worthless one is told why it is out: its request
+        proves its key, so nobody else learns that."""
+        try:
+            return self._store.use_token(token_sha256, now_ns)
+        except NotAuthorisedError as error:
+            known = self._find(request.requested_device_id)
+            if known is None or not known.is_revoked or known.public_key_sha256 != key_sha256:
+                raise
+            raise DeviceRevokedError(f"device {known.device_id} was removed from the fleet, and {error}") from error
 
     def _forget(self, device_id: str, now_ns: int) -> None:
         """Other hardware takes a freed id over: it gets nothing that the old one was meant to hold or serve."""

@@ -16,12 +16,14 @@ from muster_controller.service.devices import Devices
 from muster_controller.service.events import Events
 from muster_controller.service.fleet import Fleets, FleetStatus
 from muster_controller.service.joining import Joining
+from muster_controller.service.keys import SigningKeys
 from muster_controller.service.live import LiveSessions
 from muster_controller.service.loads import Loads
 from muster_controller.service.models import Models
 from muster_controller.service.operations import Operations
 from muster_controller.service.progress import ProgressBoard
 from muster_controller.service.push import Pushes
+from muster_controller.service.renewals import GRACE_S, Renewals
 from muster_controller.service.reports import Reports
 from muster_controller.service.rollout import Rollouts
 from muster_controller.service.select import Selections
@@ -40,7 +42,8 @@ TELEMETRY_KEPT_S = 7 * 86_400
 class Service:
     """One controller over one set of ports. ``start`` before use, ``close`` after; ``tick`` once a second."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, grace_s: float = GRACE_S) -> None:
+        """``grace_s``: how long after its end a certificate is still renewed."""
         self._context = context
         store, clock = context.store, context.clock
         self.fleets = Fleets(store)
@@ -49,15 +52,17 @@ class Service:
         self.uploads = Uploads(context.folder / "uploads")
         self.operations = Operations(store, clock, self.events)
         self.desired = DesiredStates(context, self.fleets.fleet)
+        self.keys = SigningKeys(context, self.desired, self.events)
         self.live = LiveSessions()
         self.joining = Joining(store, context.authority, clock, self.events)
+        self.renewals = Renewals(context.authority, clock, self.joining, self.events, grace_s)
         self.tokens = Tokens(store, clock, self.joining)
         self.models = Models(context, self.events, self.operations, self.uploads)
         self.pushes = Pushes(store, self.desired, self.events)
         self.bench = Benchmarks(store, clock, self.desired, self.events)
         self.selections = Selections(store, clock, self.events)
         self.rollouts = Rollouts(store, clock, self.desired, self.selections, self.events)
-        self.devices = Devices(store, self.events, self.live, self.rollouts)
+        self.devices = Devices(store, self.events, self.live, self.rollouts, context.authority)
         self.loads = Loads(store, clock, self.desired, self.events)
         reports = Reports(store, context.feed, clock, self.events, self.desired)
         reports.follow(self._answered)
@@ -77,6 +82,7 @@ class Service:
         self.operations.recover()
         recovery.retry_failed(self._context.store, self.bench)
         recovery.tell_ends(self._context.store, self.bench)
+        self.keys.sign_again()
         self.loads.tell_ends()
         self.desired.refresh_all()
         self._decide_what_is_undecided()
@@ -98,6 +104,7 @@ class Service:
         now_ns = self._context.clock.now_ns()
         self._context.store.prune_telemetry(now_ns - TELEMETRY_KEPT_S * 10**9)
         self.uploads.prune(now_ns)
+        self.tokens.prune()
         self.collect_garbage()
 
     def collect_garbage(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from muster_controller.core.entities import Device, Presence
 from muster_controller.ports import DeviceSession
 from muster_controller.service.artifacts_of_device import DeviceArtifacts
+from muster_controller.service.clones import Clones
 from muster_controller.service.context import Context
 from muster_controller.service.desired import DesiredStates
 from muster_controller.service.events import Events
@@ -37,11 +38,16 @@ from muster_protos.model import (
     Progress,
     Report,
     ReportedState,
+    SessionTerms,
     SigningKey,
     Telemetry,
 )
 
 _log = logging.getLogger(__name__)
+
+_MAX_OFFSET_NS = 2**62  # a clock may say anything
+_OLDEST_SAMPLE_NS = 7 * 86_400 * 10**9  # as long as telemetry is kept
+_CLOCK_TOLERANCE_NS = 60 * 10**9
 
 OnReported = Callable[[str, ReportedState], None]
 """(device id, what it reported)"""
@@ -74,6 +80,7 @@ class Sessions:
         self._on_inventory: Callable[[str], None] | None = None
         self._artifacts = DeviceArtifacts(context)
         self._clock_skews_s: dict[str, float] = {}
+        self._clones = Clones(context, events)
         self._unsubscribers: dict[str, Callable[[], None]] = {}
         self._wakes: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._pusher = threading.Thread(target=self._push_loop, name="desired-pusher", daemon=True)
@@ -88,6 +95,7 @@ class Sessions:
         device = self._known(session)
         if device is None:
             return
+        session.send(ControllerMessage(SessionTerms(self._context.clock.now_ns(), self._joining.door_url)))
         replaced = self._live.add(session)
         if replaced is not None:
             replaced.close("a newer session of this device has opened")
@@ -114,13 +122,13 @@ class Sessions:
         bodies = [message.body for message in messages]
         for body in bodies:  # first: reports are judged by the inventory that it brings
             if isinstance(body, Hello):
-                self._hello(device_id, body)
+                self._hello(session, body)
         reports = [body for body in bodies if isinstance(body, Report)]
         if reports:
             self._reports.receive(session, reports)
         samples = [body for body in bodies if isinstance(body, Telemetry)]
         if samples:
-            self._store.add_telemetry(device_id, samples)
+            self._store.add_telemetry(device_id, [self._in_our_time(sample) for sample in samples])
         for body in bodies:
             if isinstance(body, Progress):
                 self._progress.put(device_id, body)
@@ -162,14 +170,24 @@ class Sessions:
             return None
         return device
 
-    def _hello(self, device_id: str, hello: Hello) -> None:
+    def _hello(self, session: DeviceSession, hello: Hello) -> None:
         """Keep the inventory; adopt a desired version above ours (the store was restored from a backup)."""
-        self._clock_skews_s[device_id] = (hello.inventory.clock_ns - self._context.clock.now_ns()) / 1e9
+        device_id = session.device_id
+        offset_ns = hello.inventory.clock_ns - self._context.clock.now_ns()
+        self._clock_skews_s[device_id] = offset_ns / 1e9
+        self._store.put_clock_offset(device_id, max(-_MAX_OFFSET_NS, min(offset_ns, _MAX_OFFSET_NS)))
+        self._clones.said_hello(session, hello)
         self._store.put_inventory(device_id, replace(hello.inventory, device_id=device_id))
         if self._on_inventory is not None:
             self._on_inventory(device_id)
         self._desired.refresh(device_id, (hello.desired_epoch, hello.desired_version))
         self._wakes.put(device_id)
+
+    def _in_our_time(self, sample: Telemetry) -> Telemetry:
+        """A sample of an absurd clock counts as taken now: it must neither hide from a query nor outlive retention."""
+        now_ns = self._context.clock.now_ns()
+        is_plausible = now_ns - _OLDEST_SAMPLE_NS <= sample.at_ns <= now_ns + _CLOCK_TOLERANCE_NS
+        return sample if is_plausible else replace(sample, at_ns=now_ns)
 
     def _reported(self, device_id: str, reported: ReportedState) -> None:
         self._store.put_reported(device_id, replace(reported, device_id=device_id), self._context.clock.now_ns())
@@ -192,6 +210,8 @@ class Sessions:
             try:
                 row = self._store.desired(device_id)
                 if row is not None:
-                    self._live.send(device_id, ControllerMessage(Desired(row.envelope)))
+                    self._live.send(
+                        device_id, ControllerMessage(Desired(row.envelope, self._context.authority.key_sets()))
+                    )
             except Exception:  # noqa: BLE001  a loop's top: the next wake or session brings the state again
                 _log.exception("sending the desired state of device %s failed", device_id)

@@ -13,6 +13,9 @@ from muster_controller.service.joining import Joining
 from muster_controller.service.nearest import unknown
 
 
+TOKENS_KEPT_S = 7 * 86_400
+
+
 @dataclass(frozen=True, slots=True)
 class NewToken:
     """A token with the secret that is shown this once, and the line to paste on a device."""
@@ -40,6 +43,10 @@ class Tokens:
     def list(self) -> tuple[JoinToken, ...]:
         """Every token, without what would let somebody guess its secret."""
         return tuple(replace(token, secret_sha256="") for token in self._store.list_tokens())
+
+    def prune(self) -> int:
+        """Forget tokens a week after their end; until then whoever uses one is told why it is no good."""
+        return self._store.prune_tokens(self._clock.now_ns() - TOKENS_KEPT_S * 10**9)
 
     def revoke(self, token_id: str) -> None:
         known = [token.token_id for token in self._store.list_tokens()]

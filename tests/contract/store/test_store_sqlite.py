@@ -19,8 +19,9 @@ from muster_controller.adapters.store_sqlalchemy import SqlAlchemyStore, open_st
 from muster_controller.adapters.store_sqlalchemy.tables import METADATA
 from muster_controller.adapters.store_sqlalchemy.transactions import open_sqlite
 from muster_controller.testing_values import make_device, make_fleet, make_stored_report
+from muster_protos import codec
 from muster_protos.errors import PermanentError, TemporaryError
-from muster_protos.model import Event
+from muster_protos.model import BenchmarkRecord, Event
 
 # Stores reports in batches without end and says, after each acknowledged batch, which was the last.
 WRITER = """
@@ -28,7 +29,7 @@ import sys
 from pathlib import Path
 from muster_controller.adapters.store_sqlalchemy import open_store
 from muster_controller.testing_values import make_stored_report
-from muster_protos.model import Event
+from muster_protos.model import BenchmarkRecord, Event
 store = open_store(Path(sys.argv[1]))
 last = int(sys.argv[2])
 while True:
@@ -57,17 +58,29 @@ def test_everything_is_there_after_close_and_reopen(path: Path) -> None:
     again.close()
 
 
-def test_devices_of_a_store_from_before_the_second_revision_are_kept(path: Path) -> None:
+def test_devices_and_records_of_a_store_of_the_first_revision_are_kept(path: Path) -> None:
     store = open_store(path)
     store.put_device(make_device())
     store.close()
     older = sqlite3.connect(path)
-    older.execute("ALTER TABLE devices DROP COLUMN replaced_at_ns")
-    older.execute("UPDATE alembic_version SET version_num = '0001'")
+    for statement in (
+        "DROP INDEX ix_records_arrival",
+        "ALTER TABLE records DROP COLUMN arrival",
+        "ALTER TABLE devices DROP COLUMN clock_offset_ns",
+        "ALTER TABLE devices DROP COLUMN cloned_at_ns",
+        "ALTER TABLE devices DROP COLUMN replaced_at_ns",
+        "UPDATE alembic_version SET version_num = '0001'",
+    ):
+        older.execute(statement)
+    for record_id, finished_at_ns in (("a", 30), ("b", 10), ("c", 20)):
+        record = BenchmarkRecord(record_id=record_id, finished_at_ns=finished_at_ns)
+        row = (record_id, "pi-1", "r", "", "kws", 1, "v", "valid", finished_at_ns, codec.encode(record))
+        older.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     older.commit()
     older.close()
     again = open_store(path)
     assert again.get_device("pi-1") == make_device()
+    assert [record.record_id for record in again.list_records().items] == ["b", "c", "a"]
     again.close()
 
 

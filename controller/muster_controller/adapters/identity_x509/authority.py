@@ -11,25 +11,20 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from muster_controller.adapters.identity_x509 import certificates
+from muster_controller.adapters.identity_x509.challenges import Challenges
 from muster_controller.adapters.identity_x509.folder import open_private_folder, read_or_create
+from muster_controller.adapters.identity_x509.key_ring import KeyRing
 from muster_controller.adapters.identity_x509.ledger import CertificateLedger
 from muster_controller.adapters.identity_x509.revocation import revocation_list_pem
-from muster_controller.adapters.identity_x509.signing import Ed25519Signer, Ed25519Verifier
-from muster_protos.errors import InvalidInputError, PermanentError
+from muster_protos.errors import InvalidInputError, NotAuthorisedError, PermanentError
 from muster_protos.ids import check_id
-from muster_protos.model import SigningKey
+from muster_protos.model import SignedEnvelope, SigningKey, SigningKeySet
 
-DEVICE_CERTIFICATE_LIFE_S = 30 * 24 * 3600
-_CLOCK_SKEW = datetime.timedelta(hours=1)  # between the replicas of one controller
+DEVICE_CERTIFICATE_LIFE_S = 7 * 24 * 3600
+_CLOCK_SKEW = datetime.timedelta(hours=1)  # between the replicas of one controller; at most a tenth of a life
 
 
 class X509Authority:
@@ -40,14 +35,14 @@ class X509Authority:
         fleet_id: str,
         ca: x509.Certificate,
         ca_key: EllipticCurvePrivateKey,
-        signing_key: Ed25519PrivateKey,
+        ring: KeyRing,
         now_ns: Callable[[], int] = time.time_ns,
         device_life_s: float = DEVICE_CERTIFICATE_LIFE_S,
         ledger: CertificateLedger | None = None,
     ) -> None:
         self.fleet_id = fleet_id
-        self.signer = Ed25519Signer(signing_key)
-        self.verifier = Ed25519Verifier([self.signer.signing_key])
+        self._ring = ring
+        self._challenges = Challenges(now_ns)
         self._ca = ca
         self._ca_key = ca_key
         self._now_ns = now_ns
@@ -62,9 +57,52 @@ class X509Authority:
         """sha256 over the CA certificate's DER, lower-case hex."""
         return hashlib.sha256(self._ca.public_bytes(Encoding.DER)).hexdigest()
 
+    @property
+    def signer(self) -> KeyRing:
+        """Signs with every key in force."""
+        return self._ring
+
+    @property
+    def verifier(self) -> KeyRing:
+        """Believes every key in force."""
+        return self._ring
+
     def signing_keys(self) -> tuple[SigningKey, ...]:
-        """The public keys that devices pin."""
-        return (self.signer.signing_key,)
+        """The public keys that devices pin, the one that signs today first."""
+        return self._ring.in_force()
+
+    def key_set(self) -> SigningKeySet:
+        """The newest set of signing keys."""
+        return self._ring.key_set
+
+    def key_sets(self) -> tuple[SignedEnvelope, ...]:
+        """Every set after the first, oldest first, each signed by the key before it."""
+        return self._ring.chain
+
+    def is_signed_today(self, envelope: SignedEnvelope) -> bool:
+        """Whether today's key is among the signatures, by its name."""
+        return self._ring.is_signed_today(envelope)
+
+    def rotate_signing_key(self, overlap_s: float) -> SigningKeySet:
+        """Sign with a new key from now on; ConflictError when too many are in force."""
+        return self._ring.rotate(overlap_s)
+
+    def new_challenge(self) -> bytes:
+        """A number for a device to sign, good once and for two minutes."""
+        return self._challenges.new()
+
+    def check_renewal(self, certificate_pem: bytes, csr_pem: bytes) -> tuple[str, int]:
+        """(device id, end of the certificate in ns) of whoever asks with an old certificate and a signed challenge.
+
+        Raises:
+            InvalidInputError: the request is malformed.
+            NotAuthorisedError: the certificate is not this fleet's, the key is another, or the challenge is not good.
+        """
+        device_id, ended_ns, key_sha256 = certificates.read_own_device(self._ca, self.fleet_id, certificate_pem)
+        if certificates.spki_sha256(certificates.read_csr_key(csr_pem)) != key_sha256:
+            raise NotAuthorisedError(f"expected a request by the key of device {device_id}, found another key")
+        self._challenges.spend(certificates.read_csr_challenge(csr_pem))
+        return device_id, ended_ns
 
     def public_key_sha256(self, csr_pem: bytes) -> str:
         """sha256 of the SPKI DER of a request's key; InvalidInputError on a bad request."""
@@ -112,7 +150,7 @@ class X509Authority:
 
     def _life(self, life: datetime.timedelta) -> tuple[datetime.datetime, datetime.datetime]:
         now = datetime.datetime.fromtimestamp(self._now_ns() / 1e9, tz=datetime.timezone.utc)
-        return now - _CLOCK_SKEW, now + life
+        return now - min(_CLOCK_SKEW, life / 10), now + life
 
 
 def own_names() -> tuple[str, ...]:
@@ -143,18 +181,12 @@ def open_authority(
             folder / "ca.pem", lambda: certificates.make_ca(ca_key, fleet_id).public_bytes(Encoding.PEM)
         )
         ca = x509.load_pem_x509_certificate(ca_pem)
-        signing_key = load_pem_private_key(read_or_create(folder / "signing.key", _make_signing_key), None)
     except ValueError as error:
         raise PermanentError(f"expected PEM files in {folder}, found: {error}; restore them from a backup") from error
-    if not isinstance(signing_key, Ed25519PrivateKey):
-        raise PermanentError(f"expected an Ed25519 key in {folder / 'signing.key'}, found another kind")
     if ca.public_key() != ca_key.public_key():
         raise PermanentError(f"expected ca.pem and ca.key in {folder} to belong together, found different keys")
     if certificates.read_uri(ca) != f"muster://{fleet_id}":
         raise InvalidInputError(f"expected the CA of fleet {fleet_id} in {folder}, found another fleet's")
     ledger = CertificateLedger(folder / "issued", now_ns() // 10**9)
-    return X509Authority(fleet_id, ca, ca_key, signing_key, now_ns, device_life_s, ledger)
-
-
-def _make_signing_key() -> bytes:
-    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    ring = KeyRing(folder, fleet_id, now_ns)
+    return X509Authority(fleet_id, ca, ca_key, ring, now_ns, device_life_s, ledger)

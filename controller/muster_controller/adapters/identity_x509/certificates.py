@@ -8,6 +8,7 @@ is good.
 
 from __future__ import annotations
 
+import base64
 import datetime
 import hashlib
 import ipaddress
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -24,9 +25,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, NameOID
 
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import InvalidInputError, NotAuthorisedError
 
 BEGINNING = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 NO_END = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.timezone.utc)
@@ -136,6 +137,40 @@ def read_csr_key(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
     if not is_signed:
         raise InvalidInputError("expected a certificate request signed by its own key, found a bad signature")
     return key
+
+
+def read_csr_challenge(csr_pem: bytes) -> bytes:
+    """The challenge in a request (challengePassword, base64); b"" without one. The signature is ``read_csr_key``'s.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    try:
+        attributes = x509.load_pem_x509_csr(csr_pem).attributes
+        text = attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value
+        return base64.b64decode(text, validate=True)
+    except x509.AttributeNotFound:
+        return b""
+    except ValueError as error:
+        raise InvalidInputError("expected a challenge in the certificate request, found other bytes") from error
+
+
+def read_own_device(ca: x509.Certificate, fleet_id: str, certificate_pem: bytes) -> tuple[str, int, str]:
+    """(device id, end in ns, sha256 of the key's SPKI DER) of a certificate that ``ca`` issued, expired or not.
+
+    Raises:
+        NotAuthorisedError: it is no device certificate of this fleet.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem[:_MAX_CSR_BYTES])
+        certificate.verify_directly_issued_by(ca)
+        found_fleet_id, device_id = read_device_uri(certificate)
+        key = certificate.public_key()
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+        raise NotAuthorisedError("expected a device certificate of this fleet, found another one or none") from error
+    if found_fleet_id != fleet_id or not device_id or not isinstance(key, ec.EllipticCurvePublicKey):
+        raise NotAuthorisedError("expected a device certificate of this fleet, found another kind")
+    return device_id, int(certificate.not_valid_after_utc.timestamp()) * 10**9, spki_sha256(key)
 
 
 def _make_leaf(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from muster_protos.envelope import signed_bytes
 from muster_protos.errors import NotAuthorisedError
@@ -25,6 +26,10 @@ class Ed25519Signer:
         self._private_key = private_key
         public_key = private_key.public_key().public_bytes_raw()
         self.signing_key = SigningKey(key_id_of(public_key), public_key)
+
+    def private_pem(self) -> bytes:
+        """PKCS #8, unencrypted: the file's mode protects it."""
+        return self._private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     def sign(self, payload_type: str, payload: bytes) -> SignedEnvelope:
         """Wrap ``payload`` verbatim with one signature."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -117,7 +118,7 @@ class GrpcLink:
     async def _connect(self, request_iterator: AsyncIterator[Message], context: Any) -> None:
         """One session; ends with a goodbye of either side."""
         device_id = await self._identify(context)
-        session = StreamSession(device_id, asyncio.get_running_loop(), self._options.outbox_messages)
+        session = StreamSession(device_id, asyncio.get_running_loop(), self._options.outbox_messages, _address(context))
         conversation = Conversation(session, self._sink, self._offload, self._options)
         await self._take_place(session)
         course = asyncio.create_task(self._converse(session, conversation, request_iterator, context))
@@ -203,6 +204,11 @@ class GrpcLink:
 
     def _offload(self, call: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
         return asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+
+def _address(context: Any) -> str:
+    """From where the device dialled: "ipv4:192.0.2.7:40112" without the first word."""
+    return unquote(str(context.peer())).partition(":")[2][:64]
 
 
 def _peer_certificate(context: Any) -> bytes:

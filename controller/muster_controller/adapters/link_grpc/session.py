@@ -19,8 +19,9 @@ class StreamSession:
 
     link = "grpc"
 
-    def __init__(self, device_id: str, loop: asyncio.AbstractEventLoop, max_messages: int) -> None:
+    def __init__(self, device_id: str, loop: asyncio.AbstractEventLoop, max_messages: int, address: str = "") -> None:
         self.device_id = device_id
+        self.address = address  # "192.0.2.7:40112"
         self.close_reason = ""
         self.ended = asyncio.Event()  # after the sink has heard of its end
         self.on_closing: Callable[[], None] = lambda: None

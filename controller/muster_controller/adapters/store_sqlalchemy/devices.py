@@ -79,6 +79,15 @@ class DeviceRows(Transactions):
     def put_reported(self, device_id: str, reported: ReportedState, at_ns: int) -> None:
         self._change(device_id, reported=codec.encode(reported), last_seen_ns=at_ns)
 
+    def put_certificate(self, device_id: str, serial: str) -> None:
+        self._change(device_id, certificate_serial=serial)
+
+    def put_clock_offset(self, device_id: str, offset_ns: int) -> None:
+        self._change(device_id, clock_offset_ns=offset_ns)
+
+    def put_cloned(self, device_id: str, at_ns: int) -> None:
+        self._change(device_id, cloned_at_ns=at_ns)
+
     def _change(self, device_id: str, **columns: Any) -> None:
         with self._writing() as connection:
             statement = update(DEVICES).where(DEVICES.c.device_id == device_id).values(**columns)

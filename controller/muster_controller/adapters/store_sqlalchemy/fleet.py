@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from muster_controller.adapters.store_sqlalchemy.paging import change_one
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
@@ -43,6 +43,10 @@ class FleetRows(Transactions):
         with self._writing() as connection:
             statement = update(TOKENS).where(TOKENS.c.token_id == token_id).values(is_revoked=True)
             change_one(connection, statement, f"join token {token_id!r}")
+
+    def prune_tokens(self, before_ns: int) -> int:
+        with self._writing() as connection:
+            return connection.execute(delete(TOKENS).where(TOKENS.c.expires_at_ns < before_ns)).rowcount
 
     def use_token(self, secret_sha256: str, now_ns: int) -> JoinToken:
         with self._writing() as connection:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
 
-from muster_controller.adapters.store_sqlalchemy.paging import one, page_of
+from muster_controller.adapters.store_sqlalchemy.paging import change_one, one, page_of
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
 from muster_controller.adapters.store_sqlalchemy.tables import (
     DEPLOYMENTS,
@@ -21,7 +21,9 @@ from muster_controller.adapters.store_sqlalchemy.transactions import Transaction
 from muster_controller.core.deployments import in_force
 from muster_controller.core.entities import Deployment, Model, ModelPolicy, RequestState, Variant
 from muster_controller.ports import Page
+from muster_protos import codec
 from muster_protos.errors import ConflictError, NotFoundError
+from muster_protos.model import SignedEnvelope
 
 _MODEL = RowShape(Model)
 _VARIANT = RowShape(Variant)
@@ -93,6 +95,11 @@ class ModelRows(Transactions):
         with self._reading() as connection:
             rows = connection.execute(query.order_by(VARIANTS.c.variant_id)).mappings().all()
         return tuple(_VARIANT.value(row) for row in rows)
+
+    def put_variant_envelope(self, variant_id: str, envelope: SignedEnvelope) -> None:
+        statement = update(VARIANTS).where(VARIANTS.c.variant_id == variant_id)
+        with self._writing() as connection:
+            change_one(connection, statement.values(envelope=codec.encode(envelope)), f"variant {variant_id!r}")
 
     def referenced_sha256s(self) -> frozenset[str]:
         # A deployment names variants, and variants go only with their model, which a deployment in force protects.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from muster_controller.adapters.store_sqlalchemy.feed import event_row
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
 from muster_controller.adapters.store_sqlalchemy.tables import EVENTS, LOADS, RECORDS, REPORTS, REQUESTS
 from muster_controller.core.entities import RequestState, StoredReport
-from muster_controller.core.unfold import Unfolded, quarantine
+from muster_controller.core.unfold import TAKEN, Unfolded, quarantine
 from muster_protos import codec
 from muster_protos.model import BenchmarkRecord
 
@@ -18,13 +19,14 @@ _REPORT = RowShape(StoredReport)
 _Key = tuple[str, str, int, int]
 
 # Built once: composing a statement costs more than running it.
-_KNOWN = select(REPORTS.c.position).where(
+_KNOWN = select(REPORTS.c.payload).where(
     REPORTS.c.device_id == bindparam("b_device"),
     REPORTS.c.request_id == bindparam("b_request"),
     REPORTS.c.attempt == bindparam("b_attempt"),
     REPORTS.c.sequence == bindparam("b_sequence"),
 )
 _TAKEN = select(RECORDS.c.record_id).where(RECORDS.c.record_id == bindparam("b_record"))
+_LAST_ARRIVAL = select(func.coalesce(func.max(RECORDS.c.arrival), 0))
 _RUN_ID = select(REQUESTS.c.run_id).where(
     REQUESTS.c.request_id == bindparam("b_request"), REQUESTS.c.device_id == bindparam("b_device")
 )
@@ -55,19 +57,24 @@ class ReportBatch:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._keys: set[_Key] = set()
+        self._keys: dict[_Key, bytes] = {}
+        self._last_arrival: int | None = None
         self._record_ids: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {
             name: [] for name in ("reports", "records", "events", "requests", "loads")
         }
 
     def add(self, item: Unfolded) -> StoredReport | None:
-        """Take one report in; None when its key is known. It is quarantined when its record id is taken."""
+        """Take one report in; None when it is known. It is quarantined when its record id is taken, and comes back
+        refused, not stored, when another report has its key."""
         report = item.report
         key = (report.device_id, report.request_id, report.attempt, report.sequence)
-        if key in self._keys or self._is_known(report):
-            return None
-        self._keys.add(key)
+        known = self._keys.get(key)
+        if known is None:
+            known = self._known_payload(report)
+        if known is not None:
+            return None if known == report.payload else replace(report, rejected_reason=TAKEN)
+        self._keys[key] = report.payload
         record = item.record
         if record is not None and self._is_taken(record.record_id):
             item = quarantine(report, f"the record id {record.record_id!r} is taken")
@@ -94,14 +101,23 @@ class ReportBatch:
             if self._rows[name]:
                 self._connection.execute(statement, self._rows[name])
 
-    def _is_known(self, report: StoredReport) -> bool:
+    def _known_payload(self, report: StoredReport) -> bytes | None:
         key = {
             "b_device": report.device_id,
             "b_request": report.request_id,
             "b_attempt": report.attempt,
             "b_sequence": report.sequence,
         }
-        return self._connection.execute(_KNOWN, key).first() is not None
+        found: bytes | None = self._connection.execute(_KNOWN, key).scalar_one_or_none()
+        return found
+
+    def _next_arrival(self) -> int:
+        """The transaction has the store to itself, so nobody else hands out the same."""
+        last = (
+            self._connection.execute(_LAST_ARRIVAL).scalar_one() if self._last_arrival is None else self._last_arrival
+        )
+        self._last_arrival = int(last) + 1
+        return self._last_arrival
 
     def _is_taken(self, record_id: str) -> bool:
         if record_id in self._record_ids:
@@ -121,6 +137,7 @@ class ReportBatch:
             "state": record.state.value,
             "finished_at_ns": record.finished_at_ns,
             "record": codec.encode(record),
+            "arrival": self._next_arrival(),
         }
 
     def _close(self, item: Unfolded) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, delete, select
 
 from muster_controller.adapters.store_sqlalchemy.group_commit import GroupCommit
-from muster_controller.adapters.store_sqlalchemy.paging import one, page_by_position, page_of
+from muster_controller.adapters.store_sqlalchemy.paging import one, page_by_position
 from muster_controller.adapters.store_sqlalchemy.report_batch import ReportBatch
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
 from muster_controller.adapters.store_sqlalchemy.tables import RECORDS, REPORTS
@@ -73,13 +73,14 @@ class ReportRows(Transactions):
             if value is not None:
                 query = query.where(RECORDS.c[name] == value)
         with self._reading() as connection:
-            return page_of(
+            return page_by_position(
                 connection,
                 query,
-                RECORDS.c.record_id,
+                RECORDS.c.arrival,
                 cursor,
                 limit,
                 lambda row: codec.decode(BenchmarkRecord, row["record"]),
+                is_newest_first=False,
             )
 
     def get_record(self, record_id: str) -> BenchmarkRecord:

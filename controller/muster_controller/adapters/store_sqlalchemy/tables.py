@@ -82,6 +82,8 @@ DEVICES = Table(
     Column("is_revoked", Boolean, nullable=False),
     Column("reported", LargeBinary),
     Column("replaced_at_ns", BigInteger, nullable=False, server_default="0"),
+    Column("cloned_at_ns", BigInteger, nullable=False, server_default="0"),
+    Column("clock_offset_ns", BigInteger, nullable=False, server_default="0"),
 )
 
 DEVICE_LABELS = Table(
@@ -197,6 +199,8 @@ RECORDS = Table(
     Column("state", String(16), nullable=False),
     _number("finished_at_ns"),
     Column("record", LargeBinary, nullable=False),
+    Column("arrival", BigInteger, nullable=False, server_default="0"),
+    Index(None, "arrival"),
     Index(None, "model_id", "model_version", "device_id"),
     Index(None, "device_id"),
 )

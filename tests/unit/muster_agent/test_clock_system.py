@@ -1,0 +1,47 @@
+"""What time it is for an agent whose own clock may be anywhere."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from muster_agent.adapters.clock_system import SystemClock
+
+HOUR_NS = 3600 * 10**9
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The operating system's clocks: [wall, monotonic]."""
+    clocks = [1_800_000_000 * 10**9, 5 * 10**9]
+    monkeypatch.setattr(time, "time_ns", lambda: clocks[0])
+    monkeypatch.setattr(time, "monotonic_ns", lambda: clocks[1])
+    return clocks
+
+
+def test_a_plausible_clock_is_believed_until_the_controller_speaks(wall: list[int]) -> None:
+    clock = SystemClock(earliest_ns=1_700_000_000 * 10**9)
+    assert clock.now_ns() == wall[0]
+    assert not clock.is_told
+
+
+def test_a_clock_at_1970_is_not_before_what_is_known_to_be_past_and_goes_on_from_there(wall: list[int]) -> None:
+    wall[0] = 7 * 10**9
+    clock = SystemClock(earliest_ns=1_700_000_000 * 10**9)
+    wall[1] += HOUR_NS
+    assert clock.now_ns() == 1_700_000_000 * 10**9 + HOUR_NS
+
+
+@pytest.mark.parametrize("wrong_by_ns", [-1_800_000_000 * 10**9, -24 * HOUR_NS, 10 * 365 * 24 * HOUR_NS])
+def test_the_controllers_word_counts_whatever_the_own_clock_says_or_does_later(
+    wall: list[int], wrong_by_ns: int
+) -> None:
+    true_ns = wall[0]
+    wall[0] += wrong_by_ns
+    clock = SystemClock(earliest_ns=0)
+    clock.learn(true_ns)
+    wall[0] += 12 * HOUR_NS  # somebody sets the clock
+    wall[1] += HOUR_NS
+    assert clock.is_told
+    assert clock.now_ns() == true_ns + HOUR_NS
