@@ -1,28 +1,46 @@
-"""Both links behind one face, so that one contract-test class runs over them."""
+"""All links behind one face, so that one contract-test class runs over them."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from muster_agent.adapters.link_grpc import Credentials, LinkTiming
+from muster_agent.adapters import link_mqtt as agent_mqtt
 from muster_agent.adapters.link_grpc import GrpcLink as AgentGrpcLink
+from muster_agent.adapters.link_grpc import LinkTiming
 from muster_agent.join import make_request
 from muster_agent.ports import Link
 from muster_agent.testing_link import MemoryLink, RecordingLinkSink
 from muster_agent.testing_network import TcpProxy
+from muster_controller.adapters import link_mqtt as controller_mqtt
+from muster_controller.adapters.broker_mosquitto import MosquittoBroker
 from muster_controller.adapters.identity_x509 import X509Authority, open_authority
 from muster_controller.adapters.link_grpc import GrpcLink as ControllerGrpcLink
 from muster_controller.testing_link import CertificateBook, MemorySwitchboard, RecordingSink
+from muster_protos.credentials import Credentials
 from muster_protos.model import AgentMessage, SigningKey
 
 QUICK = LinkTiming(
     keepalive_time_s=1.0, keepalive_timeout_s=1.0, connect_timeout_s=5.0, retry_base_s=0.05, retry_cap_s=0.2
 )
+
+QUICK_MQTT = agent_mqtt.LinkTiming(
+    keepalive_time_s=1.0,
+    keepalive_timeout_s=1.0,
+    connect_timeout_s=5.0,
+    block_timeout_s=1.0,
+    retry_base_s=0.05,
+    retry_cap_s=0.2,
+)
+QUICK_CONTROLLER = controller_mqtt.LinkOptions(
+    keepalive_s=1, connect_timeout_s=5.0, retry_base_s=0.05, retry_cap_s=0.2, settle_s=0.5, gap_s=1.0
+)
+FLEET = "lab"
 
 
 class LoopThread:
@@ -154,6 +172,74 @@ class GrpcPair(_Devices):
         self._loop.close()
 
 
+class MqttPair(_Devices):
+    """Around a real broker; every device has a proxy of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        authority: X509Authority,
+        make_csr: Callable[[str], tuple[bytes, bytes]],
+        proxy: Callable[[int], TcpProxy],
+    ) -> None:
+        super().__init__()
+        self._make_csr = make_csr
+        self._make_proxy = proxy
+        self._authority = authority
+        self._loop = LoopThread()
+        self.broker = MosquittoBroker(folder / "broker", authority, FLEET)
+        self.port = self.broker.start()
+        self._own = self.broker.credentials()
+        self._controllers: list[controller_mqtt.MqttLink] = []
+        self.proxies: dict[str, TcpProxy] = {}
+        self.credentials: dict[str, Credentials] = {}
+        self.sink.renewal = lambda device_id, csr: (
+            authority.issue_device_certificate(csr, device_id)[0],
+            authority.signing_keys(),
+        )
+        self.start_controller()
+
+    def start_controller(self, port: int = 0) -> controller_mqtt.MqttLink:
+        """A controller's end as a fresh process would have it; ``port``: of a proxy before the broker."""
+        made = controller_mqtt.MqttLink(
+            self.sink, self.book, FLEET, "127.0.0.1", port or self.port, lambda: self._own, QUICK_CONTROLLER
+        )
+        self._controllers.append(made)
+        self._loop.run(made.start())
+        return made
+
+    def admit(self, device_id: str) -> Credentials:
+        """A device of the fleet that has no link of ours yet."""
+        key, csr = self._make_csr(device_id)
+        certificate, _, _ = self._authority.issue_device_certificate(csr, device_id)
+        self.book.admit(certificate, device_id)
+        self.credentials[device_id] = Credentials(self._authority.ca_pem(), certificate, key)
+        return self.credentials[device_id]
+
+    def device(self, device_id: str, greeting: AgentMessage | None = None) -> tuple[Link, RecordingLinkSink]:
+        self.admit(device_id)
+        self.proxies[device_id] = self._make_proxy(self.port)
+        return self.twin(device_id, greeting)
+
+    def twin(self, device_id: str, greeting: AgentMessage | None = None) -> tuple[Link, RecordingLinkSink]:
+        url = f"mqtts://127.0.0.1:{self.proxies[device_id].port}"
+        made = agent_mqtt.MqttLink(url, FLEET, device_id, lambda: self.credentials[device_id], QUICK_MQTT)
+        return self._start(made, greeting)
+
+    def cut(self, device_id: str) -> None:
+        self.proxies[device_id].reset()
+
+    def stop_controller(self) -> None:
+        for controller in self._controllers:
+            self._loop.run(controller.stop())
+
+    def close(self) -> None:
+        self._close_links()
+        self.stop_controller()
+        self._loop.close()
+        self.broker.stop()
+
+
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> X509Authority:
     return open_authority(tmp_path_factory.mktemp("authority"), "lab")
@@ -192,13 +278,35 @@ def tcp_proxy() -> Iterator[Callable[[int], TcpProxy]]:
         proxy.close()
 
 
-@pytest.fixture(params=["memory", "grpc"])
+@pytest.fixture(params=["memory", "grpc", "mqtt"])
 def pair(
     request: pytest.FixtureRequest,
     authority: X509Authority,
     make_csr: Callable[[str], tuple[bytes, bytes]],
     tcp_proxy: Callable[[int], TcpProxy],
 ) -> Iterator[Pair]:
-    made: Pair = MemoryPair() if request.param == "memory" else GrpcPair(authority, make_csr, tcp_proxy)
+    made: Pair
+    match request.param:
+        case "memory":
+            made = MemoryPair()
+        case "grpc":
+            made = GrpcPair(authority, make_csr, tcp_proxy)
+        case _:
+            made = request.getfixturevalue("mqtt_pair")
+            yield made
+            return
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def mqtt_pair(
+    mosquitto: str,
+    tmp_path: Path,
+    authority: X509Authority,
+    make_csr: Callable[[str], tuple[bytes, bytes]],
+    tcp_proxy: Callable[[int], TcpProxy],
+) -> Iterator[MqttPair]:
+    made = MqttPair(tmp_path, authority, make_csr, tcp_proxy)
     yield made
     made.close()

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from muster_controller.adapters.link_mqtt.blocks import Answers
 from muster_controller.adapters.link_mqtt.drops import Drops
+from muster_controller.adapters.link_mqtt.joins import AnswerJoin, Joins
 from muster_controller.adapters.link_mqtt.lane import Greeted, Item, Lane, Lost, Said
 from muster_controller.adapters.link_mqtt.options import LinkOptions
 from muster_controller.adapters.link_mqtt.outgoing import Outgoing, Packet
@@ -41,6 +42,7 @@ from muster_protos.model import (
 from muster_protos.mqtt.connection import BrokerConnection, Endpoint, Patience, Will
 from muster_protos.mqtt.topics import (
     PRESENCE,
+    REPORTED,
     DeviceTopics,
     Down,
     Up,
@@ -76,9 +78,10 @@ class MqttLink:
         read_credentials: Callable[[], Credentials],
         options: LinkOptions = LinkOptions(),  # noqa: B008 - frozen
         principal: str = CONTROLLER,
+        answer_join: AnswerJoin | None = None,
     ) -> None:
         """``read_credentials``: the controller's own certificate at the broker, asked before every connection;
-        ``principal``: its common name, by which the broker knows the controller.
+        ``principal``: its common name, by which the broker knows the controller. ``answer_join``: for joins over it.
         """
         self.sink = sink
         self.authenticator = authenticator
@@ -91,6 +94,11 @@ class MqttLink:
         self._presence = controller_presence(fleet_id)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="link-mqtt")
         self._outgoing = Outgoing(self._wake)
+        self._joins = (
+            Joins(fleet_id, answer_join, self.submit, self._outgoing.post, self.drops)
+            if answer_join is not None
+            else None
+        )
         self._answers = Answers(sink, fleet_id, self._outgoing, self.drops, options.unsent_blocks)
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}  # the link's thread adds and removes
@@ -281,6 +289,8 @@ class MqttLink:
     def _received(self, topic: str, payload: bytes, is_retained: bool) -> None:
         if topic == self._presence:
             return  # our own
+        if self._joins is not None and not is_retained and self._joins.take(topic, payload):
+            return
         device_id = ""
         try:
             found = parse_from_device(topic, self._fleet_id)
@@ -362,10 +372,10 @@ def _parse(payload: bytes, kind: Up | str) -> Any:
     if not 0 < len(wire.session_id) <= _MAX_ID_CHARACTERS or not wire.session_id.isalnum():
         raise InvalidInputError("expected a session id, found none")
     body = wire.WhichOneof("body")
-    said = (wire.agent_message.WhichOneof("body") or kind) if body == "agent_message" else body
-    if said != (kind if isinstance(kind, str) else _BODY_OF.get(kind, kind.value)):
+    said = wire.agent_message.WhichOneof("body") or kind if body == "agent_message" else body
+    if said != kind and said != _BODIES.get(kind, kind.value if isinstance(kind, Up) else kind):
         raise InvalidInputError(f"expected another message on this topic, found {said}")
     return wire
 
 
-_BODY_OF = {Up.FETCH: "block_request", Up.RENEW: "renew_call"}
+_BODIES: dict[Up | str, str] = {REPORTED: "reported_state", Up.FETCH: "block_request", Up.RENEW: "renew_call"}
