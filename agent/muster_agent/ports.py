@@ -168,7 +168,19 @@ class OwnIdentity(Protocol):
 
 
 class StateStore(Protocol):
-    """Everything durable but artifact bytes. Every call is on disk when it returns; safe from several threads."""
+    """Everything durable but artifact bytes. Every call is on disk when it returns; safe from several threads.
+
+    Writing raises TemporaryError while the disk takes nothing; reading goes on.
+    """
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be stored just now, since the start; "" when it can."""
+        ...
+
+    def take_loss(self) -> str:
+        """What a rebuild after damage has lost, told once; "" when nothing."""
+        ...
 
     def close(self) -> None: ...
 
@@ -183,6 +195,7 @@ class StateStore(Protocol):
     def bad(self) -> dict[str, str]: ...
     def mark_bad(self, key: str, reason: str) -> None: ...
     def clear_bad(self, sha256s: Sequence[str]) -> None: ...
+    def unmark_bad(self, keys: Sequence[str]) -> None: ...
 
     # requested runs; kind is "benchmark" or "load"
     def runs(self, kind: str) -> tuple[Run, ...]: ...

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from muster_agent.local_listener import LocalListener, Peer, ServingSink
 from muster_bench.spawn import child_environment
+from muster_devices.failpoint import hit
 from muster_protos.ids import check_id
 from muster_protos.model import LocalCap, LocalGrant
 
@@ -140,6 +141,7 @@ class ServingProcess:
                 start_new_session=True,  # Ctrl-C in the agent's terminal is the agent's to pass on
             )
         self._pid = self._process.pid
+        hit("serving: spawned")
         try:
             if options.enter is not None:
                 options.enter(self._pid)
@@ -150,6 +152,7 @@ class ServingProcess:
         temporary = self._pid_path().with_suffix(".tmp")
         temporary.write_text(json.dumps({"pid": self._pid}))
         temporary.replace(self._pid_path())
+        hit("serving: pid written")
 
     def _wait(self) -> None:
         process = self._process

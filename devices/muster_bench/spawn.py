@@ -31,7 +31,7 @@ _KEPT_VARIABLES = frozenset(
         "CUDA_VISIBLE_DEVICES",
     )
 )
-_KEPT_PREFIXES = ("LC_", "COV_CORE_", "COVERAGE_", "NVIDIA_")
+_KEPT_PREFIXES = ("LC_", "COV_CORE_", "COVERAGE_", "MUSTER_FAILPOINT_", "NVIDIA_")
 
 
 def spawn_child(

@@ -33,18 +33,27 @@ class Conclusion:
 class ServingRecord:
     """The durable pointer of one served model.
 
-    ``trial`` is written before it is loaded. What should be up is the trial, or without one the last good.
+    ``trial`` is written before it is loaded. What should be up is the trial, or without one the last good. A trial that
+    is committed before it has been up for long enough is not trusted yet: the good one before it is kept.
     """
 
     model_id: str
     trial: WantedModel | None = None
     is_trial_active: bool = False  # it was ready once
-    trial_starts: int = 0  # loads of the trial that have not proved healthy yet
+    trial_starts: int = 0  # loads that have not proved healthy yet, of the trial or of a last good not trusted yet
     last_good: WantedModel | None = None
     conclusions: tuple[Conclusion, ...] = ()  # oldest first, bounded
     tested: tuple[str, ...] = ()  # test_key of the self-tests that passed
     http_port: int = 0
     grpc_port: int = 0
+    before_good: WantedModel | None = None  # to go back to while the last good one has not proved healthy
+    testing: str = ""  # test_key of the self-test that was begun last and has not passed
+    test_starts: int = 0  # how often it was begun
+
+    @property
+    def models(self) -> tuple[WantedModel, ...]:
+        """Everything on record: what must stay on the device, and be genuine."""
+        return tuple(model for model in (self.trial, self.last_good, self.before_good) if model is not None)
 
     @property
     def target(self) -> WantedModel | None:
@@ -85,6 +94,7 @@ class Facts:
     live: Mapping[str, Live] = field(default_factory=dict)  # by model id
     held: frozenset[str] = frozenset()  # keys of steps that wait for their back-off
     problems: Mapping[str, str] = field(default_factory=dict)  # step key -> why it failed last
+    is_writable: bool = True  # False: the state cannot be stored just now
 
 
 def configuration_text(configuration: Configuration) -> str:
@@ -95,6 +105,11 @@ def configuration_text(configuration: Configuration) -> str:
 def test_key(deployment_id: str, configuration: Configuration) -> str:
     """Names one self-test of one deployment."""
     return f"{deployment_id} {configuration_text(configuration)}"
+
+
+def start_key(sha256: str, configuration: Configuration) -> str:
+    """Names an artifact that did not start; unlike ``bad_key`` it does not bar a later deployment from trying."""
+    return f"{bad_key(sha256, configuration)} at start"
 
 
 def bad_key(sha256: str, configuration: Configuration) -> str:

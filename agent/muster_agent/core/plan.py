@@ -51,8 +51,8 @@ def kept_artifacts(wanted: Wanted | None, known: Known) -> frozenset[str]:
         ref for model in (wanted.models if wanted else ()) for item in model.manifests for ref in artifacts_of(item)
     ]
     for record in known.serving.values():
-        for model in (record.trial, record.last_good):
-            refs.extend(serving_artifacts(model) if model is not None else ())
+        for model in record.models:
+            refs.extend(serving_artifacts(model))
     return frozenset(ref.sha256 for ref in refs)
 
 

@@ -9,7 +9,7 @@ from muster_agent.core.steps import Activate, Commit, Resume, Rollback, SelfTest
 from muster_agent.core.wanted import WantedModel, same_grant, serving_artifacts
 from muster_protos.model import DeploymentState, ServingGrant
 
-MAX_STARTS = 3  # loads of a trial before it is rolled back
+MAX_STARTS = 3  # loads or self-tests of a deployment that may be cut off before it is rolled back
 
 
 def serving_steps(
@@ -27,6 +27,8 @@ def serving_steps(
         yield settling
         return
     target = record.target
+    if not facts.is_writable and not record.is_trial_active:
+        target = record.last_good or target  # a trial whose starts cannot be counted is not begun
     if target is not None:
         yield from _keep_up(target, live, known)
     if wanted is not None and wanted.grant is not None:
@@ -64,13 +66,11 @@ def _settle_trial(wanted: WantedModel | None, record: ServingRecord, facts: Fact
     """
     trial = record.trial
     if trial is None:
-        return None
+        return _settle_untrusted(record, facts)
     model_id, deployment_id = record.model_id, trial.deployment_id
     live = facts.live.get(model_id)
     if record.trial_starts >= MAX_STARTS and not (live is not None and same_grant(live.grant, trial.grant)):
-        why = facts.problems.get(f"serve {model_id} {deployment_id}", "it never became healthy")
-        reason = f"{record.trial_starts} failed starts: {why}"
-        return Rollback(model_id, deployment_id, DeploymentState.ROLLED_BACK, reason)
+        return _failed_starts(trial, record, facts)
     newest = trial.grant if wanted is None else wanted.grant
     if newest is None:
         return None
@@ -89,6 +89,22 @@ def _settle_trial(wanted: WantedModel | None, record: ServingRecord, facts: Fact
 
 def _is_overdue(grant: ServingGrant, facts: Facts) -> bool:
     return not grant.is_committed and 0 < grant.deadline_ns < facts.now_ns
+
+
+def _settle_untrusted(record: ServingRecord, facts: Facts) -> Step | None:
+    """Go back from a deployment that was committed, but has never been up for long, when it does not start."""
+    last_good, live = record.last_good, facts.live.get(record.model_id)
+    if last_good is None or record.before_good is None or record.trial_starts < MAX_STARTS:
+        return None
+    if live is not None and same_grant(live.grant, last_good.grant):
+        return None
+    return _failed_starts(last_good, record, facts)
+
+
+def _failed_starts(model: WantedModel, record: ServingRecord, facts: Facts) -> Rollback:
+    why = facts.problems.get(f"serve {model.model_id} {model.deployment_id}", "it never became healthy")
+    reason = f"{record.trial_starts} failed starts: {why}"
+    return Rollback(model.model_id, model.deployment_id, DeploymentState.ROLLED_BACK, reason, is_start_failure=True)
 
 
 def _keep_up(target: WantedModel, live: Live | None, known: Known) -> Iterator[Step]:
@@ -134,6 +150,11 @@ def _advance(
         yield Rollback(model_id, deployment_id, DeploymentState.FAILED, reason)
         return
     if missing_artifacts(wanted, known):
+        return
+    if record.test_starts >= MAX_STARTS and record.testing.startswith(f"{deployment_id} "):
+        what = record.testing.partition(" ")[2]
+        reason = f"the self-test of {what} was cut off {record.test_starts} times, the device or the agent went down"
+        yield Rollback(model_id, deployment_id, DeploymentState.ROLLED_BACK, reason, is_start_failure=True)
         return
     untested = [item for item in wanted.ladder() if test_key(deployment_id, item) not in record.tested]
     yield from (SelfTest(model_id, deployment_id, item) for item in dict.fromkeys(untested))

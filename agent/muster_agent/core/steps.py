@@ -56,6 +56,7 @@ class Rollback:
     deployment_id: str
     state: DeploymentState
     reason: str
+    is_start_failure: bool = False  # its artifacts are marked bad until another deployment names them
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from muster_agent.core.known import Conclusion, ServingRecord, test_key
-from muster_agent.core.wanted import WantedModel
+from muster_agent.core.wanted import WantedModel, same_grant
 from muster_protos.model import Configuration, DeploymentState, LocalReady, ServingGrant
 
 CONCLUSIONS_KEPT = 16
@@ -14,7 +14,18 @@ CONCLUSIONS_KEPT = 16
 def passed_test(record: ServingRecord, deployment_id: str, configuration: Configuration) -> ServingRecord:
     """A configuration of a deployment passed its self-test; tests of other deployments are forgotten."""
     kept = tuple(key for key in record.tested if key.startswith(f"{deployment_id} "))
-    return replace(record, tested=tuple(dict.fromkeys((*kept, test_key(deployment_id, configuration)))))
+    tested = tuple(dict.fromkeys((*kept, test_key(deployment_id, configuration))))
+    return replace(record, tested=tested, testing="", test_starts=0)
+
+
+def test_begun(record: ServingRecord, key: str) -> ServingRecord:
+    """A self-test is about to run: what a crash from here on finds."""
+    return replace(record, testing=key, test_starts=record.test_starts + 1 if record.testing == key else 1)
+
+
+def test_put_off(record: ServingRecord) -> ServingRecord:
+    """The self-test could not run; that is not held against the deployment."""
+    return replace(record, testing="", test_starts=0)
 
 
 def begun(record: ServingRecord, model: WantedModel) -> ServingRecord:
@@ -23,7 +34,7 @@ def begun(record: ServingRecord, model: WantedModel) -> ServingRecord:
 
 
 def started_again(record: ServingRecord) -> ServingRecord:
-    """The trial is about to be loaded once more."""
+    """The trial, or the last good one that is not trusted yet, is about to be loaded once more."""
     return replace(record, trial_starts=record.trial_starts + 1)
 
 
@@ -38,20 +49,30 @@ def ready(record: ServingRecord, answer: LocalReady) -> ServingRecord:
 
 
 def healthy(record: ServingRecord) -> ServingRecord:
-    """The trial has been up long enough that its starts are no longer held against it."""
-    return replace(record, trial_starts=0)
+    """What is up has been up long enough that its starts are no longer held against it."""
+    return replace(record, trial_starts=0, before_good=record.before_good if record.trial is not None else None)
 
 
 def committed(record: ServingRecord, model: WantedModel) -> ServingRecord:
-    """The trial becomes the last good one."""
-    return replace(record, trial=None, is_trial_active=False, trial_starts=0, last_good=model)
+    """The trial becomes the last good one; one that has not proved healthy can still be gone back from."""
+    before = None if record.trial_starts == 0 else record.before_good or record.last_good
+    return replace(
+        record,
+        trial=None,
+        is_trial_active=False,
+        trial_starts=0 if before is None else record.trial_starts,
+        last_good=model,
+        before_good=before,
+    )
 
 
-def concluded_with(
-    record: ServingRecord, grant: ServingGrant, state: DeploymentState, reason: str, is_trial: bool
-) -> ServingRecord:
-    """A deployment is over; when it was the trial, the last good one is the target again."""
+def concluded_with(record: ServingRecord, grant: ServingGrant, state: DeploymentState, reason: str) -> ServingRecord:
+    """A deployment is over; what was good before it is the target again."""
     conclusions = (*record.conclusions, Conclusion(grant, state, reason))[-CONCLUSIONS_KEPT:]
-    if not is_trial:
-        return replace(record, conclusions=conclusions)
-    return replace(record, conclusions=conclusions, trial=None, is_trial_active=False, trial_starts=0)
+    record = replace(record, conclusions=conclusions, testing="", test_starts=0)
+    if record.trial is not None and same_grant(record.trial.grant, grant):
+        return replace(record, trial=None, is_trial_active=False, trial_starts=0)
+    is_last_good = record.last_good is not None and same_grant(record.last_good.grant, grant)
+    if is_last_good and record.trial is None and record.before_good is not None:
+        return replace(record, last_good=record.before_good, before_good=None, trial_starts=0)
+    return record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 
 from muster_agent.core.known import Facts, Known
 from muster_agent.core.plan import plan
@@ -47,6 +48,7 @@ from muster_agent.daemon.runner import Runner, StepEnded, ThreadRunner
 from muster_agent.daemon.serve import ServingSteps
 from muster_agent.daemon.slow_loop import SlowLoop
 from muster_agent.daemon.stored import verify_stored
+from muster_agent.daemon.troubles import Troubles
 from muster_devices.failpoint import hit
 from muster_protos.errors import ConflictError, MusterError, TemporaryError
 from muster_protos.model import (
@@ -66,6 +68,7 @@ _BLOCKED_WAIT_S = 0.2
 _STOP_TIMEOUT_S = 10.0
 _DESIRED = "desired"  # keys of the back-off
 _STORED = "stored"
+_RECOVERED = "recovered"
 
 
 class Daemon:
@@ -87,6 +90,9 @@ class Daemon:
         self._loads = loads.Loads(parts, self.inbox.post)
         self._slow = SlowLoop(parts, settings, self._moment, self._outbox)
         self._renewal = Renewal(parts, self._outbox, self.inbox.post)
+        self._troubles = Troubles(parts, self._outbox)
+        self._unstored: list[loads.LoadEnded] = []  # results that wait for a disk that takes them
+        self._is_recovered = False
         self._is_stored_verified = False
         self._is_removed = False
         self._pending: Desired | None = None  # a desired state that is not adopted yet
@@ -111,8 +117,7 @@ class Daemon:
 
     def start(self) -> None:
         """Take up what an earlier life left, then open the doors."""
-        measure.recover_benchmarks(self._parts, self._outbox)
-        self._loads.recover(self._outbox)
+        self._recover()
         expected = tuple(self._parts.state.serving())
         self._parts.served.start(self.inbox, expected)  # first: serving processes of an earlier life wait for it
         self._verify_stored()
@@ -135,9 +140,12 @@ class Daemon:
         """
         events: list[Event] = []
         for message in self.inbox.drain():
-            self._take(message, events)
+            self._take_safely(message, events)
         self._outbox.pass_on(events)
-        self._slow.turn()
+        self._outbox.store_waiting()
+        self._slow_turn()
+        if not self._is_recovered and _RECOVERED not in self._facts().held:
+            self._recover()
         if self._pending is not None and _DESIRED not in self._facts().held:
             self._offer(self._pending)
         if not self._is_stored_verified and _STORED not in self._facts().held:
@@ -164,10 +172,44 @@ class Daemon:
             self._desired.wanted,
             self._known(),
             self._facts(),
-            self._desired.refused,
+            self._desired.refused or self._troubles.reason,
         )
 
     # ---- messages ----
+
+    def _take_safely(self, message: Message, events: list[Event]) -> None:
+        """One message that fails must not take those behind it along: the end of a step may be among them."""
+        try:
+            self._take(message, events)
+        except TemporaryError as error:
+            log.warning("%s could not be dealt with: %s", type(message).__name__, error)
+            if isinstance(message, loads.LoadEnded):
+                self._unstored.append(message)
+        except Exception:
+            log.exception("%s could not be dealt with", type(message).__name__)
+
+    def _slow_turn(self) -> None:
+        self._troubles.turn()
+        if not self._parts.state.problem:
+            waiting, self._unstored = self._unstored, []
+            for message in waiting:
+                self._take_safely(message, [])
+        try:
+            self._slow.turn()
+        except TemporaryError as error:
+            log.warning("the slow loop could not store what it found: %s", error)
+
+    def _recover(self) -> None:
+        """Runs that an earlier life left; again later when the disk takes nothing."""
+        try:
+            measure.recover_benchmarks(self._parts, self._outbox)
+            self._loads.recover(self._outbox)
+        except TemporaryError as error:
+            self._moment.failed(_RECOVERED, error, self._parts.clock.monotonic_ns())
+            log.warning("runs of an earlier life could not be recovered: %s", error)
+            return
+        self._moment.succeeded(_RECOVERED)
+        self._is_recovered = True
 
     def _take(self, message: Message, events: list[Event]) -> None:
         match message:
@@ -262,6 +304,8 @@ class Daemon:
 
     def _serving_ended(self, model_id: str, reason: str) -> None:
         live = self._moment.set_down(model_id)
+        if live is not None:
+            self._serving.went_down(live.grant.deployment_id, live.active_variant_id)
         self._outbox.event(
             "child.crashed",
             model_id=model_id,
@@ -345,7 +389,8 @@ class Daemon:
         )
 
     def _facts(self) -> Facts:
-        return self._moment.facts(self._parts.clock.now_ns(), self._parts.clock.monotonic_ns())
+        facts = self._moment.facts(self._parts.clock.now_ns(), self._parts.clock.monotonic_ns())
+        return replace(facts, is_writable=not self._parts.state.problem)
 
     def _wait_s(self) -> float:
         now_ns = self._parts.clock.monotonic_ns()

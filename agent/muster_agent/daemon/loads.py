@@ -12,6 +12,7 @@ from muster_agent.core.known import Live, Run
 from muster_agent.core.wanted import Wanted
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts
+from muster_devices.failpoint import hit
 from muster_protos.errors import ConflictError, MusterError
 from muster_protos.model import BenchmarkPhase, LoadRequest, LoadResult
 
@@ -54,6 +55,7 @@ class Loads:
         if request.model_id and live is None:
             raise ConflictError(f"model {request.model_id} is not up any more")
         self._parts.state.put_run(KIND, Run(request.request_id, request.attempt, BenchmarkPhase.RUNNING, starts=1))
+        hit("load: marked running")
         stop = self._stops[_key(request)] = threading.Event()
         inputs = self._inputs(request, wanted)
         slo_ns = live.grant.slo.latency_ns if live is not None else 0
@@ -78,6 +80,7 @@ class Loads:
             return
         run = Run(message.request.request_id, message.request.attempt, BenchmarkPhase.FINISHED, starts=1)
         self._parts.state.put_run(KIND, run, message.result)
+        hit("load: report queued")
 
     def keep_only(self, wanted: Wanted | None) -> None:
         """Stop what left the desired state."""

@@ -12,6 +12,7 @@ from muster_agent.core.wanted import Wanted
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts, Settings
 from muster_agent.daemon.serve import subject_of
+from muster_devices.failpoint import hit
 from muster_protos.errors import ConflictError, PermanentError, TemporaryError
 from muster_protos.model import BenchmarkPhase, BenchmarkRecord, BenchmarkRequest, DeviceFacts, RecordState, Workload
 
@@ -42,6 +43,7 @@ def run_benchmark(
     before = _run(request, parts)
     running = replace(before, phase=BenchmarkPhase.RUNNING, starts=before.starts + 1, reason="")
     parts.state.put_run(KIND, running)
+    hit("benchmark: marked running")
     try:
         record = parts.measurer.benchmark(subject, request, outbox.progress, stop)
     except InterruptedError:
@@ -57,7 +59,9 @@ def run_benchmark(
     record = replace(
         record, request_id=request.request_id, attempt=request.attempt, boot_id=record.boot_id or settings.boot_id
     )
+    hit("benchmark: measured")
     parts.state.put_run(KIND, replace(running, phase=BenchmarkPhase.FINISHED), record)
+    hit("benchmark: report queued")
 
 
 def fail_benchmark(

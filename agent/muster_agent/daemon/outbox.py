@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from muster_agent.daemon.parts import Parts, Settings
 from muster_devices.failpoint import hit
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import InvalidInputError, TemporaryError
 from muster_protos.model import (
     AgentMessage,
     Event,
@@ -29,6 +30,7 @@ _PROGRESS_EVERY_NS = 200_000_000
 _NAME_CHARACTERS = 200
 _TEXT_CHARACTERS = 1000
 _DETAILS_KEPT = 32
+_UNSTORED_KEPT = 1000  # events that wait in memory for a disk that takes them
 
 
 class Outbox:
@@ -47,6 +49,10 @@ class Outbox:
         self._reported: ReportedState | None = None  # what the controller was told last
         self._progress_ns = 0
         self._is_blocked = False
+        self._unstored: deque[Event] = deque()
+        self._dropped = 0
+        self._unstored_lock = threading.Lock()
+        self.problem = ""  # why an event could not be stored the last time
 
     @property
     def is_blocked(self) -> bool:
@@ -77,7 +83,7 @@ class Outbox:
             duration_ms=duration_ms,
             details=dict(details or {}),
         )
-        self._parts.state.queue_events([_bounded_event(event)])
+        self._store([_bounded_event(event)])
 
     def pass_on(self, events: Sequence[Event]) -> None:
         """Queue what serving processes reported."""
@@ -89,7 +95,35 @@ class Outbox:
             for event in events
         ]
         if complete:
-            self._parts.state.queue_events(complete)
+            self._store(complete)
+
+    def _store(self, events: Sequence[Event]) -> None:
+        """On disk, or in memory until it can be: an event never stops what it tells of."""
+        with self._unstored_lock:
+            self._unstored.extend(events)
+            while len(self._unstored) > _UNSTORED_KEPT:
+                self._unstored.popleft()
+                self._dropped += 1
+        self.store_waiting()
+
+    def store_waiting(self) -> None:
+        """Try again to store what could not be stored, in order."""
+        with self._unstored_lock:
+            if not self._unstored:
+                return
+            events = list(self._unstored)
+            if self._dropped:
+                reason = f"{self._dropped} events could not be stored and were dropped, the oldest first"
+                events.append(Event(secrets.token_hex(16), "events.dropped", self._parts.clock.now_ns(), reason=reason))
+            try:
+                self._parts.state.queue_events(events)
+            except TemporaryError as error:
+                if not self.problem:
+                    log.error("%d events wait in memory: %s", len(events), error)
+                self.problem = str(error)
+                return
+            self._unstored.clear()
+            self._dropped, self.problem = 0, ""
 
     def progress(self, progress: Progress) -> None:
         """Tell how far a step is, at most five times a second; lossy."""
@@ -109,6 +143,11 @@ class Outbox:
         self._oldest_sent_ns = None
         self._reported = None
         self.hello(epoch, version)
+
+    def begin_anew(self) -> None:
+        """The queue is another one, with other numbers: everything in it is sent."""
+        self._sent_sequence = 0
+        self._oldest_sent_ns = None
 
     def hello(self, epoch: int, version: int) -> None:
         """Say what this device is, as far as it is known now."""

@@ -19,6 +19,7 @@ from muster_agent.ports import (
     StateStore,
     Verifier,
 )
+from muster_devices.descriptors import free_descriptors
 from muster_protos.model import Inventory
 
 
@@ -51,5 +52,6 @@ class Parts:
     sensors: DeviceSensors
     inventory: Callable[[], Inventory]  # called by the loop: answers with what is known and never waits
     random: random.Random = field(default_factory=random.Random)
+    free_descriptors: Callable[[], int | None] = free_descriptors
     identity: OwnIdentity | None = None  # None: certificate and keys stay what they are
     run_id: str = field(default_factory=lambda: secrets.token_hex(16))  # of this process, never written down

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from muster_agent.core import transitions
-from muster_agent.core.known import Live, ServingRecord, bad_key
+from muster_agent.core.known import Live, ServingRecord, bad_key, start_key, test_key
 from muster_agent.core.steps import Activate, Commit, Resume, Rollback, SelfTest, StopServing, step_key
 from muster_agent.core.wanted import Wanted, WantedModel, same_grant
 from muster_agent.daemon.moment import Moment
@@ -41,6 +41,7 @@ class ServingSteps:
         self._settings = settings
         self._moment = moment
         self._outbox = outbox
+        self._went_down: dict[str, str] = {}  # by deployment: the variant that was active when its process died last
 
     def self_test(self, step: SelfTest, wanted: Wanted | None) -> None:
         """Golden inputs through the configuration in a child; a failure concludes the deployment.
@@ -53,11 +54,15 @@ class ServingSteps:
         if manifest is None:
             raise ConflictError(f"variant {step.configuration.variant_id} left the desired state meanwhile")
         subject = subject_of(manifest, self._parts, is_serving=True)
+        self._parts.state.put_serving(
+            transitions.test_begun(self._record(step.model_id), test_key(step.deployment_id, step.configuration))
+        )
         hit("self-test: begins")
         self._outbox.progress(Progress("self_test", step.configuration.variant_id, 0.0, 1.0, step.deployment_id))
         try:
             self._parts.measurer.self_test(subject, step.configuration)
         except TemporaryError:
+            self._parts.state.put_serving(transitions.test_put_off(self._record(step.model_id)))
             raise
         except PermanentError as error:
             reason = f"self-test of {step.configuration.variant_id}: {error}"
@@ -75,6 +80,7 @@ class ServingSteps:
         variants = tuple(self._local_variant(model, name) for name in _names(model))
         hit("swap: begins")
         record = transitions.begun(self._record(step.model_id), model)
+        self._parts.state.unmark_bad(_start_keys(model))  # another deployment names them: another try
         self._parts.state.put_serving(record)
         hit("swap: pointer written")
         self._load(record, model, variants, step_key(step))
@@ -82,13 +88,13 @@ class ServingSteps:
     def resume(self, step: Resume) -> None:
         """Load the target on record again."""
         record = self._record(step.model_id)
-        model = record.target
-        if model is None or model.deployment_id != step.deployment_id:
+        model = next((item for item in record.models if item.deployment_id == step.deployment_id), None)
+        if model is None or model is record.before_good:
             raise ConflictError(f"deployment {step.deployment_id} is not on record any more")
         variants = tuple(self._local_variant(model, name) for name in step.variant_ids)
-        if record.trial is not None:
+        if model is record.trial or record.before_good is not None:
             record = transitions.started_again(record)
-            self._parts.state.put_serving(record)
+            self._count(record)
         hit("swap: resumes")
         self._load(record, model, variants, step_key(step))
 
@@ -104,10 +110,19 @@ class ServingSteps:
     def roll_back(self, step: Rollback, wanted: Wanted | None) -> None:
         """Conclude a deployment, whether it was tried or refused."""
         record = self._record(step.model_id)
-        model = record.trial if record.trial is not None and record.trial.deployment_id == step.deployment_id else None
+        on_record = record.target if step.is_start_failure else record.trial
+        model = on_record if on_record is not None and on_record.deployment_id == step.deployment_id else None
         if model is None:
             model = self._granted(wanted, step.model_id, step.deployment_id)
+        if step.is_start_failure:
+            for key in self._suspects(record, model):
+                self._parts.state.mark_bad(key, f"deployment {model.deployment_id}: {step.reason}")
         self._conclude(step.model_id, model, step.state, step.reason)
+
+    def went_down(self, deployment_id: str, variant_id: str) -> None:
+        """A serving process died while it served this variant."""
+        if variant_id:
+            self._went_down[deployment_id] = variant_id
 
     def stop(self, step: StopServing) -> None:
         """Forget the model's pointer, then end its process."""
@@ -127,22 +142,51 @@ class ServingSteps:
         try:
             answer = self._serve(model.grant, record, variants, is_fresh=before is None)
         except PermanentError as error:
-            if record.trial is None:
-                raise TemporaryError(str(error)) from error  # the last good one is never given up
+            if model is not record.trial and record.trial != model:
+                raise TemporaryError(str(error)) from error  # the last good one is given up only for one before it
             self._conclude(model.model_id, model, DeploymentState.ROLLED_BACK, str(error))
             return
         hit("swap: up")
         self._moment.set_live(model.model_id, _live(model.grant, variants, answer))
         self._moment.succeeded(key)
-        self._parts.state.put_serving(transitions.ready(self._record(model.model_id), answer))
+        self._keep_ready(model, answer)
         self._outbox.event(
-            "deployment.activated" if record.trial is not None else "serving.resumed",
+            "deployment.activated" if record.trial == model else "serving.resumed",
             model_id=model.model_id,
             from_variant_id=before.active_variant_id if before else "",
             to_variant_id=answer.active_variant_id,
             duration_ms=(self._parts.clock.monotonic_ns() - began_ns) / 1e6,
             details={"deployment": model.deployment_id},
         )
+
+    def _keep_ready(self, model: WantedModel, answer: LocalReady) -> None:
+        """It is up, also when that cannot be written down."""
+        before = self._record(model.model_id)
+        after = transitions.ready(before, answer)
+        if before.target != model:  # the last good one, while a trial waits for a disk that can be written
+            after = replace(after, is_trial_active=before.is_trial_active)
+        if after == before:
+            return
+        try:
+            self._parts.state.put_serving(after)
+        except TemporaryError as error:
+            log.warning("%s is up, but that cannot be stored: %s", model.model_id, error)
+
+    def _count(self, record: ServingRecord) -> None:
+        """Before the act. What was up once is taken up again also when no start can be counted."""
+        try:
+            self._parts.state.put_serving(record)
+        except TemporaryError:
+            if record.trial is not None and not record.is_trial_active:
+                raise
+
+    def _suspects(self, record: ServingRecord, model: WantedModel) -> tuple[str, ...]:
+        """The artifacts that may be to blame: the one in its self-test, the one that was active, else all."""
+        ladder = model.ladder()
+        tested = [item for item in ladder if test_key(model.deployment_id, item) == record.testing]
+        active = [item for item in ladder if item.variant_id == self._went_down.get(model.deployment_id)]
+        manifests = {item: model.manifest(item.variant_id) for item in tested or active or ladder}
+        return tuple(start_key(found.artifact.sha256, item) for item, found in manifests.items() if found is not None)
 
     def _serve(
         self, grant: ServingGrant, record: ServingRecord, variants: tuple[LocalVariant, ...], is_fresh: bool
@@ -163,14 +207,14 @@ class ServingSteps:
         """Write the end of a deployment, then make sure that none of it stays up."""
         assert model.grant is not None
         record = self._record(model_id)
-        is_trial = record.trial is not None and same_grant(record.trial.grant, model.grant)
-        record = transitions.concluded_with(record, model.grant, state, reason, is_trial)
+        is_target = record.target is not None and same_grant(record.target.grant, model.grant)
+        record = transitions.concluded_with(record, model.grant, state, reason)
         hit("rollback: begins")
         self._parts.state.put_serving(record)
         hit("rollback: written")
         live = self._moment.live(model_id)
         is_up = live is not None and same_grant(live.grant, model.grant)
-        if record.target is None and (is_up or is_trial):
+        if record.target is None and (is_up or is_target):
             self._parts.served.stop(model_id, reason)
             self._moment.set_down(model_id)
         back_to = "" if record.target is None else record.target.deployment_id
@@ -216,6 +260,11 @@ def subject_of(manifest: VariantManifest, parts: Parts, is_serving: bool = False
         parts.cache.check(evaluation) if evaluation is not None and evaluation.sha256 else None
     )
     return Subject(manifest, parts.cache.check(manifest.artifact), golden_path, evaluation_path)
+
+
+def _start_keys(model: WantedModel) -> tuple[str, ...]:
+    found = ((item, model.manifest(item.variant_id)) for item in model.ladder())
+    return tuple(start_key(manifest.artifact.sha256, item) for item, manifest in found if manifest is not None)
 
 
 def _names(model: WantedModel) -> tuple[str, ...]:

@@ -81,9 +81,9 @@ class SlowLoop:
         if now_ns - since_ns < self._settings.healthy_after_s * 1e9:
             return
         record = self._parts.state.serving().get(model_id)
-        if record is None or record.trial is None or record.trial_starts == 0:
+        if record is None or record.target is None or (record.trial_starts == 0 and record.before_good is None):
             return
-        if same_grant(record.trial.grant, live.grant):
+        if same_grant(record.target.grant, live.grant):
             self._parts.state.put_serving(transitions.healthy(record))
 
     def _sample(self, model_id: str, status: LocalStatus) -> Telemetry:

@@ -9,6 +9,7 @@ from muster_controller.core.desired import compose, content_sha256, next_version
 from muster_controller.core.entities import DesiredRow, Fleet, RequestState, Variant
 from muster_controller.service.context import Context
 from muster_controller.service.paging import every
+from muster_devices.failpoint import hit
 from muster_protos import codec
 from muster_protos.envelope import DESIRED_STATE
 from muster_protos.errors import ConflictError, NotFoundError
@@ -64,6 +65,7 @@ class DesiredStates:
         version = next_version(stored, held_by_device, self._fleet.epoch)
         state = stamped(content, version, self._context.clock.now_ns())
         envelope = self._context.authority.signer.sign(DESIRED_STATE, codec.encode(state))
+        hit("desired row: signed")
         self._store.compare_and_set_desired(
             DesiredRow(device_id, self._fleet.epoch, version, sha256, envelope), row.version if row else 0
         )

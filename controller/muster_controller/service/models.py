@@ -28,6 +28,7 @@ from muster_controller.service.workshop import (
     VariantOrder,
     is_recipe_text,
 )
+from muster_devices.failpoint import hit
 from muster_protos.errors import InvalidInputError, NotFoundError
 from muster_protos.ids import check_id, variant_id
 from muster_protos.model import ArtifactRef
@@ -208,6 +209,7 @@ class Models:
         if product.signature is None:
             raise InvalidInputError("expected a signature of the new model, found none")
         store_files(self._context.artifacts, product)
+        hit("model: files stored")
         model = Model(
             model_id=order.model_id,
             version=version,
@@ -218,6 +220,7 @@ class Models:
             is_labelled=product.is_labelled,
         )
         self._store.add_model(model, sign_variant(self._context, baseline))
+        hit("model: added")
         for variant in others:
             self._store.add_variant(sign_variant(self._context, variant))
         self._events.record("model.added", model_id=model.model_id, details={"version": str(version)})
@@ -232,6 +235,7 @@ class Models:
                 names.append(f"{made.manifest.name} (unchanged)")
                 continue
             stamped = replace(made.manifest, created_at_ns=made.manifest.created_at_ns or self._context.clock.now_ns())
+            hit("variant: signed")
             self._store.add_variant(sign_variant(self._context, replace(made, manifest=stamped)))
             self._events.record(
                 "variant.added", model_id=made.manifest.model_id, details={"variant": made.manifest.variant_id}

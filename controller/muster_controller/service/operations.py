@@ -14,6 +14,7 @@ from muster_controller.service.context import new_id
 from muster_controller.service.events import Events
 from muster_controller.service.paging import every
 from muster_controller.service.workshop import OnProgress
+from muster_devices.failpoint import hit
 from muster_protos.errors import MusterError
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Operations:
             created_at_ns=self._clock.now_ns(),
         )
         self._store.put_operation(operation)
+        hit("operation: on record")
         future = self._pool.submit(self._run, operation, work)
         with self._lock:
             self._futures.add(future)

@@ -11,6 +11,7 @@ from muster_controller.core.unfold import FAILED_STATES
 from muster_controller.ports import ChangeFeed, Clock, DeviceSession, Store
 from muster_controller.service.desired import DesiredStates
 from muster_controller.service.events import Events
+from muster_devices.failpoint import hit
 from muster_protos import codec
 from muster_protos.errors import CodecError, MusterError, NotFoundError
 from muster_protos.model import BenchmarkRecord, ControllerMessage, Inventory, LoadResult, Report, ReportAck
@@ -49,7 +50,9 @@ class Reports:
         """
         device_id = session.device_id
         rows = [self._judge(device_id, report) for report in reports]
+        hit("reports: judged")
         new = self._store.store_reports(rows)
+        hit("reports: stored")
         rejected = {_key(row): row.rejected_reason for row in (*rows, *new) if row.rejected_reason}
         for row in rows:
             ack = ReportAck(row.request_id, row.attempt, row.sequence, rejected.get(_key(row), ""))
@@ -57,6 +60,7 @@ class Reports:
         for key, reason in rejected.items():
             if any(_key(row) == key for row in new):
                 self._events.record("report.rejected", device_id, reason=reason[:300], details={"request": key[1]})
+        hit("reports: acknowledged")
         by_key = {_key(row): report for row, report in zip(rows, reports, strict=True)}
         self._act(device_id, [(by_key[_key(row)], _key(row) in rejected) for row in new])
 

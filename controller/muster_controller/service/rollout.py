@@ -28,6 +28,7 @@ from muster_controller.service.nearest import unknown
 from muster_controller.service.paging import every
 from muster_controller.service.select import Selections
 from muster_controller.service.wave_texts import ratios_of
+from muster_devices.failpoint import hit
 from muster_protos.errors import ConflictError, InfeasibleError, NotFoundError
 from muster_protos.model import DeploymentState, ReportedState
 
@@ -162,6 +163,7 @@ class Rollouts:
                 after = advance(deployment, serving, self._clock.now_ns())
                 if after is not None:
                     self._store.put_deployment(after)
+                    hit("rollout: deployment moved")
                     moved.add(after.rollout_id)
             for rollout_id in sorted(moved):
                 self._step(rollout_id)
@@ -246,6 +248,7 @@ class Rollouts:
         ]
         with self._lock:
             self._store.add_rollout(rollout, deployments)
+            hit("rollout: on record")
             details = {"rollout": rollout.rollout_id, "devices": str(len(deployments)), "waves": str(len(waves))}
             self._events.record("rollout.started", model_id=model.model_id, details=details)
             self._step(rollout.rollout_id)
@@ -269,6 +272,7 @@ class Rollouts:
             self._store.put_deployment(deployment)
             if has_failed(deployment):
                 self._tell(deployment)
+        hit("rollout: deployments saved")
         if after != before:
             try:
                 self._store.put_rollout(after, before.state.value)

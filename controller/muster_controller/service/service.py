@@ -31,6 +31,7 @@ from muster_controller.service.sessions import Sessions
 from muster_controller.service.tokens import Tokens
 from muster_controller.service.uploads import Uploads
 from muster_controller.service.version import product_version
+from muster_devices.failpoint import hit
 from muster_protos.errors import MusterError
 from muster_protos.model import BenchmarkPhase, ReportedState, Telemetry
 
@@ -80,12 +81,14 @@ class Service:
         """
         self.fleets.reset_presence(self._context.clock.now_ns())
         self.operations.recover()
+        hit("start: recovers")
         recovery.retry_failed(self._context.store, self.bench)
         recovery.tell_ends(self._context.store, self.bench)
         self.keys.sign_again()
         self.loads.tell_ends()
         self.desired.refresh_all()
         self._decide_what_is_undecided()
+        hit("start: recovered")
         self.rollouts.tick()
 
     def status(self) -> FleetStatus:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from muster_controller.service.context import new_id
+from muster_devices.failpoint import hit
 from muster_protos.errors import InvalidInputError, NotFoundError, TemporaryError
 
 MAX_UPLOAD_BYTES = 4 * 2**30
@@ -44,6 +45,7 @@ class Uploads:
                 yield upload
             if upload.size_bytes == 0:
                 raise InvalidInputError("expected a file with content, found 0 bytes")
+            hit("upload: whole")
             partial.rename(self._folder / upload_id)
         except OSError as error:
             raise TemporaryError(f"the upload could not be stored: {error.strerror or error}") from error

@@ -37,7 +37,7 @@ def reopen(tmp_path) -> Iterator[Callable[[], SqliteState]]:
     def open_again() -> SqliteState:
         for store in opened:
             store.close()
-        opened.append(SqliteState(tmp_path / "agent.sqlite3", now_ns=5_000_000_000))
+        opened.append(SqliteState(tmp_path / "agent.sqlite3"))
         return opened[-1]
 
     yield open_again
@@ -140,8 +140,8 @@ class TestStateStore:
 class TestSqlite:
     def test_every_commit_is_synced(self, reopen):
         store = reopen()
-        assert store._database.execute("PRAGMA synchronous").fetchone()[0] == 2
-        assert store._database.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert store._database._connection.execute("PRAGMA synchronous").fetchone()[0] == 2
+        assert store._database._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
     def test_the_file_is_private(self, reopen, tmp_path):
         reopen()
@@ -151,9 +151,9 @@ class TestSqlite:
     def test_damage_is_put_aside_and_numbers_do_not_repeat(self, tmp_path, content):
         path = tmp_path / "agent.sqlite3"
         path.write_bytes(content)
-        store = SqliteState(path, now_ns=9_000_000_000)
+        store = SqliteState(path)
         store.queue_events([Event(kind="a")])
-        assert store.reports(0, 1)[0].sequence > 9000
+        assert store.reports(0, 1)[0].sequence > 1 << 44
         store.close()
 
     def test_torn_pages_are_found(self, tmp_path):
@@ -182,7 +182,7 @@ class TestSqlite:
         store = reopen()
         store.put_serving(ServingRecord("good", last_good=None))
         store.put_serving(ServingRecord("torn"))
-        store._database.execute("UPDATE serving SET trial = x'ffff' WHERE model_id = 'torn'")
+        store._database._connection.execute("UPDATE serving SET trial = x'ffff' WHERE model_id = 'torn'")
         assert set(store.serving()) == {"good"}
 
     def test_a_record_without_anything_round_trips(self, reopen):

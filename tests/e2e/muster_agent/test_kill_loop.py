@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from muster_agent.adapters.state_sqlite.rows import record_from_row
+from muster_agent.adapters.state_sqlite.rows import SELECT_SERVING, record_from_row
 from muster_controller.adapters.identity_x509 import open_authority
 from muster_protos import codec
 from muster_protos.model import DesiredState, SignedEnvelope
@@ -47,10 +47,7 @@ class Witness:
             assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name, "I1: a name with other bytes"
         with sqlite3.connect(self.agent.state / "agent.sqlite3") as database:
             desired = database.execute("SELECT envelope FROM desired").fetchone()
-            rows = database.execute(
-                "SELECT model_id, trial, is_trial_active, trial_starts, last_good, conclusions, tested, http_port, "
-                "grpc_port FROM serving"
-            ).fetchall()
+            rows = database.execute(SELECT_SERVING).fetchall()
         database.close()
         if desired is not None:
             self._check_desired(codec.decode(SignedEnvelope, desired[0]))

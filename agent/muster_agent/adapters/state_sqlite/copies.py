@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from muster_agent.core.known import ServingRecord
@@ -15,7 +16,7 @@ from muster_agent.core.wanted import read_model
 from muster_devices.durable import remove_leftovers, replace_file
 from muster_devices.failpoint import hit
 from muster_protos import codec
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import InvalidInputError, TemporaryError
 from muster_protos.model import DesiredState, SignedEnvelope
 
 log = logging.getLogger(__name__)
@@ -24,14 +25,15 @@ _DIGEST_BYTES = 32
 
 
 class StateCopies:
-    """Two small files in ``folder``, replaced atomically."""
+    """Two small files in ``folder``, replaced atomically. Writing raises TemporaryError when the disk takes nothing."""
 
     def __init__(self, folder: Path) -> None:
         self._desired = folder / "desired.copy"
         self._last_good = folder / "last-good.copy"
         self._written: dict[Path, bytes] = {}
-        for path in (self._desired, self._last_good):
-            remove_leftovers(folder, path.name)
+        with suppress(OSError):  # a disk that is read-only
+            for path in (self._desired, self._last_good):
+                remove_leftovers(folder, path.name)
 
     def keep_desired(self, envelope: SignedEnvelope) -> None:
         self._write(self._desired, codec.encode(envelope))
@@ -63,8 +65,7 @@ class StateCopies:
         try:
             replace_file(path, hashlib.sha256(content).digest() + content)
         except OSError as error:
-            log.warning("the copy %s cannot be written: %s", path.name, error.strerror)  # the database has it
-            return
+            raise TemporaryError(f"the copy {path.name} cannot be written: {error.strerror}", 1.0) from error
         self._written[path] = content
 
     def _read(self, path: Path) -> bytes | None:

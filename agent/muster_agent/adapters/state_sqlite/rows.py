@@ -11,6 +11,13 @@ from muster_agent.core.wanted import WantedModel, read_model
 from muster_protos import codec
 from muster_protos.model import DeploymentState, DesiredModel, ServingGrant
 
+_COLUMNS = (
+    *("model_id", "trial", "is_trial_active", "trial_starts", "last_good", "conclusions", "tested"),
+    *("http_port", "grpc_port", "before_good", "testing", "test_starts"),
+)
+SELECT_SERVING = f"SELECT {', '.join(_COLUMNS)} FROM serving ORDER BY model_id"
+INSERT_SERVING = f"INSERT OR REPLACE INTO serving ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+
 
 def row_from_record(record: ServingRecord) -> tuple[Any, ...]:
     """The columns of table ``serving``."""
@@ -32,6 +39,9 @@ def row_from_record(record: ServingRecord) -> tuple[Any, ...]:
         json.dumps(record.tested),
         record.http_port,
         record.grpc_port,
+        _model_bytes(record.before_good),
+        record.testing,
+        record.test_starts,
     )
 
 
@@ -41,7 +51,8 @@ def record_from_row(row: tuple[Any, ...]) -> ServingRecord:
     Raises:
         InvalidInputError, ValueError, KeyError: the row is damaged.
     """
-    model_id, trial, is_trial_active, trial_starts, last_good, conclusions, tested, http_port, grpc_port = row
+    model_id, trial, is_trial_active, trial_starts, last_good, conclusions, tested, *rest = row
+    http_port, grpc_port, before_good, testing, test_starts = rest
     return ServingRecord(
         model_id=model_id,
         trial=_model(trial),
@@ -59,6 +70,9 @@ def record_from_row(row: tuple[Any, ...]) -> ServingRecord:
         tested=tuple(json.loads(tested)),
         http_port=http_port,
         grpc_port=grpc_port,
+        before_good=_model(before_good),
+        testing=testing,
+        test_starts=test_starts,
     )
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from muster_devices.failpoint import hit
 from muster_protos.errors import ConflictError, NotFoundError, PermanentError, TemporaryError
 
 BUSY_TIMEOUT_S = 10.0
@@ -55,6 +56,8 @@ class Transactions:
                 connection = connection.execution_options(**{_IS_WRITE: True})
                 with connection.begin():
                     yield connection
+                    hit("store: before the commit")
+            hit("store: committed")
         finally:
             self._write_turn.release()
 

@@ -39,7 +39,7 @@ from muster_agent.core.steps import (
     may_yield,
     step_key,
 )
-from muster_agent.core.wanted import Wanted, WantedModel, same_grant, supersedes
+from muster_agent.core.wanted import Wanted, WantedModel, supersedes
 from muster_protos.model import (
     ArtifactRef,
     BenchmarkPhase,
@@ -267,7 +267,7 @@ class World:
                     found = wanted.model(model_id)
                     assert found is not None
                     assert found.grant is not None
-                    self.put(transitions.concluded_with(record, found.grant, DeploymentState.ROLLED_BACK, "x", False))
+                    self.put(transitions.concluded_with(record, found.grant, DeploymentState.ROLLED_BACK, "x"))
                 else:
                     self.put(transitions.passed_test(record, deployment_id, tested))
             case Activate(model_id, _):
@@ -283,8 +283,8 @@ class World:
                 found = wanted.model(model_id)
                 assert found is not None
                 self.put(transitions.committed(self.record(model_id), found))
-            case Rollback(model_id, deployment_id, state, reason):
-                self.roll_back(model_id, deployment_id, state, reason, wanted)
+            case Rollback():
+                self.roll_back(step, wanted)
             case StopServing(model_id, _):
                 serving = {key: record for key, record in self.known.serving.items() if key != model_id}
                 self.known = replace(self.known, serving=serving)
@@ -319,16 +319,16 @@ class World:
         live = {key: item for key, item in self.facts.live.items() if key != model_id}
         self.facts = replace(self.facts, live=live)
 
-    def roll_back(self, model_id: str, deployment_id: str, state: DeploymentState, reason: str, wanted: Wanted) -> None:
-        record = self.record(model_id)
-        gone = record.trial if record.trial and record.trial.deployment_id == deployment_id else wanted.model(model_id)
+    def roll_back(self, step: Rollback, wanted: Wanted) -> None:
+        record = self.record(step.model_id)
+        held = record.target if step.is_start_failure else record.trial
+        gone = held if held and held.deployment_id == step.deployment_id else wanted.model(step.model_id)
         assert gone is not None
         assert gone.grant is not None
-        is_trial = record.trial is not None and same_grant(record.trial.grant, gone.grant)
-        record = transitions.concluded_with(record, gone.grant, state, reason, is_trial)
+        record = transitions.concluded_with(record, gone.grant, step.state, step.reason)
         self.put(record)
         if record.target is None:
-            self.down(model_id)
+            self.down(step.model_id)
 
 
 def finished(runs_: tuple[Run, ...], request: BenchmarkRequest | LoadRequest) -> tuple[Run, ...]:
@@ -364,9 +364,7 @@ def test_a_refused_deployment_is_concluded_once_and_not_tried_again():
     (step,) = plan(wanted, known, Facts())
     assert isinstance(step, Rollback)
     assert "no manifest" in step.reason
-    record = transitions.concluded_with(
-        ServingRecord("digits"), grant("digits", "d1"), step.state, step.reason, is_trial=False
-    )
+    record = transitions.concluded_with(ServingRecord("digits"), grant("digits", "d1"), step.state, step.reason)
     assert plan(wanted, replace(known, serving={"digits": record}), Facts()) == ()
 
 

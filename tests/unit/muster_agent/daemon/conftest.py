@@ -52,13 +52,12 @@ class House:
     load: FakeLoad = field(default_factory=FakeLoad)
     sensors: FakeSensors = field(default_factory=FakeSensors)
     version: int = 0
-    state_now_ns: int = 0
 
     def __post_init__(self) -> None:
         self.boot()
 
     def boot(self) -> None:
-        self.state = SqliteState(self.folder / "agent.sqlite3", now_ns=self.state_now_ns)
+        self.state = SqliteState(self.folder / "agent.sqlite3")
         self.cache = FolderCache(self.folder)
         parts = Parts(
             state=self.state,

@@ -183,6 +183,8 @@ def test_only_what_nothing_refers_to_is_collected(online):
     kept = {online.manifest(name).artifact.sha256 for name in ("fp32", "int8")}
     assert kept <= online.cache.cached()  # fp32 is in the last good ladder
     online.want(replace(online.grant("d2", ("int8",)), is_committed=True), names=("int8",))
+    assert kept <= online.cache.cached()  # d2 has not proved healthy: d1 is there to go back to
+    online.pass_time(31)
     assert online.manifest("fp32").artifact.sha256 not in online.cache.cached()
     assert online.manifest("int8").artifact.sha256 in online.cache.cached()
 
