@@ -35,6 +35,7 @@ class Identity:
     key_set_version: int = 1  # of the newest set of signing keys that this device followed
     retires_at_ns: Mapping[str, int] = field(default_factory=dict)  # by key id; no entry = no date
     door_url: str = ""  # https://HOST:PORT where an expired certificate is renewed
+    broker_ca_pem: bytes = b""  # that signed the broker's certificate, where it is not ca_pem
 
     @property
     def trust(self) -> Trust:
@@ -152,6 +153,7 @@ def _format(identity: Identity) -> str:
             "key_set_version": identity.key_set_version,
             "retires_at_ns": dict(identity.retires_at_ns),
             "door_url": identity.door_url,
+            "broker_ca_pem": identity.broker_ca_pem.decode(),
         },
         indent=1,
     )
@@ -172,4 +174,5 @@ def _parse(text: str) -> Identity:
         key_set_version=int(fields.get("key_set_version", 1)),  # identities of the first release have none of these
         retires_at_ns={str(key): int(value) for key, value in fields.get("retires_at_ns", {}).items()},
         door_url=str(fields.get("door_url", "")),
+        broker_ca_pem=str(fields.get("broker_ca_pem", "")).encode(),
     )

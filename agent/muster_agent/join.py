@@ -3,6 +3,8 @@
 1. ``GET /v1/ca`` without trust; its sha256 must be the fingerprint in the line.
 2. A child makes the key, if there is none, and a certificate request.
 3. ``POST /v1/join`` over TLS that trusts that one CA and checks the host's name; only this request carries the secret.
+
+A line that begins with ``mqtts://`` joins over a broker instead (``join_broker.py``).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from muster_agent.https import exchange, trusting
@@ -28,9 +31,10 @@ from muster_protos.errors import (
     as_usage,
 )
 from muster_protos.ids import check_id
-from muster_protos.join_link import JoinLink, parse_join_link
+from muster_protos.join_link import BrokerJoinLink, JoinLink, parse_any_join_link
 from muster_protos.model import Inventory, JoinRequest, JoinResponse
 
+_BROKER_PATIENCE = 4.0  # times as long: holders of one line take turns at the broker
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -51,22 +55,48 @@ def join(
         UnreachableError: nobody answers there.
         PermanentError: the identity folder cannot be written.
     """
-    link = parse_join_link(line)
+    link = parse_any_join_link(line)
     wish = requested_device_id or _wish(folder)
     with as_usage():
         check_id(wish, "device id")
-    ca_pem = _fetch_ca(link, timeout_s)
-    folder.create()
-    csr_pem = make_request(folder.key_path)
-    body = codec.encode(JoinRequest(link.secret, csr_pem, inventory, wish))
-    try:
-        answer = exchange(link.host, link.port, trusting(ca_pem), "POST", "/v1/join", body, timeout_s)
-    except NotAuthorisedError as error:
-        raise NotAuthorisedError(f"{error}{_earlier(folder, ca_pem)}") from error
-    identity = _read_answer(answer, ca_pem, link)
+    asked = JoinRequest(inventory=inventory, requested_device_id=wish)
+    if isinstance(link, BrokerJoinLink):
+        identity = _over_broker(link, folder, asked, timeout_s)
+    else:
+        identity = _over_https(link, folder, asked, timeout_s)
     check_pair(identity, folder)
     folder.write(identity)
     return identity
+
+
+def _over_https(link: JoinLink, folder: IdentityFolder, asked: JoinRequest, timeout_s: float) -> Identity:
+    ca_pem = _fetch_ca(link, timeout_s)
+    folder.create()
+    asked = replace(asked, secret=link.secret, csr_pem=make_request(folder.key_path))
+    try:
+        answer = exchange(link.host, link.port, trusting(ca_pem), "POST", "/v1/join", codec.encode(asked), timeout_s)
+    except NotAuthorisedError as error:
+        raise NotAuthorisedError(f"{error}{_earlier(folder, ca_pem)}") from error
+    try:
+        response = codec.decode(JoinResponse, answer)
+    except CodecError as error:
+        raise InvalidInputError("expected a JoinResponse, found other bytes; is the controller newer?") from error
+    return _identity(response, ca_pem, door_url=link.endpoint())
+
+
+def _over_broker(link: BrokerJoinLink, folder: IdentityFolder, asked: JoinRequest, timeout_s: float) -> Identity:
+    from muster_agent.join_broker import BrokerJoin  # paho is not needed otherwise
+
+    attempt = BrokerJoin(link, _BROKER_PATIENCE * timeout_s)
+    ca_pem = attempt.learn_cas().ca_pem
+    folder.create()
+    try:
+        response = attempt.ask(replace(asked, csr_pem=make_request(folder.key_path)))
+    except NotAuthorisedError as error:
+        raise NotAuthorisedError(f"{error}{_earlier(folder, ca_pem)}") from error
+    identity = _identity(response, ca_pem)
+    reached = sorted(identity.links, key=lambda url: not url.startswith("mqtts:"))  # what has worked comes first
+    return replace(identity, links=tuple(reached))
 
 
 def make_request(key_path: Path, challenge: bytes = b"", timeout_s: float = 60.0) -> bytes:
@@ -141,22 +171,20 @@ def _earlier(folder: IdentityFolder, ca_pem: bytes) -> str:
     )
 
 
-def _read_answer(answer: bytes, ca_pem: bytes, link: JoinLink) -> Identity:
-    try:
-        response = codec.decode(JoinResponse, answer)
-    except CodecError as error:
-        raise InvalidInputError("expected a JoinResponse, found other bytes; is the controller newer?") from error
+def _identity(response: JoinResponse, ca_pem: bytes, door_url: str = "") -> Identity:
+    """``ca_pem``: the one whose fingerprint was checked, whatever the answer says."""
     if not response.signing_keys or not response.links:
         raise InvalidInputError("expected signing keys and a link in the answer, found none; is the controller up?")
     return Identity(
         fleet_id=check_id(response.fleet_id, "fleet id"),
         device_id=check_id(response.device_id, "device id"),
         certificate_pem=response.certificate_pem,
-        ca_pem=ca_pem,  # the one whose fingerprint was checked, whatever the answer says
+        ca_pem=ca_pem,
         signing_keys=response.signing_keys,
         links=response.links,
         key_set_version=response.key_set_version or 1,
-        door_url=link.endpoint(),
+        door_url=door_url,
+        broker_ca_pem=response.broker_ca_pem,
     )
 
 

@@ -257,8 +257,9 @@ class Store(Protocol):
     def add_rollout(self, rollout: Rollout, deployments: Sequence[Deployment]) -> None: ...
     def get_rollout(self, rollout_id: str) -> Rollout: ...
     def list_rollouts(self, cursor: str = "", limit: int = 100) -> Page[Rollout]: ...
-    def put_rollout(self, rollout: Rollout, expected_state: str) -> None:
-        """Replace if the stored state still is ``expected_state``; else ConflictError."""
+    def put_rollout(self, rollout: Rollout, expected_state: str, deployments: Sequence[Deployment] = ()) -> None:
+        """Replace it and ``deployments`` in one transaction, if its stored state still is ``expected_state``; else
+        ConflictError and nothing changes."""
         ...
 
     def list_deployments(
@@ -417,6 +418,10 @@ class FleetAuthority(Protocol):
 
     def issue_client_certificate(self, name: str, life_s: float | None = None) -> tuple[bytes, bytes]:
         """(certificate PEM, key PEM) that only a broker takes, under ``name``; ``life_s`` None = without end."""
+        ...
+
+    def sign_claim(self, secret: str, ends_s: int) -> str:
+        """The CA's signature under the claim with which the holder of a join link gets to a broker."""
         ...
 
     def revoke_certificates(self, device_id: str) -> None:

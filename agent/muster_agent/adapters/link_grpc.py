@@ -24,6 +24,7 @@ from muster_agent.backoff import Backoff
 from muster_agent.outbox import Outbox
 from muster_agent.ports import LinkSink
 from muster_protos import codec
+from muster_protos.credentials import Credentials as Credentials
 from muster_protos.errors import (
     CodecError,
     InvalidInputError,
@@ -66,15 +67,6 @@ _WINDOW_BYTES = 1024 * 1024  # on its way at once: 80 Mbit/s at a round trip of 
 _STABLE_SESSION_S = 10.0  # a session that lasted this long was a success: start from the base delay again
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What mutual TLS needs, PEM. ``ca`` is the only root that is trusted."""
-
-    ca: bytes
-    certificate: bytes
-    key: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import sqlite3
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ _MIB = 1 << 20
 _LOW_DISK_BYTES = 200 * _MIB
 _EARLIEST_S = 1_735_689_600  # 2025-01-01: before it this software did not exist
 _CONNECT_TIMEOUT_S = 5.0
+_REFUSAL_TIMEOUT_S = 0.5
+_PORTS = {"grpcs": 8471, "mqtts": 8883}
 _EXPIRY_WARNING_S = 3 * 86_400
 
 
@@ -180,26 +183,46 @@ def _reach(identity: Identity, folder: StateFolder, url: str) -> Finding:
     """Open a TLS connection with the device's own certificate, as the link does."""
     name = f"controller {url}"
     parts = urlsplit(url)
-    if parts.scheme != "grpcs" or not parts.hostname:
-        return Finding(name, UNKNOWN, "not a link that this doctor can try", "expected grpcs://HOST:PORT")
+    if parts.scheme not in _PORTS or not parts.hostname:
+        fix = "expected grpcs://HOST:PORT or mqtts://HOST:PORT"
+        return Finding(name, UNKNOWN, "not a link that this doctor can try", fix)
+    is_broker = parts.scheme == "mqtts"
+    ca_pem = identity.broker_ca_pem if is_broker and identity.broker_ca_pem else identity.ca_pem
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=identity.ca_pem.decode())
-    context.set_alpn_protocols(["h2"])
+    context.load_verify_locations(cadata=ca_pem.decode())
+    if not is_broker:
+        context.set_alpn_protocols(["h2"])
     try:
         context.load_cert_chain(folder.identity / "cert.pem", folder.identity / "key.pem")
         began_s = time.monotonic()
         with (
-            socket.create_connection((parts.hostname, parts.port or 8471), _CONNECT_TIMEOUT_S) as stream,
+            socket.create_connection(
+                (parts.hostname, parts.port or _PORTS[parts.scheme]), _CONNECT_TIMEOUT_S
+            ) as stream,
             context.wrap_socket(stream, server_hostname=parts.hostname) as secure,
         ):
             secure.do_handshake()
             took_ms = (time.monotonic() - began_s) * 1000
+            if is_broker:
+                _await_refusal(secure)
     except ssl.SSLCertVerificationError as error:
         return Finding(name, FAILED, f"its certificate is not the fleet's: {error.verify_message}", "join again")
     except (OSError, ssl.SSLError) as error:
         fix = "is muster up running there, and is the port open? serving goes on meanwhile"
         return Finding(name, FAILED, f"cannot be reached: {error}", fix)
     return Finding(name, OK, f"answers in {took_ms:.0f} ms")
+
+
+def _await_refusal(secure: ssl.SSLSocket) -> None:
+    """Under TLS 1.3 a certificate is refused after the handshake. No MQTT is spoken: it would end the agent's session.
+
+    Raises:
+        OSError: the broker refused the certificate, or hung up.
+    """
+    secure.settimeout(_REFUSAL_TIMEOUT_S)
+    with suppress(TimeoutError):
+        if not secure.recv(1):
+            raise ConnectionResetError("it closed the connection; is this device's certificate expired or revoked?")
 
 
 def _runtimes() -> Iterator[Finding]:

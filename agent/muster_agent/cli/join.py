@@ -11,14 +11,14 @@ from muster_agent.identity_folder import IdentityFolder
 from muster_agent.join import default_device_id, join
 from muster_protos.errors import UsageError, as_usage
 from muster_protos.ids import check_id
-from muster_protos.join_link import parse_join_link
+from muster_protos.join_link import parse_any_join_link
 
 
 def do(options: argparse.Namespace) -> int:
     """Join and say what to do next."""
     folder = state_folder(options.state)
     line = _with_secret(options.link, sys.stdin.readline().strip()) if options.secret_stdin else options.link
-    parse_join_link(line)  # before anything takes time or leaves a trace
+    parse_any_join_link(line)  # before anything takes time or leaves a trace
     if options.device_id:
         with as_usage():
             check_id(options.device_id, "device id")
@@ -37,14 +37,17 @@ def do(options: argparse.Namespace) -> int:
 
 
 def _with_secret(link: str, secret: str) -> str:
-    """Put the secret from standard input into a link of the form ``https://HOST:PORT#MST1.<fingerprint>``."""
+    """Put the secret from standard input into a link that has none: ``https://HOST:PORT#MST1.<fingerprint>``."""
     address, hash_sign, token = link.partition("#")
     parts = token.split(".")
-    if not hash_sign or len(parts) not in (2, 3) or not secret:
+    whole = 5 if link.startswith("mqtts:") else 3
+    if not hash_sign or len(parts) not in (whole - 1, whole) or not secret:
         raise UsageError(
-            "expected https://HOST:PORT#MST1.<fingerprint> as the link and one line with the secret on standard input"
+            "expected a join link without its secret, such as https://HOST:PORT#MST1.<fingerprint>, "
+            "and one line with the secret on standard input"
         )
-    return f"{address}#{parts[0]}.{secret}.{parts[-1]}"
+    rest = parts[1:] if len(parts) < whole else parts[2:]
+    return f"{address}#{'.'.join((parts[0], secret, *rest))}"
 
 
 def _host_name() -> str:

@@ -56,7 +56,16 @@ def build_parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", parents=[shared], help="run the agent until it is stopped")
     run.add_argument("--profile", default="", help="be an emulated device: phone, pi or jetson")
-    run.add_argument("--link", default="", help="controller to use instead of the joined one: grpcs://HOST:PORT")
+    run.add_argument(
+        "--link",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="use this instead of what the join named: grpcs://HOST:PORT or mqtts://HOST:PORT; repeat it for the next",
+    )
+    run.add_argument(
+        "--broker-ca", type=Path, default=None, metavar="FILE", help="CA of the broker, where not the fleet's"
+    )
     run.add_argument("--door", default="", help="where to renew an expired certificate: https://HOST:PORT")
     run.add_argument("--no-cgroup", action="store_true", help="emulate by a declared slowdown even with control groups")
     run.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="free text for people")

@@ -7,12 +7,16 @@ import logging
 import os
 import signal
 import threading
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from muster_agent.adapters.cache_folder import FolderCache
 from muster_agent.adapters.clock_system import SystemClock
+from muster_agent.adapters.link_choice import Candidate, LinkChoice
 from muster_agent.adapters.load_child import ChildLoad
 from muster_agent.adapters.measurer_child import ChildMeasurer
 from muster_agent.adapters.own_identity_folder import FolderIdentity
@@ -32,6 +36,7 @@ from muster_agent.serving_process import ServingOptions
 from muster_devices.boot import boot_id
 from muster_devices.emulation import Emulator, start_emulation
 from muster_devices.profiles import Profile, load_emulated_profile
+from muster_protos.credentials import Credentials
 from muster_protos.errors import InvalidInputError, MissingExtraError, NotAuthorisedError, UsageError, as_usage
 from muster_protos.model import Isolation, SignedEnvelope, SigningKey
 
@@ -43,6 +48,7 @@ FIRST_RELEASE_NS = 1_735_689_600 * 10**9  # 2025-01-01: before it this software 
 def do(options: argparse.Namespace) -> int:
     """Run; 0 after SIGTERM, 130 after Ctrl-C."""
     profile, labels = _profile(options.profile), _labels(options.label)  # before anything leaves a trace
+    broker_ca = _broker_ca(options.broker_ca)
     folder = state_folder(options.state)
     folder.create()
     with folder.locked(), ExitStack() as stack:
@@ -58,9 +64,10 @@ def do(options: argparse.Namespace) -> int:
             emulator.enter(os.getpid())
             log.info("emulated device: %s", "; ".join(emulator.describe().how))
         clock = SystemClock(earliest_ns=earliest_ns(identity))
-        link = _link(options.link, identity, identities)
+        link = choose_link(options.link, identity, identities, broker_ca)
         proof = RuntimeProof(folder.runtimes)
-        inventory = DeviceInventory(identity.device_id, folder.root, emulator, (link.name,), labels, proof, waits=False)
+        links = _link_names(options.link, identity)
+        inventory = DeviceInventory(identity.device_id, folder.root, emulator, links, labels, proof, waits=False)
         state = SqliteState(folder.database)
         stack.callback(state.close)
         parts = Parts(
@@ -124,40 +131,106 @@ def earliest_ns(identity: Identity) -> int:
         return FIRST_RELEASE_NS
 
 
-def make_link(url: str, identities: IdentityFolder) -> Link:
-    """The adapter for a link's URL.
+def make_link(url: str, identities: IdentityFolder, broker_ca: bytes = b"") -> Link:
+    """The adapter for a link's URL. ``broker_ca``: PEM, in place of the CA that the join named for brokers.
 
     Raises:
         InvalidInputError: no adapter speaks it.
         MissingExtraError: its library is not installed.
     """
-    scheme = url.partition("://")[0]
-    if scheme != "grpcs":
-        raise InvalidInputError(f"expected a link such as grpcs://HOST:8471, found {url[:80]!r}")
+
+    def read_credentials() -> Credentials:
+        identity = read_identity(identities)
+        return Credentials(identity.ca_pem, identity.certificate_pem, identities.read_key())
+
+    def read_broker_credentials() -> Credentials:
+        found = read_credentials()
+        return replace(found, ca=broker_ca or read_identity(identities).broker_ca_pem or found.ca)
+
+    match url.partition("://")[0]:
+        case "grpcs":
+            return _grpc_link(url, read_credentials)
+        case "mqtts":
+            from muster_agent.adapters.link_mqtt import MqttLink
+
+            identity = read_identity(identities)
+            return MqttLink(url, identity.fleet_id, identity.device_id, read_broker_credentials)
+        case _:
+            raise InvalidInputError(
+                f"expected a link such as grpcs://HOST:8471 or mqtts://HOST:8883, found {url[:80]!r}"
+            )
+
+
+def read_identity(identities: IdentityFolder) -> Identity:
+    """The identity of now.
+
+    Raises:
+        NotAuthorisedError: this device has left the fleet.
+    """
+    identity = identities.read()
+    if identity is None:
+        raise NotAuthorisedError("expected a joined device, found no identity any more; join again")
+    return identity
+
+
+def _grpc_link(url: str, read_credentials: Callable[[], Credentials]) -> Link:
     try:
-        from muster_agent.adapters.link_grpc import Credentials, GrpcLink
+        from muster_agent.adapters.link_grpc import GrpcLink
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("grpc"):
             raise
         raise MissingExtraError(
             "expected grpcio for a grpcs:// link, found none; run: pip install 'muster-edge[grpc]'"
         ) from error
-
-    def read_credentials() -> Credentials:
-        identity = identities.read()
-        if identity is None:
-            raise NotAuthorisedError("expected a joined device, found no identity any more; join again")
-        return Credentials(identity.ca_pem, identity.certificate_pem, identities.read_key())
-
     return GrpcLink(url, read_credentials)
 
 
-def _link(chosen: str, identity: Identity, identities: IdentityFolder) -> Link:
-    """Over the link that was typed, else over the first one that the controller named at the join."""
-    if chosen:
-        with as_usage():
-            return make_link(chosen, identities)
-    return make_link(identity.links[0] if identity.links else "", identities)
+def choose_link(typed: Sequence[str], identity: Identity, identities: IdentityFolder, broker_ca: bytes = b"") -> Link:
+    """Over the links that were typed, else over those that the controller named at the join, in their order.
+
+    Raises:
+        UsageError: one that was typed is no link.
+        InvalidInputError: the join named none.
+        MissingExtraError: the only one needs a library that is not installed.
+    """
+    urls = tuple(typed) or identity.links
+    with as_usage() if typed else nullcontext():
+        for url in urls or ("",):
+            link_name(url)
+    if len(urls) == 1:
+        with as_usage() if typed else nullcontext():
+            return make_link(urls[0], identities, broker_ca)
+    candidates = [Candidate(url, partial(make_link, url, identities, broker_ca)) for url in urls]
+    return LinkChoice(candidates)
+
+
+def link_name(url: str) -> str:
+    """What a link is called in an inventory.
+
+    Raises:
+        InvalidInputError: no adapter speaks it.
+    """
+    name = _LINK_NAMES.get(url.partition("://")[0])
+    if name is None:
+        raise InvalidInputError(f"expected a link such as grpcs://HOST:8471 or mqtts://HOST:8883, found {url[:80]!r}")
+    return name
+
+
+_LINK_NAMES = {"grpcs": "grpc", "mqtts": "mqtt"}
+
+
+def _link_names(typed: Sequence[str], identity: Identity) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(link_name(url) for url in tuple(typed) or identity.links))
+
+
+def _broker_ca(path: Path | None) -> bytes:
+    """The content of ``--broker-ca``."""
+    if path is None:
+        return b""
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        raise UsageError(f"expected a PEM file for --broker-ca at {path}, found: {error.strerror}") from error
 
 
 def _profile(name: str) -> Profile | None:

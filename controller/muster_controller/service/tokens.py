@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from muster_controller.core.entities import JoinToken
 from muster_controller.core.join_rules import DEFAULT_TTL_S, make_token
 from muster_controller.ports import Clock, Store
+from muster_controller.service.broker_joins import BrokerJoins
 from muster_controller.service.context import new_id
 from muster_controller.service.joining import Joining
 from muster_controller.service.nearest import unknown
-
 
 TOKENS_KEPT_S = 7 * 86_400
 
@@ -23,22 +23,29 @@ class NewToken:
     token: JoinToken
     secret: str
     link: str
+    broker_link: str = ""  # where only the broker is reachable; "" without one
 
 
 class Tokens:
     """The fleet's join secrets."""
 
-    def __init__(self, store: Store, clock: Clock, joining: Joining) -> None:
+    def __init__(self, store: Store, clock: Clock, joining: Joining, broker_joins: BrokerJoins | None = None) -> None:
         self._store = store
         self._clock = clock
         self._joining = joining
+        self._broker_joins = broker_joins
 
     def new(self, lifetime_s: float = DEFAULT_TTL_S, uses: int = 1, note: str = "") -> NewToken:
         """Make a secret of 192 random bits. InvalidInputError: no use at all, or too long a life."""
         secret = secrets.token_urlsafe(24)
         token = make_token(secret, new_id("token"), self._clock.now_ns(), lifetime_s, uses, note)
         self._store.add_token(token)
-        return NewToken(replace(token, secret_sha256=""), secret, self._joining.join_link(secret))
+        return NewToken(
+            replace(token, secret_sha256=""),
+            secret,
+            self._joining.join_link(secret),
+            self._broker_joins.link(secret, token.expires_at_ns) if self._broker_joins is not None else "",
+        )
 
     def list(self) -> tuple[JoinToken, ...]:
         """Every token, without what would let somebody guess its secret."""

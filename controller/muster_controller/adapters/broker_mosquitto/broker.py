@@ -118,7 +118,7 @@ class MosquittoBroker:
         return Credentials(self._authority.ca_pem(), certificate, key)
 
     def revoke(self, device_id: str) -> None:
-        """Refuse every certificate that the device was ever issued, and end its session.
+        """Refuse every certificate that the device was issued so far, and end its session.
 
         The order matters: first the broker learns the revocation list, then the session is taken over by a
         certificate of ours for the same id, and what the device tries next is refused.

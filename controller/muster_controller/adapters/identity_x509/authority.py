@@ -19,6 +19,7 @@ from muster_controller.adapters.identity_x509.folder import open_private_folder,
 from muster_controller.adapters.identity_x509.key_ring import KeyRing
 from muster_controller.adapters.identity_x509.ledger import CertificateLedger
 from muster_controller.adapters.identity_x509.revocation import revocation_list_pem
+from muster_protos.broker_join import ca_common_name, sign_claim
 from muster_protos.errors import InvalidInputError, NotAuthorisedError, PermanentError
 from muster_protos.ids import check_id
 from muster_protos.model import SignedEnvelope, SigningKey, SigningKeySet
@@ -139,6 +140,12 @@ class X509Authority:
         )
         certificate = certificates.make_client(self._ca, self._ca_key, key.public_key(), name, life)
         return certificate.public_bytes(Encoding.PEM), certificates.key_pem(key)
+
+    def sign_claim(self, secret: str, ends_s: int) -> str:
+        """The CA's signature under the claim with which the holder of a join link gets to a broker."""
+        if self._ca.subject.rfc4514_string() != f"CN={ca_common_name(self.fleet_id)}":
+            raise PermanentError("expected a CA that is called after its fleet, found another: no join over a broker")
+        return sign_claim(secret, self.fleet_id, ends_s, self._ca_key)
 
     def revoke_certificates(self, device_id: str) -> None:
         """Put everything that was issued to the device so far on the revocation list."""
