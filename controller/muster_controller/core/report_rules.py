@@ -1,14 +1,18 @@
-"""Which reports are believed. A lying report is kept with the reason and never steers anything."""
+"""Which reports are believed. A lying report is kept with the reason and never steers anything.
+
+In scope: what fields say of each other and of what was asked for. What a field alone may hold is in ``field_rules``.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from muster_controller.core.entities import DeviceRequest, Variant
+from muster_controller.core.field_rules import range_reasons, shape_reasons
 from muster_protos.errors import InvalidInputError
 from muster_protos.ids import check_id
 from muster_protos.model import (
@@ -23,13 +27,20 @@ from muster_protos.model import (
     Report,
 )
 
-LONGEST_TEXT = 4_096
-MOST_ITEMS = 1_024
-LARGEST_SKETCH_BYTES = 262_144
 _LONGEST_LATENCY_NS = 3_600 * 10**9  # one inference may take an hour, no more
 _LARGEST_BYTES = 2**50
-_LARGEST_NUMBER = 1e18
 _CONFIDENCE = 0.99
+_CONTROLLER_PREFIXES = ("decision.", "device.", "key.", "message.", "model.", "push.", "rollout.", "variant.")
+_CONTROLLER_KINDS = frozenset(
+    (
+        "benchmark.cancelled",
+        "benchmark.finished",
+        "benchmark.started",
+        "identity.cloned",
+        "identity.expired",
+        "load.requested",
+    )
+)
 
 
 def check_report(
@@ -60,7 +71,7 @@ def _reasons(
     yield from _id_reasons(report.request_id, "request id")
     if report.attempt < 0 or report.sequence < 0:
         yield f"expected attempt and sequence from 0, found {report.attempt} and {report.sequence}"
-    yield from _value_reasons("report", report)
+    yield from shape_reasons(report)
     match report.body:
         case BenchmarkRecord():
             yield from _request_reasons(device_id, report, report.body, request)
@@ -71,40 +82,7 @@ def _reasons(
             yield from _load_reasons(report, report.body)
         case None:
             yield "the report has no body that this version knows"
-
-
-def _value_reasons(name: str, value: Any) -> Iterator[str]:
-    """What no field of any message may hold."""
-    if isinstance(value, float):
-        if not math.isfinite(value) or abs(value) > _LARGEST_NUMBER:
-            yield f"{name}: expected a finite number up to {_LARGEST_NUMBER:g}, found {value:g}"
-    elif isinstance(value, str):
-        yield from _text_reasons(name, value)
-    elif isinstance(value, bytes):
-        if len(value) > LARGEST_SKETCH_BYTES:
-            yield f"{name}: expected at most {LARGEST_SKETCH_BYTES} bytes, found {len(value)}"
-    elif isinstance(value, Mapping):
-        yield from _items_reasons(name, [part for item in value.items() for part in item])
-    elif isinstance(value, tuple):
-        yield from _items_reasons(name, value)
-    elif dataclasses.is_dataclass(value):  # whole numbers are bounded by the wire and judged where they mean something
-        for field in dataclasses.fields(value):
-            yield from _value_reasons(field.name, getattr(value, field.name))
-
-
-def _items_reasons(name: str, items: Any) -> Iterator[str]:
-    if len(items) > MOST_ITEMS:
-        yield f"{name}: expected at most {MOST_ITEMS} items, found {len(items)}"
-        return
-    for item in items:
-        yield from _value_reasons(name, item)
-
-
-def _text_reasons(name: str, text: str) -> Iterator[str]:
-    if len(text) > LONGEST_TEXT:
-        yield f"{name}: expected at most {LONGEST_TEXT} characters, found {len(text)}"
-    elif "\0" in text:
-        yield f"{name}: expected text without NUL, found {text[:40]!r}"
+    yield from range_reasons(report)
 
 
 def _id_reasons(text: str, what: str) -> Iterator[str]:
@@ -228,6 +206,8 @@ def _accuracy_reasons(accuracy: Accuracy) -> Iterator[str]:
 def _event_reasons(event: Event) -> Iterator[str]:
     yield from _id_reasons(event.event_id, "event id")
     yield from _id_reasons(event.kind, "event kind")
+    if event.kind in _CONTROLLER_KINDS or event.kind.startswith(_CONTROLLER_PREFIXES):
+        yield f"event kind {event.kind!r} is the controller's to say"
     yield from _not_negative("event duration", event.duration_ms)
 
 

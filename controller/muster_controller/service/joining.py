@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from muster_controller.core.entities import Device, Fleet, JoinToken
+from muster_controller.core.field_rules import message_reason
 from muster_controller.core.join_rules import secret_sha256, settle_device_id
 from muster_controller.ports import Clock, DeviceRevokedError, FleetAuthority, Store
 from muster_controller.service.events import Events
-from muster_protos.errors import NotAuthorisedError, NotFoundError
+from muster_protos.errors import InvalidInputError, NotAuthorisedError, NotFoundError
 from muster_protos.ids import check_id
 from muster_protos.join_link import DEFAULT_PORT, JoinLink
 from muster_protos.model import JoinRequest, JoinResponse, ReportedState, SigningKey
@@ -75,6 +76,8 @@ class Joining:
         """
         if request.requested_device_id:
             check_id(request.requested_device_id, "device id")
+        if reason := message_reason(request.inventory):
+            raise InvalidInputError(f"the inventory is not believed: {reason}")
         key_sha256 = self._authority.public_key_sha256(request.csr_pem)  # a request that is no good costs no use
         now_ns = self._clock.now_ns()
         token = self._use_token(request, token_sha256 or secret_sha256(request.secret), now_ns, key_sha256)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from muster_controller.core.entities import DeviceRequest, StoredReport, Variant
+from muster_controller.core.entities import DeviceRequest, RequestState, StoredReport, Variant
 from muster_controller.core.report_rules import check_report
 from muster_controller.core.unfold import FAILED_STATES
 from muster_controller.ports import ChangeFeed, Clock, DeviceSession, Store
 from muster_controller.service.desired import DesiredStates
 from muster_controller.service.events import Events
+from muster_controller.service.quarantine import Quarantine
 from muster_devices.failpoint import hit
 from muster_protos import codec
 from muster_protos.errors import CodecError, MusterError, NotFoundError
@@ -31,6 +32,7 @@ class Reports:
         self._clock = clock
         self._events = events
         self._desired = desired
+        self.quarantine = Quarantine(store, clock, events)
         self._on_answer: OnAnswer | None = None
         self._on_result: Callable[[str], None] | None = None
 
@@ -51,7 +53,7 @@ class Reports:
         device_id = session.device_id
         rows = [self._judge(device_id, report) for report in reports]
         hit("reports: judged")
-        new = self._store.store_reports(rows)
+        new = self._store.store_reports([row for row in rows if not row.rejected_reason or self._is_kept(row)])
         hit("reports: stored")
         rejected = {_key(row): row.rejected_reason for row in (*rows, *new) if row.rejected_reason}
         for row in rows:
@@ -59,7 +61,7 @@ class Reports:
             session.send(ControllerMessage(ack))
         for key, reason in rejected.items():
             if any(_key(row) == key for row in new):
-                self._events.record("report.rejected", device_id, reason=reason[:300], details={"request": key[1]})
+                self.quarantine.tell("report.rejected", device_id, reason, key[1])
         hit("reports: acknowledged")
         by_key = {_key(row): report for row, report in zip(rows, reports, strict=True)}
         self._act(device_id, [(by_key[_key(row)], _key(row) in rejected) for row in new])
@@ -70,15 +72,26 @@ class Reports:
             payload = codec.encode(report)
         except CodecError as error:
             payload, reason = b"", reason or str(error)
-        return StoredReport(
+        row = StoredReport(
             device_id=device_id,
-            request_id=report.request_id[:64],
+            request_id=report.request_id[:64].replace("\0", ""),
             attempt=report.attempt,
             sequence=report.sequence,
             payload=payload,
             received_at_ns=self._clock.now_ns(),
             rejected_reason=reason,
         )
+        return self.quarantine.cut(row)
+
+    def _is_kept(self, row: StoredReport) -> bool:
+        """What answers an open request closes it: there are no more of those than were asked for."""
+        request = self._request(row.request_id)
+        is_answer = (
+            request is not None
+            and (request.device_id, request.request.attempt) == (row.device_id, row.attempt)
+            and request.state is RequestState.OPEN
+        )
+        return is_answer or self.quarantine.has_room(row.device_id)
 
     def _reason(self, device_id: str, report: Report) -> str:
         """Why the report is not believed; a record is held against the variant that was asked for and the inventory."""

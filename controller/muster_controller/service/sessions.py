@@ -119,7 +119,7 @@ class Sessions:
 
     def messages_received(self, session: DeviceSession, messages: Sequence[AgentMessage]) -> None:
         device_id = session.device_id
-        bodies = [message.body for message in messages]
+        bodies = [message.body for message in self._reports.quarantine.believed(device_id, messages)]
         for body in bodies:  # first: reports are judged by the inventory that it brings
             if isinstance(body, Hello):
                 self._hello(session, body)

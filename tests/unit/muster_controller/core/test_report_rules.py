@@ -185,3 +185,9 @@ def test_load_results_are_judged(result: LoadResult, reason: str) -> None:
 
 def test_a_report_without_a_known_body_is_found_out() -> None:
     assert "no body" in check_report("pi-1", Report("events", 0, 1, None), None)
+
+
+@pytest.mark.parametrize("kind", ["device.removed", "rollout.started", "identity.cloned", "message.rejected"])
+def test_a_device_cannot_speak_for_the_controller(kind: str) -> None:
+    report = Report("events", 0, 1, Event("e-1", kind))
+    assert "the controller's to say" in check_report("pi-1", report, None)
