@@ -71,7 +71,7 @@ class BrokerConnection:
         self._is_connected = False
         self._refusal: MusterError | None = None
         self._trouble = ""  # what paho logged last as an error
-        self._tick_s = min(1.0, patience.keepalive_s / 4)
+        self._tick_s = patience.keepalive_s / 4  # paho's own clockwork has to run
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -100,15 +100,12 @@ class BrokerConnection:
             NotAuthorisedError: it refuses this certificate, or has not the one it should have.
             PermanentError: the credentials are damaged.
         """
-        self._paho.tls_set_context(mutual_tls(credentials))
+        self._paho.secure(mutual_tls(credentials))
         deadline_s = time.monotonic() + self._patience.connect_timeout_s
         try:
             self._paho.connect(self._endpoint.host, self._endpoint.port, self._patience.keepalive_s)
         except (OSError, ValueError) as error:
             raise _explain(error) from error
-        connection: Any = self._paho.socket()
-        if connection is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each answer waits for a delayed ACK
         self._turn_until(lambda: self._is_connected, deadline_s)
         result, self._subscribing = self._paho.subscribe([(topic, 1) for topic in topics])
         if result is not MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -222,7 +219,29 @@ class BrokerConnection:
 
 
 class _Paho(paho.Client):
-    """paho, which would take packets of 256 MiB, and copy what is left of a packet for each piece it writes."""
+    """paho, which would take packets of 256 MiB, copy what is left of a packet for each piece that it writes, let small
+    packets wait for the acknowledgement of those before them, and leave a socket open whose handshake fails.
+    """
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """TLS for the next connection."""
+        self._secure_context = context
+        self.tls_set_context(context)
+
+    def _create_socket(self) -> Any:
+        plain = socket.create_connection((self.host, self.port), timeout=self.connect_timeout)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            found = self._secure_context.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+        except BaseException:
+            plain.close()
+            raise
+        try:
+            found.do_handshake()
+        except BaseException:
+            found.close()
+            raise
+        return found
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > MAX_BROKER_PACKET_BYTES:

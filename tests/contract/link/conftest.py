@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -215,6 +218,24 @@ class MqttPair(_Devices):
         self.book.admit(certificate, device_id)
         self.credentials[device_id] = Credentials(self._authority.ca_pem(), certificate, key)
         return self.credentials[device_id]
+
+    @contextlib.contextmanager
+    def controller_process(self, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """A controller's end that can be stopped and killed; it knows pi-1."""
+        folder.mkdir(exist_ok=True)
+        contents = {"ca": self._own.ca, "cert": self._own.certificate, "key": self._own.key}
+        contents["pi-1"] = self.admit("pi-1").certificate
+        for name, content in contents.items():
+            (folder / f"{name}.pem").write_bytes(content)
+        program = Path(__file__).with_name("stoppable_mqtt_controller.py")
+        command = [sys.executable, str(program), str(self.port), str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as controller:
+            try:
+                assert controller.stdout is not None
+                assert controller.stdout.readline() == b"up\n"
+                yield controller
+            finally:
+                controller.kill()
 
     def device(self, device_id: str, greeting: AgentMessage | None = None) -> tuple[Link, RecordingLinkSink]:
         self.admit(device_id)

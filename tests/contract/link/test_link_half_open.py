@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 
-from muster_agent.adapters.link_grpc import Credentials, GrpcLink, LinkTiming
+from muster_agent.adapters.link_grpc import GrpcLink, LinkTiming
 from muster_agent.testing_link import RecordingLinkSink
 from muster_agent.testing_network import TcpProxy
 from muster_controller.adapters.identity_x509 import X509Authority, open_authority
 from muster_controller.adapters.link_grpc import GrpcLink as ControllerGrpcLink
 from muster_controller.adapters.link_grpc import LinkOptions
 from muster_controller.testing_link import CertificateBook, RecordingSink
+from muster_protos.credentials import Credentials
 from muster_protos.errors import TemporaryError
 
 KEEPALIVE_WINDOW_S = 2.0
+BROKER_WINDOW_S = 1.5 + 5.0 + 0.5  # a broker waits 1.5 keepalives, mosquitto looks every 5 s, the controller settles
 SLACK_S = 3.0  # two shared cores
 QUICK = LinkTiming(
     keepalive_time_s=1.0, keepalive_timeout_s=1.0, connect_timeout_s=2.0, retry_base_s=0.05, retry_cap_s=0.2
@@ -31,6 +33,8 @@ QUICK = LinkTiming(
 
 class Loopback:
     """One device behind a proxy."""
+
+    controller_window_s = KEEPALIVE_WINDOW_S
 
     def __init__(self, authority: X509Authority, make_csr: Callable[[str], tuple[bytes, bytes]], loop: Any) -> None:
         self.sink = RecordingSink()
@@ -54,28 +58,46 @@ class Loopback:
         self.proxy.close()
 
 
-@pytest.fixture
+class BrokerLoopback:
+    """The same over a broker."""
+
+    controller_window_s = BROKER_WINDOW_S
+
+    def __init__(self, pair: Any) -> None:
+        self.sink = pair.sink
+        self.link, self.agent = pair.device("pi-1")
+        self.proxy = pair.proxies["pi-1"]
+        self.agent.wait_for(lambda: "online" in self.agent.calls)
+
+
+@pytest.fixture(params=["grpc", "mqtt"])
 def loopback(
-    authority: X509Authority, make_csr: Callable[[str], tuple[bytes, bytes]], loop_thread: Any
-) -> Iterator[Loopback]:
+    request: pytest.FixtureRequest,
+    authority: X509Authority,
+    make_csr: Callable[[str], tuple[bytes, bytes]],
+    loop_thread: Any,
+) -> Iterator[Loopback | BrokerLoopback]:
+    if request.param == "mqtt":
+        yield BrokerLoopback(request.getfixturevalue("mqtt_pair"))
+        return
     made = Loopback(authority, make_csr, loop_thread)
     yield made
     made.close()
 
 
-def test_black_hole_is_noticed_by_both_ends_within_the_window_and_healed(loopback: Loopback) -> None:
+def test_black_hole_is_noticed_by_both_ends_within_the_window_and_healed(loopback: Loopback | BrokerLoopback) -> None:
     frozen_s = time.monotonic()
     loopback.proxy.freeze()
     loopback.agent.wait_for(lambda: len(loopback.agent.calls) == 2)
     assert time.monotonic() - frozen_s < KEEPALIVE_WINDOW_S + SLACK_S
     loopback.sink.wait_for(lambda: ("closed", "pi-1") in loopback.sink.calls)
-    assert time.monotonic() - frozen_s < KEEPALIVE_WINDOW_S + SLACK_S
+    assert time.monotonic() - frozen_s < loopback.controller_window_s + SLACK_S
     loopback.proxy.reset()
     loopback.proxy.thaw()
     loopback.agent.wait_for(lambda: loopback.agent.calls.count("online") == 2)
 
 
-def test_fetch_into_a_black_hole_ends_as_a_temporary_error(loopback: Loopback) -> None:
+def test_fetch_into_a_black_hole_ends_as_a_temporary_error(loopback: Loopback | BrokerLoopback) -> None:
     content = bytes(64 * 1024 * 1024)
     loopback.sink.artifacts["a" * 64] = (content, frozenset({"pi-1"}))
     got: list[int] = []
@@ -92,7 +114,7 @@ def test_fetch_into_a_black_hole_ends_as_a_temporary_error(loopback: Loopback) -
     assert 0 < sum(got) < len(content)
 
 
-def test_close_is_quick_while_the_peer_is_a_black_hole(loopback: Loopback) -> None:
+def test_close_is_quick_while_the_peer_is_a_black_hole(loopback: Loopback | BrokerLoopback) -> None:
     loopback.proxy.freeze()
     began_s = time.monotonic()
     loopback.link.close()
@@ -126,3 +148,19 @@ def test_stopped_controller_process_is_noticed_and_found_again(
         finally:
             link.close()
             controller.kill()
+
+
+def test_stopped_controller_process_is_noticed_through_the_broker_and_found_again(
+    mqtt_pair: Any, tmp_path: Path
+) -> None:
+    mqtt_pair.stop_controller()
+    with mqtt_pair.controller_process(tmp_path / "controller") as controller:
+        _, agent = mqtt_pair.device("pi-1")
+        agent.wait_for(lambda: "online" in agent.calls)
+        stopped_s = time.monotonic()
+        controller.send_signal(signal.SIGSTOP)
+        agent.wait_for(lambda: len(agent.calls) == 2)
+        assert time.monotonic() - stopped_s < BROKER_WINDOW_S + SLACK_S
+        assert agent.calls[1] == "offline: the controller has left the broker"
+        controller.send_signal(signal.SIGCONT)
+        agent.wait_for(lambda: agent.calls.count("online") == 2)

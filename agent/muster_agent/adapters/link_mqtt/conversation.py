@@ -46,6 +46,7 @@ from muster_protos.v1 import link_pb2
 _MAX_EARLY = 1024  # numbered messages of the controller that wait for one before them
 _GAP_S = 10.0  # then a message was lost on the way
 _FRESH_S = 1.0
+_LONG_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -161,7 +162,9 @@ class Conversation:
     def next_look_s(self, now_s: float) -> float:
         """How long nothing happens unless somebody says something, seconds."""
         times = [each for each in (self._greet_at_s, self._answer_by_s) if each is not None]
-        return max(0.0, min(times) - now_s) if times else 1.0
+        if self.session is not None and self.session.incoming.gap_since_s is not None:
+            times.append(self.session.incoming.gap_since_s + _GAP_S)
+        return max(0.0, min(times) - now_s) if times else _LONG_S
 
     def step(self, now_s: float) -> None:
         """Do what is due: greet, send, notice what stays away."""

@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from muster_agent.adapters.link_mqtt.conversation import Conversation, End, Session
@@ -26,6 +27,14 @@ _FAREWELL_S = 1.5
 _STABLE_CONNECTION_S = 10.0  # a connection that lasted this long was a success: start from the base delay again
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """We end the connection, at the latest at ``by_s`` (monotonic)."""
+
+    reason: str
+    by_s: float
 
 
 class MqttLink:
@@ -57,7 +66,8 @@ class MqttLink:
         self._run_id = secrets.token_hex(8)
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._leave_by_s = float("inf")
+        self._hurry = threading.Event()  # do not wait out the back-off: there are new credentials, or we close
+        self._leaving: _Leaving | None = None
         self._connection: BrokerConnection | None = None
         self._conversation: Conversation | None = None
         self._thread: threading.Thread | None = None
@@ -93,17 +103,17 @@ class MqttLink:
         """A fresh certificate for the same key holder (PEM) and today's signing keys."""
         return renew(self._session().calls, csr_pem, self._timing)
 
+    def reconnect(self, reason: str) -> None:
+        """End the session, if there is one, and come back with the credentials of now. Returns at once."""
+        self._backoff.reset()
+        self._leave(reason)
+
     def close(self) -> None:
         """Say goodbye and stop; safe to call twice, from any thread."""
         if not self._closing.is_set():
-            self._leave_by_s = time.monotonic() + _FAREWELL_S
             self._closing.set()
-        conversation, thread = self._conversation, self._thread
-        session = conversation.session if conversation is not None else None
-        if session is not None:
-            session.outbox.push(AgentMessage(Goodbye("the agent stops")))
-            session.outbox.close()
-        self._wake()
+            self._leave("the agent stops")
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(2 * _FAREWELL_S)
 
@@ -121,7 +131,8 @@ class MqttLink:
             if time.monotonic() - began_s > _STABLE_CONNECTION_S:
                 self._backoff.reset()
             retry_after_s = end.goodbye.retry_after_ms / 1e3 if end.goodbye else 0.0
-            self._closing.wait(self._backoff.next_s(retry_after_s))
+            if self._hurry.wait(self._backoff.next_s(retry_after_s)):
+                self._hurry.clear()
 
     def _hold_connection(self, sink: LinkSink) -> End:
         """One connection from dial to end."""
@@ -136,6 +147,8 @@ class MqttLink:
         )
         end = End("the agent stops")
         is_clean = False
+        if not self._closing.is_set():
+            self._leaving = None
         try:
             connection.open(self._read_credentials(), self._topics.subscriptions())
             with self._lock:
@@ -167,20 +180,17 @@ class MqttLink:
                 self._last_reason = ""
             elif conversation.is_waiting(now_s):
                 self._note_failure("expected a controller behind the broker, found none")
-            if self._closing.is_set() and (self._leave_by_s < now_s or self._has_said_all(connection, conversation)):
-                return End("the agent stops")
+            leaving = self._leaving
+            if leaving is not None and (leaving.by_s < now_s or _has_said_all(leaving, connection, conversation)):
+                return End(leaving.reason)
             connection.turn(conversation.next_look_s(now_s))
         return conversation.end
 
-    def _has_said_all(self, connection: BrokerConnection, conversation: Conversation) -> bool:
-        session = conversation.session
-        if session is None:
-            return True
-        if not session.outbox.is_closed:  # it began while ``close`` was called
-            session.outbox.push(AgentMessage(Goodbye("the agent stops")))
-            session.outbox.close()
-            return False
-        return session.outbox.is_drained and connection.is_settled
+    def _leave(self, reason: str) -> None:
+        """Have the link's thread say goodbye, and end this connection."""
+        self._leaving = _Leaving(reason, time.monotonic() + _FAREWELL_S)
+        self._hurry.set()
+        self._wake()
 
     def _part(self, connection: BrokerConnection, conversation: Conversation) -> None:
         """Leave the broker with a word."""
@@ -208,6 +218,18 @@ class MqttLink:
         with self._lock:
             if self._connection is not None:
                 self._connection.wake()
+
+
+def _has_said_all(leaving: _Leaving, connection: BrokerConnection, conversation: Conversation) -> bool:
+    """Whether the goodbye, and everything before it, is with the broker."""
+    session = conversation.session
+    if session is None:
+        return True
+    if not session.outbox.is_closed:
+        session.outbox.push(AgentMessage(Goodbye(leaving.reason)))
+        session.outbox.close()
+        return False
+    return session.outbox.is_drained and connection.is_settled
 
 
 def _broker(url: str) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import secrets
@@ -56,6 +57,7 @@ _THREADS = 16
 _LOOK_S = 0.25  # lost devices and gaps are looked at this often
 _SWEEP_S = 5.0
 _STOPPED_RETRY_MS = 1_000
+_ENDS_S = 2.0  # for the sink to hear of the last sessions' ends
 _RETRY_AFTER_GAP_MS = 1_000
 _MAX_ID_CHARACTERS = 64
 
@@ -102,7 +104,7 @@ class MqttLink:
         self._answers = Answers(sink, fleet_id, self._outgoing, self.drops, options.unsent_blocks)
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}  # the link's thread adds and removes
-        self._lost: deque[tuple[float, Lane, str]] = deque()  # (when to say so, whose, which connection)
+        self._lost: deque[tuple[float, str, str]] = deque()  # (when to say so, device id, connection id)
         self._to_forget: set[str] = set()
         self._connection: BrokerConnection | None = None
         self._connection_id = ""
@@ -138,7 +140,10 @@ class MqttLink:
         self._wake()
         await asyncio.to_thread(thread.join)
         self._answers.close()
-        await asyncio.to_thread(self._pool.shutdown)
+        deadline_s = time.monotonic() + max(grace_s, _ENDS_S)
+        while any(not lane.is_idle for lane in self._lanes.values()) and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.01)  # the sink hears of every end
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def problem(self) -> str:
@@ -156,7 +161,8 @@ class MqttLink:
 
     def submit(self, call: Callable[[], None]) -> None:
         """Run it in the pool."""
-        self._pool.submit(call)
+        with contextlib.suppress(RuntimeError):  # the link has stopped
+            self._pool.submit(call)
 
     def make_session(self, device_id: str, greeted: Greeted) -> BrokerSession:
         topics = DeviceTopics(self._fleet_id, device_id)
@@ -265,8 +271,9 @@ class MqttLink:
     def _look(self, now_s: float) -> None:
         """Tell lanes of devices that were lost and did not come back."""
         while self._lost and self._lost[0][0] <= now_s:
-            _, lane, connection_id = self._lost.popleft()
-            lane.post(Lost(connection_id, "the connection broke"))
+            _, device_id, connection_id = self._lost.popleft()
+            if device_id in self._lanes:
+                self._lanes[device_id].post(Lost(connection_id, "the connection broke"))
 
     def _sweep(self, now_s: float) -> None:
         for lane in tuple(self._lanes.values()):
@@ -310,7 +317,7 @@ class MqttLink:
             return
         presence = codec.decode(LinkPresence, payload)
         if not presence.is_online:
-            self._lost.append((time.monotonic() + self.options.settle_s, lane, presence.connection_id))
+            self._lost.append((time.monotonic() + self.options.settle_s, device_id, presence.connection_id))
 
     def _take(self, device_id: str, kind: Up | str, payload: bytes) -> None:
         if not payload:
