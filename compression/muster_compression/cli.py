@@ -38,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:  # the outermost loop: a user sees one line, --debug the trace
+        if options.debug:
+            raise
+        print(f"error: unexpected {type(error).__name__}: {error} (--debug shows the trace)", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", required=True, type=Path, help="folder for the variants")
     run.add_argument("--name", default="", help="of the model (default: from its file)")
     run.add_argument("--metric", default="", choices=["", "accuracy", "auc", "mae", "mse"])
-    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--seed", type=_seed, default=0, help="0 or a positive whole number")
     run.add_argument("--no-latency", action="store_true", help="do not measure on this host")
 
     recipes = _command(commands, "recipes", _recipes, "the recipes that ship with Muster")
@@ -79,6 +84,12 @@ def _command(
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
     parser.set_defaults(do=do)
     return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**32 - 1}, found {text!r}")
+    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:

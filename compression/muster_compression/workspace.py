@@ -17,11 +17,12 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def staging(out_dir: Path) -> Iterator[Path]:
-    """A folder inside ``out_dir`` that is gone afterwards, whatever happens.
+    """A folder inside ``out_dir`` that is gone afterwards, whatever happens; so is a new ``out_dir`` that stays empty.
 
     Raises:
         PermanentError: the output folder cannot be made or written.
     """
+    is_new = not out_dir.exists()
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=out_dir)).resolve()
@@ -31,6 +32,9 @@ def staging(out_dir: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if is_new:
+            with contextlib.suppress(OSError):  # something was published: it stays
+                out_dir.rmdir()
 
 
 def publish(value: T, folder: Path, out_dir: Path) -> T:

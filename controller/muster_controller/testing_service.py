@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from muster_compression.dataset.load import check_builtin
 from muster_compression.floor import parse_floor
 from muster_controller.adapters.artifacts_folder import FolderArtifactStore
 from muster_controller.adapters.identity_x509 import X509Authority, open_authority
@@ -102,6 +103,9 @@ class RecordingSession:
 
 class StubWorkshop:
     """``Workshop`` whose variants are the source's bytes with a suffix; bytes that start with ``bad`` are refused."""
+
+    def check_builtin_data(self, name: str) -> None:
+        check_builtin(name)
 
     def check_recipe(self, recipe: str, floor: str = "") -> None:
         if recipe not in ("quick", "edge") and not is_recipe_text(recipe):

@@ -24,6 +24,7 @@ _FLEET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EXPECTED_BROKER = (
     "expected a join link like mqtts://HOST:8883/<fleet>#MST1.<secret>.<ca fingerprint>.<end>.<signature>"
 )
+_HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")  # names beyond ASCII in their xn-- form
 _EXPECTED = "expected a join link like https://HOST:8472#MST1.<secret>.<ca fingerprint>"
 
 
@@ -62,6 +63,8 @@ def parse_join_link(text: str) -> JoinLink:
         raise UsageError(f"{_EXPECTED}, found an address that does not parse") from error
     if parts.scheme != "https" or not parts.hostname:
         raise UsageError(f"{_EXPECTED}, found no https://HOST (is the line quoted and complete?)")
+    if not _HOST.fullmatch(parts.hostname):
+        raise UsageError(f"{_EXPECTED}, found a host that is neither a DNS name nor an address")
     if parts.path not in ("", "/") or parts.query or "@" in parts.netloc:
         raise UsageError(f"{_EXPECTED}, found more than a host and a port before the #")
     token = _TOKEN.fullmatch(parts.fragment)
@@ -109,7 +112,12 @@ def parse_any_join_link(text: str) -> JoinLink | BrokerJoinLink:
     if token is None:
         raise UsageError(f"{_EXPECTED_BROKER}, found another form after the # (is the line quoted and complete?)")
     fleet_id = parts.path.strip("/")
-    if not parts.hostname or parts.query or "@" in parts.netloc or not _FLEET.fullmatch(fleet_id):
+    if (
+        not _HOST.fullmatch(parts.hostname or "")
+        or parts.query
+        or "@" in parts.netloc
+        or not _FLEET.fullmatch(fleet_id)
+    ):
         raise UsageError(f"{_EXPECTED_BROKER}, found something else before the #")
     secret, fingerprint, ends, signature = token.groups()
     return BrokerJoinLink(

@@ -36,6 +36,12 @@ def run_command(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         print(f"muster-agent: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:  # noqa: BLE001  the outermost loop: a user sees one line, --debug the trace
+        if options.debug:
+            traceback.print_exc()
+        line = " ".join(str(error).split())
+        print(f"muster-agent: unexpected {type(error).__name__}: {line} (--debug shows the trace)", file=sys.stderr)
+        return 1
 
 
 def build_parser() -> argparse.ArgumentParser:

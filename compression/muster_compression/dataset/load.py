@@ -22,10 +22,16 @@ def load_data(text: str) -> DataSet:
     """
     if not text.startswith(BUILTIN):
         return load_npz(Path(text))
-    name = text.removeprefix(BUILTIN)
-    if name == "digits":
-        from muster_compression.digits.data import digits
+    check_builtin(text.removeprefix(BUILTIN))
+    from muster_compression.digits.data import digits
 
-        return digits()
+    return digits()
+
+
+def check_builtin(name: str) -> None:
+    """NotFoundError when no data set of this name ships with the package."""
+    if name == "digits":
+        return
     near = difflib.get_close_matches(name, ["digits"], 1)
-    raise NotFoundError(f"no built-in data {name!r}; there is builtin:digits" + (", did you mean it?" if near else ""))
+    hint = ", did you mean it?" if near else ""
+    raise NotFoundError(f"no built-in data {name[:80]!r}; there is builtin:digits{hint}")

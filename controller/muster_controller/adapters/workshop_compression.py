@@ -25,6 +25,11 @@ from muster_protos.ids import check_id
 class CompressionWorkshop:
     """Translates orders and results; holds no state."""
 
+    def check_builtin_data(self, name: str) -> None:
+        from muster_compression.dataset.load import check_builtin  # here: it brings numpy along
+
+        check_builtin(name)
+
     def check_recipe(self, recipe: str, floor: str = "") -> None:
         from muster_compression.floor import parse_floor  # here: these bring numpy along
         from muster_compression.recipe import load_recipe, parse_recipe

@@ -180,7 +180,8 @@ def _show(view: RolloutView, form: Format) -> None:
     rows = []
     for deployment in view.deployments:
         ladder = [rung["configuration"]["variant_id"] for rung in deployment["grant"]["ladder"]]
-        rows.append({**deployment, "rung": ladder[0] if ladder else "", "rungs": len(ladder)})
+        rung = ladder[0] if ladder else ""
+        rows.append({**deployment, "wave": deployment["wave"] + 1, "rung": rung, "rungs": len(ladder)})
     if form is Format.TABLE:
         rollout = view.fields["rollout"]
         reason = f": {rollout['reason']}" if rollout["reason"] else ""

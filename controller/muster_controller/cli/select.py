@@ -11,7 +11,16 @@ from muster.selection import Decision, Plan
 from muster_controller.cli.bench import PARTIAL, read_policy
 from muster_controller.cli.layout import Line, fields_of
 from muster_controller.cli.options import DeviceNames, Labels, Output, chosen, fleet
-from muster_controller.cli.output import Format, emit, err, parse_pairs, shown_cell, terminal_width, write_lines
+from muster_controller.cli.output import (
+    Format,
+    emit,
+    err,
+    parse_pairs,
+    shown_cell,
+    table_lines,
+    terminal_width,
+    write_lines,
+)
 from muster_protos.errors import UsageError
 
 COLUMNS = {
@@ -36,6 +45,9 @@ CANDIDATES = {
     "ENERGY MJ": "energy_mj",
     "NOTES": "notes",
 }
+
+
+_DEEPER = "  "  # candidates stand below their device
 
 
 def register(app: typer.Typer) -> None:
@@ -111,7 +123,12 @@ def _explain(decision: Decision, form: Format) -> None:
         head_line = Line(f"{decision.device_id}{emulated}: {head}", is_head=True)
         write_lines((head_line, *fields_of(fields, terminal_width())))
     rows = [{**candidate, "configuration": _text(candidate)} for candidate in decision.candidates]
-    emit(rows, form, CANDIDATES)
+    if form is Format.TABLE:
+        width = terminal_width()
+        lines = table_lines(rows, CANDIDATES, None if width is None else width - len(_DEEPER))
+        write_lines(Line(_DEEPER + line.text, line.is_head) for line in lines)
+    else:
+        emit(rows, form, CANDIDATES)
 
 
 def _text(candidate: Any) -> str:

@@ -106,9 +106,11 @@ class Models:
         The operation's note is the new ``name:version``; further lines say what a person may want to know.
 
         Raises:
-            InvalidInputError: the name is not an id. NotFoundError: an upload is unknown.
+            InvalidInputError: the name is not an id. NotFoundError: an upload or a built-in data set is unknown.
         """
         check_id(order.model_id, "model name")
+        if order.builtin_data:
+            self._context.workshop.check_builtin_data(order.builtin_data)
         source = self._uploads.path(order.source_upload)
         data = self._uploads.path(order.data_upload) if order.data_upload else None
 

@@ -97,6 +97,10 @@ class Workshop(Protocol):
     ``stop`` ends the child; the call then raises InterruptedError and leaves no half variant behind.
     """
 
+    def check_builtin_data(self, name: str) -> None:
+        """NotFoundError when no data set of this name ships with the compression package."""
+        ...
+
     def check_recipe(self, recipe: str, floor: str = "") -> None:
         """Look at a template's name or the text of a YAML file, and at a floor, before anything is started.
 

@@ -41,7 +41,16 @@ def test_an_error_is_one_line_on_stderr_with_its_exit_code(arguments, status, wo
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["dance"], ["run"], ["run", "--model", "x.onnx"], ["recipes", "-o", "csv"], ["compare", "a.onnx"]]
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["run"],
+        ["run", "--model", "x.onnx"],
+        ["recipes", "-o", "csv"],
+        ["compare", "a.onnx"],
+        ["run", "--model", "x", "--out", "y", "--seed", "-1"],
+    ],
 )
 def test_a_wrong_command_line_exits_with_two(arguments, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -29,6 +29,12 @@ def test_a_failure_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path):
+    with pytest.raises(RuntimeError), staging(tmp_path / "new"):
+        raise RuntimeError("stop")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_output_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(PermanentError, match="choose another folder"), staging(tmp_path / "file" / "out"):

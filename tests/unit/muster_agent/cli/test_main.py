@@ -70,6 +70,9 @@ FINGERPRINT = "ab" * 32
         ["join", "nonsense"],
         ["join", "http://127.0.0.1:8472#MST1.x.y"],
         ["join", f"https://127.0.0.1:1#MST1.short.{FINGERPRINT}"],
+        ["join", f"https://no such host#MST1.{'s' * 24}.{FINGERPRINT}"],
+        ["join", f"https://höst#MST1.{'s' * 24}.{FINGERPRINT}"],
+        ["join", f"https://127.0.0.1:99999#MST1.{'s' * 24}.{FINGERPRINT}"],
         ["join", f"https://127.0.0.1:1#MST1.{'s' * 24}.{FINGERPRINT}", "--id", "two words"],
         ["run", "--profile", "toaster"],
         ["run", "--profile", "generic"],
@@ -92,6 +95,18 @@ def test_what_was_typed_wrong_exits_with_two_and_leaves_no_trace(arguments, tmp_
     assert (code, said.out) == (2, "")
     assert said.err
     assert not (tmp_path / "state").exists()
+
+
+def test_an_unexpected_error_is_one_line_too(tmp_path, monkeypatch, capsys):
+    def broken(_):
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr("muster_agent.cli.leave.do", broken)
+    assert main.run_command(["leave"]) == 1
+    said = "muster-agent: unexpected RuntimeError: first line second line (--debug shows the trace)\n"
+    assert capsys.readouterr().err == said
+    assert main.run_command(["leave", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_the_version_is_said(capsys):

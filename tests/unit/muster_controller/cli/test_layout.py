@@ -96,8 +96,9 @@ def test_select_on_a_terminal_of_80_columns_is_readable(muster, lab: ServiceLab)
     shown = on_a_terminal("select", "a-model-with-a-long-name", "--policy", "policy.yaml")
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 80
-    assert "kitchen-window-pi-5  a-model-with-a-long-name.v1.fp" in lines[0]
-    assert any("a-model-with-a-long-name.v1.fp32@onnxruntime/cpu/t1" in line for line in lines)
+    assert lines[0].startswith("kitchen-window-pi-5  a-model-with-a-long-name.v1.fp")
+    assert lines[0].endswith("@onnxruntime/cpu/t1")
+    assert any(line.endswith("ladder  " + lines[0].split()[1]) for line in lines)  # whole, on a line of its own
     piped = muster("select", "a-model-with-a-long-name", "--policy", "policy.yaml").out.splitlines()
     assert len(piped) == 2
     assert "DEVICE" in piped[0]

@@ -98,6 +98,7 @@ NOT_FOUND = [
     ("model", "export", "kws.v1.nothing"),
     ("model", "add", "nothing.py:make", "--name", "x"),
     ("model", "add", "kws.onnx", "--name", "x", "--data", "nothing.npz"),
+    ("model", "add", "kws.onnx", "--name", "x", "--data", "builtin:nothing"),
     ("model", "add", "kws.onnx", "--name", "x", "--variant-of", "nothing"),
     ("push", "kws", "-d", "nothing"),
     ("push", "kws", "--variant", "nothing"),
