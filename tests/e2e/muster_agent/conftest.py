@@ -412,7 +412,7 @@ class Helpers:
                 if is_true():
                     return
             except OSError as error:
-                last: object = error
+                last = str(error)  # the error itself would hold this frame, and its open answer, until collected
             else:
                 last = "false"
             if time.monotonic() > deadline_s:
