@@ -75,6 +75,14 @@ class Fleet:
     def revoke_token(self, token_id: str) -> None:
         self.connection.delete(f"/v1/tokens/{quoted(token_id)}")
 
+    def keys(self) -> list[Json]:
+        """The fleet's public signing keys, the one that signs today first."""
+        return list(self.connection.items("/v1/keys"))
+
+    def rotate_key(self, overlap_s: float = 30 * 86_400.0) -> list[Json]:
+        """Sign with a new key from now on; the old one counts for ``overlap_s`` seconds more."""
+        return list(self.connection.post("/v1/keys/rotations", {"overlap_s": overlap_s})["items"])
+
     def push(
         self,
         variants: Model | str | Sequence[Variant],

@@ -21,6 +21,7 @@ from muster_controller.cli import (
     doctor,
     events,
     join,
+    key,
     load,
     model,
     push,
@@ -49,6 +50,7 @@ for _part in (up, demo, join, compress, push, select, watch, events, load, statu
 for _name, _group in (
     ("device", device),
     ("token", token),
+    ("key", key),
     ("model", model),
     ("bench", bench),
     ("rollout", rollout),

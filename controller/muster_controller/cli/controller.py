@@ -19,6 +19,7 @@ from muster_controller.adapters.artifacts_folder import FolderArtifactStore
 from muster_controller.adapters.feed_local import LocalChangeFeed
 from muster_controller.adapters.identity_x509 import X509Authority, open_admin_token, open_authority
 from muster_controller.adapters.identity_x509.authenticator import StoreAuthenticator
+from muster_controller.adapters.identity_x509.authority import DEVICE_CERTIFICATE_LIFE_S
 from muster_controller.adapters.join_https import JoinEndpoint
 from muster_controller.adapters.link_grpc import GrpcLink
 from muster_controller.adapters.store_sqlalchemy import open_store
@@ -31,9 +32,10 @@ from muster_controller.cli.welcome import Welcome, say_welcome
 from muster_controller.ports import Authenticator, Store
 from muster_controller.service.context import Context
 from muster_controller.service.fleet import ensure_fleet
+from muster_controller.service.renewals import GRACE_S
 from muster_controller.service.service import Service
 from muster_controller.web.app import create_app
-from muster_protos.errors import ConflictError, MusterError, PermanentError, as_usage
+from muster_protos.errors import ConflictError, MusterError, PermanentError, UsageError, as_usage
 from muster_protos.ids import check_id
 
 _log = logging.getLogger(__name__)
@@ -56,6 +58,8 @@ class UpOptions:
     is_lan: bool = False
     fleet_name: str = "lab"
     has_device: bool = True
+    certificate_life_s: float = DEVICE_CERTIFICATE_LIFE_S
+    grace_s: float = GRACE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,9 @@ def _wire(options: UpOptions) -> Parts:
     clock = SystemClock()
     store = open_store(options.data / "fleet.sqlite3")
     fleet = ensure_fleet(store, clock, options.fleet_name)
-    authority = open_authority(options.data / "identity", fleet.fleet_id)
+    authority = open_authority(
+        options.data / "identity", fleet.fleet_id, clock.now_ns, _certificate_life_s(options.certificate_life_s)
+    )
     token = open_admin_token(options.data / "identity")
     context = Context(
         store=store,
@@ -118,7 +124,7 @@ def _wire(options: UpOptions) -> Parts:
         folder=options.data,
     )
     authenticator = StoreAuthenticator(store, fleet.fleet_id, token)
-    return Parts(Service(context), authority, authenticator, store)
+    return Parts(Service(context, options.grace_s), authority, authenticator, store)
 
 
 async def _serve(options: UpOptions, parts: Parts) -> int:
@@ -139,7 +145,9 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
     tls = authority.issue_host_certificate([address]) if options.is_lan else None
     rest = RestEndpoint(app, rest_host, options.rest_port, tls)
     link = GrpcLink(service.sessions, authority, parts.authenticator, device_host, options.grpc_port, [address])
-    joining = JoinEndpoint(service.sessions.join, authority, device_host, options.join_port, [address])
+    joining = JoinEndpoint(
+        service.sessions.join, authority, device_host, options.join_port, [address], service.renewals
+    )
     started = []
     agent = LocalAgent(options.data / "agent")
     try:
@@ -155,7 +163,7 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
         endpoints = _endpoints(options, address, rest_port, grpc_port, join_port)
         _write_endpoints(options.data / ENDPOINTS, endpoints)
         if options.has_device:
-            await asyncio.to_thread(agent.start, service, endpoints["grpc"])
+            await asyncio.to_thread(agent.start, service, endpoints["grpc"], endpoints["join"])
         link_line = service.tokens.new(note="printed by muster up").link
         say_welcome(Welcome(service, options.data, endpoints, link_line, options.is_lan, agent.outcome))
         await _until_stopped(service, stop, agent)
@@ -182,6 +190,12 @@ def _listeners(options: UpOptions) -> tuple[Listener, ...]:
         Listener("gRPC", "--grpc-port", device_host, options.grpc_port),
         Listener("join", "--join-port", device_host, options.join_port),
     )
+
+
+def _certificate_life_s(life_s: float) -> float:
+    if not 60 <= life_s <= 366 * 86_400:
+        raise UsageError(f"expected --certificate-life from 1m to 366d, found {life_s:g} s")
+    return life_s
 
 
 async def _start(what: str, flag: str, part: RestEndpoint | GrpcLink | JoinEndpoint) -> int:

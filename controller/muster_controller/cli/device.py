@@ -23,6 +23,7 @@ COLUMNS = {
     "EMULATED": "inventory.emulation.profile",
     "CONVERGED": "reported.is_converged",
     "SEEN": "last_seen_ns",
+    "CLONED": "cloned_at_ns",
     "LABELS": "labels",
 }
 DETAILS = {
@@ -33,6 +34,8 @@ DETAILS = {
     "link": "link",
     "last seen": "last_seen_ns",
     "joined": "joined_at_ns",
+    "cloned identity seen": "cloned_at_ns",
+    "clock ahead by": "clock_offset_ns",
     "agent": "inventory.agent_version",
     "os": "inventory.os",
     "kernel": "inventory.kernel",

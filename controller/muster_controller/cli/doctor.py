@@ -81,7 +81,18 @@ def _controller_checks() -> Iterator[Check]:
     skew_s = summary["worst_clock_skew_s"]
     text = "no device has said hello yet" if skew_s is None else f"{skew_s:.1f} s ({summary['worst_clock_device_id']})"
     yield Check("clock skew", (skew_s or 0.0) < _MAX_SKEW_S, text, "set the device's clock (NTP)")
+    yield _clones(list(summary.get("cloned_device_ids", [])))
     yield from _endpoint_ports(data_folder() / ENDPOINTS)
+
+
+def _clones(device_ids: list[str]) -> Check:
+    fix = "a state folder was copied: muster device rm, then let each join by itself (muster-agent leave, join)"
+    return Check(
+        "identities",
+        not device_ids,
+        f"used by two agents: {', '.join(device_ids)}" if device_ids else "each is used by one agent",
+        fix,
+    )
 
 
 def _endpoint_ports(path: Path) -> Iterator[Check]:

@@ -30,13 +30,17 @@ class LocalAgent:
     def __init__(self, state: Path) -> None:
         self._state = state
         self._link = ""
+        self._door = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
         self.outcome = "not started (--no-device)"
 
-    def start(self, service: Service, link: str) -> None:
-        """Join if this machine has no identity here yet, then run, over ``link``. A failure is told, never fatal."""
-        self._link = link
+    def start(self, service: Service, link: str, door: str) -> None:
+        """Join if this machine has no identity here yet, then run, over ``link``. A failure is told, never fatal.
+
+        ``door``: where it renews a certificate that ran out while nothing ran here.
+        """
+        self._link, self._door = link, door
         self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (self._state / "identity" / "cert.pem").exists():
             problem = self._join(service)
@@ -95,7 +99,7 @@ class LocalAgent:
         self._end_orphan()
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_AGENT, "run", "--state", str(self._state), "--link", self._link],
+                [*_AGENT, "run", "--state", str(self._state), "--link", self._link, "--door", self._door],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -99,6 +99,8 @@ def shown(value: Any, key: str = "") -> str:
         return f"{value / 2**30:.1f} GiB"
     if key.endswith("_bytes") and isinstance(value, int):
         return shown_bytes(value)
+    if key.endswith("_offset_ns") and isinstance(value, int):
+        return f"{value / 1e9:.1f} s"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

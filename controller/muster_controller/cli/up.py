@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from muster_controller.cli.durations import parse_duration_s
 from muster_controller.cli.options import data_folder
 
 
@@ -22,6 +23,12 @@ def up(
     host: Annotated[str, typer.Option(help="Address for REST; beyond loopback it is served with TLS only.")] = "",
     lan: Annotated[bool, typer.Option("--lan", help="Let devices of the local network join; REST with TLS.")] = False,
     name: Annotated[str, typer.Option(help="The fleet's name, at the first start.")] = "lab",
+    certificate_life: Annotated[
+        str, typer.Option(help="How long a device's certificate is good; it renews at two thirds: 12h, 7d.")
+    ] = "7d",
+    grace: Annotated[
+        str, typer.Option(help="How long after its end a device that was away may still renew it; then it joins again.")
+    ] = "90d",
     device: Annotated[bool, typer.Option("--device/--no-device", help="Also run an agent for this machine.")] = True,
 ) -> None:
     """Start the controller, make the fleet at the first start, and print the next lines to paste."""
@@ -36,5 +43,7 @@ def up(
         is_lan=lan,
         fleet_name=name,
         has_device=device,
+        certificate_life_s=parse_duration_s(certificate_life),
+        grace_s=parse_duration_s(grace),
     )
     raise typer.Exit(run_controller(options))

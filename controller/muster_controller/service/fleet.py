@@ -27,6 +27,7 @@ class FleetStatus:
     running_operations: int
     worst_clock_skew_s: float | None = None  # None = no device has said hello since the start
     worst_clock_device_id: str = ""
+    cloned_device_ids: tuple[str, ...] = ()  # two agents were seen to share one identity
 
 
 def ensure_fleet(store: Store, clock: Clock, name: str) -> Fleet:
@@ -68,6 +69,7 @@ class Fleets:
             models=sum(1 for _ in every(lambda cursor: self._store.list_models(cursor, 500))),
             open_benchmarks=len(self._store.list_requests(state=RequestState.OPEN)),
             running_rollouts=sum(rollout.state is RolloutState.RUNNING for rollout in rollouts),
+            cloned_device_ids=tuple(device.device_id for device in devices if device.cloned_at_ns),
             running_operations=sum(operation.state is OperationState.RUNNING for operation in operations),
         )
 

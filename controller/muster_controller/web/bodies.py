@@ -31,6 +31,10 @@ class TokenBody(Body):
     note: Name = ""
 
 
+class RotationBody(Body):
+    overlap_s: Annotated[float, Field(ge=0, le=366 * 86400)] = 30 * 86400.0
+
+
 class DevicePatch(Body):
     name: Name | None = None
     labels: Labels

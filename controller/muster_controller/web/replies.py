@@ -47,5 +47,5 @@ def page(found: Page[Any]) -> Response:
     return reply({"items": found.items, "next_cursor": found.next_cursor})
 
 
-def items(found: tuple[Any, ...], next_cursor: str = "") -> Response:
-    return reply({"items": found, "next_cursor": next_cursor})
+def items(found: tuple[Any, ...], next_cursor: str = "", status_code: int = 200) -> Response:
+    return reply({"items": found, "next_cursor": next_cursor}, status_code)
