@@ -111,17 +111,12 @@ def parse_any_join_link(text: str) -> JoinLink | BrokerJoinLink:
     token = _BROKER_TOKEN.fullmatch(parts.fragment)
     if token is None:
         raise UsageError(f"{_EXPECTED_BROKER}, found another form after the # (is the line quoted and complete?)")
-    fleet_id = parts.path.strip("/")
-    if (
-        not _HOST.fullmatch(parts.hostname or "")
-        or parts.query
-        or "@" in parts.netloc
-        or not _FLEET.fullmatch(fleet_id)
-    ):
+    host, fleet_id = parts.hostname or "", parts.path.strip("/")
+    if not _HOST.fullmatch(host) or parts.query or "@" in parts.netloc or not _FLEET.fullmatch(fleet_id):
         raise UsageError(f"{_EXPECTED_BROKER}, found something else before the #")
     secret, fingerprint, ends, signature = token.groups()
     return BrokerJoinLink(
-        parts.hostname,
+        host,
         DEFAULT_BROKER_PORT if port is None else port,
         fleet_id,
         secret,

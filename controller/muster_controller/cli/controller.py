@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from muster.settings import ENDPOINTS
@@ -24,6 +24,7 @@ from muster_controller.adapters.join_https import JoinEndpoint
 from muster_controller.adapters.link_grpc import GrpcLink
 from muster_controller.adapters.store_sqlalchemy import open_store
 from muster_controller.adapters.workshop_compression import CompressionWorkshop
+from muster_controller.cli.broker import FleetBroker, MqttOptions
 from muster_controller.cli.lan import check_host, lan_address
 from muster_controller.cli.local_agent import LocalAgent
 from muster_controller.cli.ports import Listener, check_ports, taken
@@ -60,6 +61,7 @@ class UpOptions:
     has_device: bool = True
     certificate_life_s: float = DEVICE_CERTIFICATE_LIFE_S
     grace_s: float = GRACE_S
+    mqtt: MqttOptions = field(default_factory=MqttOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,15 @@ def run_controller(options: UpOptions) -> int:
     """Run until SIGINT (130) or SIGTERM (0).
 
     Raises:
+        UsageError: options that do not go together.
         ConflictError: another controller uses the data folder.
+        MissingExtraError: ``--mqtt`` without mosquitto.
+        NotAuthorisedError: a broker that does not keep devices apart.
+        UnreachableError: a broker that does not answer.
         PermanentError: a port is taken, or the data folder cannot be used.
     """
     check_host(options.rest_host, is_tls=options.is_lan)
+    options.mqtt.check()
     with as_usage():
         check_id(options.fleet_name, "fleet name")
     with ExitStack() as stack:
@@ -148,6 +155,7 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
     joining = JoinEndpoint(
         service.sessions.join, authority, device_host, options.join_port, [address], service.renewals
     )
+    broker = _broker(options, parts, device_host, address) if options.mqtt.broker else None
     started = []
     agent = LocalAgent(options.data / "agent")
     try:
@@ -159,21 +167,35 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
             ports = await _start(what, flag, part)
             started.append((part, ports))
         rest_port, grpc_port, join_port = (port for _, port in started)
-        service.joining.advertise((f"grpcs://{address}:{grpc_port}",), address, join_port)
+        links = [f"grpcs://{address}:{grpc_port}"]
         endpoints = _endpoints(options, address, rest_port, grpc_port, join_port)
+        if broker is not None:
+            await broker.start()
+            service.fleets.watch_broker(lambda: (broker.url, broker.problem))
+            endpoints["mqtt"] = broker.url
+            links.append(broker.url)
+        broker_ca_pem = broker.ca_pem if broker is not None else b""
+        service.joining.advertise(tuple(links), address, join_port, broker_ca_pem)
         _write_endpoints(options.data / ENDPOINTS, endpoints)
         if options.has_device:
             await asyncio.to_thread(agent.start, service, endpoints["grpc"], endpoints["join"])
-        link_line = service.tokens.new(note="printed by muster up").link
-        say_welcome(Welcome(service, options.data, endpoints, link_line, options.is_lan, agent.outcome))
+        token = service.tokens.new(note="printed by muster up")
+        say_welcome(Welcome(service, options.data, endpoints, token, options.is_lan, agent.outcome))
         await _until_stopped(service, stop, agent)
     finally:
         app.state.stopping.set()
         _forget_endpoints(options.data / ENDPOINTS)
         await asyncio.to_thread(agent.stop)
+        if broker is not None:
+            await broker.stop()
         for part, _ in reversed(started):
             await part.stop()
     return INTERRUPTED if seen and seen[0] == signal.SIGINT else 0
+
+
+def _broker(options: UpOptions, parts: Parts, device_host: str, address: str) -> FleetBroker:
+    folder = options.data / "broker"
+    return FleetBroker(options.mqtt, folder, parts.service, parts.authority, parts.authenticator, device_host, address)
 
 
 def _hosts(options: UpOptions) -> tuple[str, str]:
@@ -185,10 +207,12 @@ def _hosts(options: UpOptions) -> tuple[str, str]:
 
 def _listeners(options: UpOptions) -> tuple[Listener, ...]:
     device_host, rest_host = _hosts(options)
+    broker = (Listener("MQTT", "--mqtt-port", device_host, options.mqtt.port),) if options.mqtt.is_own else ()
     return (
         Listener("REST", "--port", rest_host, options.rest_port),
         Listener("gRPC", "--grpc-port", device_host, options.grpc_port),
         Listener("join", "--join-port", device_host, options.join_port),
+        *broker,
     )
 
 

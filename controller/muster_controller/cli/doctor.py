@@ -83,6 +83,16 @@ def _controller_checks() -> Iterator[Check]:
     yield Check("clock skew", (skew_s or 0.0) < _MAX_SKEW_S, text, "set the device's clock (NTP)")
     yield _clones(list(summary.get("cloned_device_ids", [])))
     yield from _endpoint_ports(data_folder() / ENDPOINTS)
+    if summary["broker"]:
+        yield _broker(str(summary["broker"]), str(summary["broker_problem"]))
+
+
+def _broker(url: str, problem: str) -> Check:
+    """What the controller says of its broker. One that it did not start was probed before it was used."""
+    fix = f"start the broker again; with muster up --mqtt alone see {data_folder() / 'broker' / 'mosquitto.log'}"
+    return Check(
+        "broker", not problem, f"{url}: {problem}" if problem else f"the controller is connected to {url}", fix
+    )
 
 
 def _clones(device_ids: list[str]) -> Check:
@@ -100,8 +110,9 @@ def _endpoint_ports(path: Path) -> Iterator[Check]:
         endpoints = json.loads(path.read_text())
     except (OSError, ValueError):
         return
-    for name in ("grpc", "join"):
-        yield _port(str(endpoints.get(name, "")), name)
+    for name in ("grpc", "join", "mqtt"):
+        if name in endpoints:
+            yield _port(str(endpoints[name]), name)
 
 
 def _port(url: str, name: str = "port") -> Check:

@@ -16,10 +16,13 @@ COLUMNS = {
     "open benchmarks": "open_benchmarks",
     "running rollouts": "running_rollouts",
     "running operations": "running_operations",
+    "broker": "broker",
+    "broker's problem": "broker_problem",
 }
 SERVING = {
     "DEVICE": "device_id",
     "STATE": "presence",
+    "LINK": "link",
     "EMULATED": "inventory.emulation.profile",
     "MODEL": "model_id",
     "RUNG": "active_variant_id",

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from muster_controller.cli.durations import parse_duration_s
 from muster_controller.cli.options import data_folder
 
+_MQTT = "--mqtt"
+
+
+class _UpCommand(TyperCommand):
+    """``--mqtt`` alone means a broker of our own; Typer knows no option whose value may be left out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, spell_out(args))
+
 
 def register(app: typer.Typer) -> None:
-    app.command("up")(up)
+    app.command("up", cls=_UpCommand)(up)
+
+
+def spell_out(arguments: list[str]) -> list[str]:
+    """``--mqtt`` that no value follows becomes ``--mqtt own``."""
+    spelled: list[str] = []
+    for argument, following in pairwise([*arguments, "-"]):
+        spelled.append(argument)
+        if argument == _MQTT and following.startswith("-"):
+            spelled.append("own")
+    return spelled
 
 
 def up(
@@ -30,8 +51,21 @@ def up(
         str, typer.Option(help="How long after its end a device that was away may still renew it; then it joins again.")
     ] = "90d",
     device: Annotated[bool, typer.Option("--device/--no-device", help="Also run an agent for this machine.")] = True,
+    mqtt: Annotated[
+        str,
+        typer.Option(
+            _MQTT,
+            metavar="[mqtts://HOST:8883]",
+            help="Also serve devices over MQTT: alone, by a mosquitto that is started here; else by that broker.",
+        ),
+    ] = "",
+    mqtt_port: Annotated[int, typer.Option(help="Of the broker that --mqtt starts.", min=0, max=65535)] = 8883,
+    mqtt_ca: Annotated[Path | None, typer.Option(help="CA of a broker that exists; default: the fleet's.")] = None,
+    mqtt_cert: Annotated[Path | None, typer.Option(help="The controller's certificate there.")] = None,
+    mqtt_key: Annotated[Path | None, typer.Option(help="The key of --mqtt-cert.")] = None,
 ) -> None:
     """Start the controller, make the fleet at the first start, and print the next lines to paste."""
+    from muster_controller.cli.broker import MqttOptions
     from muster_controller.cli.controller import UpOptions, run_controller
 
     options = UpOptions(
@@ -45,5 +79,6 @@ def up(
         has_device=device,
         certificate_life_s=parse_duration_s(certificate_life),
         grace_s=parse_duration_s(grace),
+        mqtt=MqttOptions(mqtt, mqtt_port, mqtt_ca, mqtt_cert, mqtt_key),
     )
     raise typer.Exit(run_controller(options))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from muster_controller.cli.output import err
 from muster_controller.service.service import Service
+from muster_controller.service.tokens import NewToken
 from muster_controller.service.version import product_version
 
 
@@ -18,7 +19,7 @@ class Welcome:
     service: Service
     data: Path
     endpoints: Mapping[str, str]
-    join_link: str
+    token: NewToken
     is_lan: bool
     device: str
 
@@ -30,13 +31,15 @@ def say_welcome(welcome: Welcome) -> None:
     lines = [
         f'muster {status.version} · fleet "{status.name}" · data {_short(welcome.data)}',
         f"✓ store      sqlite ({status.models} models, {status.devices} devices)",
-        f"✓ links      {endpoints['grpc']}",
+        f"✓ links      {endpoints['grpc']}   {endpoints.get('mqtt', 'mqtt: off (muster up --mqtt)')}",
         f"✓ REST       {endpoints['url']}   (described by {endpoints['url']}/v1/openapi.json)",
         f"{'✓' if 'joined' in welcome.device else '-'} device     {welcome.device}",
         "",
         "Next steps",
-        f"  add a device       muster-agent join '{welcome.join_link}'",
+        f"  add a device       muster-agent join '{welcome.token.link}'",
     ]
+    if welcome.token.broker_link:
+        lines.append(f"  or by the broker   muster-agent join '{welcome.token.broker_link}'")
     if not welcome.is_lan:
         lines.append("  open to the LAN    muster up --lan")
     lines += [

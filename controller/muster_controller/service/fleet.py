@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from muster_controller.core.entities import Fleet, OperationState, Presence, RequestState, RolloutState
@@ -28,6 +29,8 @@ class FleetStatus:
     worst_clock_skew_s: float | None = None  # None = no device has said hello since the start
     worst_clock_device_id: str = ""
     cloned_device_ids: tuple[str, ...] = ()  # two agents were seen to share one identity
+    broker: str = ""  # mqtts://HOST:PORT; "" = MQTT is off
+    broker_problem: str = ""  # why it cannot be used just now
 
 
 def ensure_fleet(store: Store, clock: Clock, name: str) -> Fleet:
@@ -55,11 +58,17 @@ class Fleets:
         if known is None:
             raise NotFoundError("the store has no fleet yet; start the controller with: muster up")
         self.fleet: Fleet = known
+        self._look_at_broker: Callable[[], tuple[str, str]] = lambda: ("", "")
+
+    def watch_broker(self, look: Callable[[], tuple[str, str]]) -> None:
+        """``look`` returns the broker's URL and what is wrong with it."""
+        self._look_at_broker = look
 
     def status(self, version: str) -> FleetStatus:
         devices = [d for d in every(lambda c: self._store.list_devices(None, c, 500)) if not d.is_revoked]
         rollouts = every(lambda cursor: self._store.list_rollouts(cursor, 500))
         operations = every(lambda cursor: self._store.list_operations(cursor, 500))
+        broker, broker_problem = self._look_at_broker()
         return FleetStatus(
             fleet_id=self.fleet.fleet_id,
             name=self.fleet.name,
@@ -71,6 +80,8 @@ class Fleets:
             running_rollouts=sum(rollout.state is RolloutState.RUNNING for rollout in rollouts),
             cloned_device_ids=tuple(device.device_id for device in devices if device.cloned_at_ns),
             running_operations=sum(operation.state is OperationState.RUNNING for operation in operations),
+            broker=broker,
+            broker_problem=broker_problem,
         )
 
     def reset_presence(self, now_ns: int) -> None:

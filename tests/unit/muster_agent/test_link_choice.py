@@ -126,7 +126,8 @@ def test_word_of_the_controller_is_passed_on_and_closing_is_quick() -> None:
     assert grpc.sent == [AgentMessage(Goodbye("new certificate"))]
     choice.close()
     choice.close()
-    assert choice._thread is not None and not choice._thread.is_alive()
+    assert choice._thread is not None
+    assert not choice._thread.is_alive()
 
 
 def test_between_two_links_nothing_is_taken() -> None:
