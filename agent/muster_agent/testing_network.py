@@ -11,10 +11,13 @@ _PIECE_BYTES = 64 * 1024
 
 
 class TcpProxy:
-    """Forwards its own ``port`` to ``target_port``; ``returned_bytes`` counts what whoever dialled got back."""
+    """Forwards its own ``port`` to ``target_port``; ``returned_bytes`` counts what whoever dialled got back,
+    ``connections`` how often somebody dialled.
+    """
 
     def __init__(self, target_port: int) -> None:
         self.returned_bytes = 0
+        self.connections = 0
         self._target_port = target_port
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
@@ -65,6 +68,7 @@ class TcpProxy:
                 continue
             with self._lock:
                 self._sockets += [near, far]
+                self.connections += 1
             threading.Thread(target=self._pump, args=(near, far, False), daemon=True).start()
             threading.Thread(target=self._pump, args=(far, near, True), daemon=True).start()
 

@@ -186,11 +186,13 @@ class BrokerConnection:
             self.turn(left_s)
 
     def _lost(self) -> MusterError:
+        if "ALERT" in self._trouble.upper():
+            return _explain(self._trouble)
+        if not self._is_connected:  # TLS 1.3: its alert may be lost when we write at the same moment
+            return UnreachableError("the broker hung up; is this certificate expired, revoked or of another fleet?")
         if self._trouble:
             return _explain(self._trouble)
-        if self._is_connected:
-            return UnreachableError("the connection to the broker broke")
-        return UnreachableError("the broker closed the connection; is this certificate expired, or of another fleet?")
+        return UnreachableError("the connection to the broker broke")
 
     def _connected(self, _paho: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:

@@ -193,9 +193,10 @@ class MqttPair(_Devices):
         self.broker = MosquittoBroker(folder / "broker", authority, FLEET)
         self.port = self.broker.start()
         self._own = self.broker.credentials()
-        self._controllers: list[controller_mqtt.MqttLink] = []
+        self.controllers: list[controller_mqtt.MqttLink] = []
         self.proxies: dict[str, TcpProxy] = {}
         self.credentials: dict[str, Credentials] = {}
+        self.authority_at: Callable[[Callable[[], int]], X509Authority]  # the same authority with another clock
         self.sink.renewal = lambda device_id, csr: (
             authority.issue_device_certificate(csr, device_id)[0],
             authority.signing_keys(),
@@ -207,7 +208,7 @@ class MqttPair(_Devices):
         made = controller_mqtt.MqttLink(
             self.sink, self.book, FLEET, "127.0.0.1", port or self.port, lambda: self._own, QUICK_CONTROLLER
         )
-        self._controllers.append(made)
+        self.controllers.append(made)
         self._loop.run(made.start())
         return made
 
@@ -251,7 +252,7 @@ class MqttPair(_Devices):
         self.proxies[device_id].reset()
 
     def stop_controller(self) -> None:
-        for controller in self._controllers:
+        for controller in self.controllers:
             self._loop.run(controller.stop())
 
     def close(self) -> None:
@@ -262,8 +263,13 @@ class MqttPair(_Devices):
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> X509Authority:
-    return open_authority(tmp_path_factory.mktemp("authority"), "lab")
+def authority_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("authority")
+
+
+@pytest.fixture(scope="session")
+def authority(authority_folder: Path) -> X509Authority:
+    return open_authority(authority_folder, FLEET)
 
 
 @pytest.fixture(scope="session")
@@ -325,9 +331,11 @@ def mqtt_pair(
     mosquitto: str,
     tmp_path: Path,
     authority: X509Authority,
+    authority_folder: Path,
     make_csr: Callable[[str], tuple[bytes, bytes]],
     tcp_proxy: Callable[[int], TcpProxy],
 ) -> Iterator[MqttPair]:
     made = MqttPair(tmp_path, authority, make_csr, tcp_proxy)
+    made.authority_at = lambda now_ns: open_authority(authority_folder, FLEET, now_ns=now_ns)
     yield made
     made.close()

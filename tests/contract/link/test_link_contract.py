@@ -151,6 +151,17 @@ class TestLink:
         assert not any(isinstance(message.body, Goodbye) for _, message in pair.sink.messages)
         link.close()
 
+    def test_reconnect_says_goodbye_and_comes_back_at_once(self, pair: Any) -> None:
+        link, agent = pair.device("pi-1")
+        agent.wait_for(lambda: "online" in agent.calls)
+        assert link.send(report(1))
+        link.reconnect("the agent has a new certificate")
+        agent.wait_for(lambda: agent.calls.count("online") == 2)
+        assert pair.sink.close_reasons == ["the agent said goodbye"]
+        assert len(pair.sink.reports) == 1
+        assert link.send(report(2))
+        pair.sink.wait_for(lambda: len(pair.sink.reports) == 2)
+
     def test_controller_that_stops_says_goodbye(self, pair: Any) -> None:
         _, agent = pair.device("pi-1")
         agent.wait_for(lambda: "online" in agent.calls)
