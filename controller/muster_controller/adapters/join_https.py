@@ -56,6 +56,7 @@ class JoinEndpoint:
         self._host = host
         self._port = port
         self._names = names
+        self._tls: ssl.SSLContext | None = None
         self._embedded: _Embedded | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -80,11 +81,16 @@ class JoinEndpoint:
             timeout_graceful_shutdown=2,
         )
         config.load()
-        config.ssl = _tls(*self._authority.issue_host_certificate(self._names))
+        config.ssl = self._tls = _tls(*self._authority.issue_host_certificate(self._names))
         self._embedded = _Embedded(config)
         self._serving = asyncio.create_task(self._embedded.serve(sockets=[listening]), name="join endpoint")
         port: int = listening.getsockname()[1]
         return port
+
+    def renew_certificate(self) -> None:
+        """Show a new certificate with a new key from the next handshake on."""
+        if self._tls is not None:
+            _load(self._tls, *self._authority.issue_host_certificate(self._names))
 
     async def stop(self, grace_s: float = 2.0) -> None:
         """Finish running joins within ``grace_s`` seconds, then stop. Safe to call twice."""
@@ -196,9 +202,13 @@ def _listen(host: str, port: int) -> socket.socket:
 def _tls(certificate_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load(context, certificate_pem, key_pem)
+    return context
+
+
+def _load(context: ssl.SSLContext, certificate_pem: bytes, key_pem: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="muster-") as folder:  # 0700; OpenSSL reads files only
         pair = Path(folder) / "host.pem"
         pair.touch(mode=0o600)
         pair.write_bytes(certificate_pem + key_pem)
         context.load_cert_chain(pair)
-    return context

@@ -22,6 +22,7 @@ from muster_controller.adapters.identity_x509.authenticator import StoreAuthenti
 from muster_controller.adapters.identity_x509.authority import DEVICE_CERTIFICATE_LIFE_S
 from muster_controller.adapters.join_https import JoinEndpoint
 from muster_controller.adapters.link_grpc import GrpcLink
+from muster_controller.adapters.link_grpc.host_certificate import LIFE_S as HOST_CERTIFICATE_LIFE_S
 from muster_controller.adapters.store_sqlalchemy import open_store
 from muster_controller.adapters.workshop_compression import CompressionWorkshop
 from muster_controller.cli.broker import FleetBroker, MqttOptions
@@ -181,7 +182,7 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
             await asyncio.to_thread(agent.start, service, endpoints["grpc"], endpoints["join"])
         token = service.tokens.new(note="printed by muster up")
         say_welcome(Welcome(service, options.data, endpoints, token, options.is_lan, agent.outcome))
-        await _until_stopped(service, stop, agent)
+        await _until_stopped(service, stop, agent, joining)
     finally:
         app.state.stopping.set()
         _forget_endpoints(options.data / ENDPOINTS)
@@ -229,9 +230,9 @@ async def _start(what: str, flag: str, part: RestEndpoint | GrpcLink | JoinEndpo
         raise taken(what, flag, str(error)) from error
 
 
-async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgent) -> None:
+async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgent, joining: JoinEndpoint) -> None:
     """Tick once a second; a tick that fails is logged and the next one comes all the same."""
-    cleaned_at = time.monotonic()
+    cleaned_at = renewed_at = time.monotonic()
     while not stop.is_set():
         try:
             await asyncio.wait_for(stop.wait(), _TICK_S)
@@ -241,6 +242,9 @@ async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgen
         if time.monotonic() - cleaned_at > _CLEAN_EVERY_S:
             cleaned_at = time.monotonic()
             await asyncio.to_thread(service.clean)
+        if time.monotonic() - renewed_at > HOST_CERTIFICATE_LIFE_S:
+            renewed_at = time.monotonic()
+            await asyncio.to_thread(joining.renew_certificate)
 
 
 def _tick(service: Service) -> None:

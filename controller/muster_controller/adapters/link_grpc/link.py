@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from muster_controller.adapters.link_grpc.chunk_wire import encode_chunk
 from muster_controller.adapters.link_grpc.conversation import Conversation
+from muster_controller.adapters.link_grpc.host_certificate import HostCertificate
 from muster_controller.adapters.link_grpc.options import LinkOptions
 from muster_controller.adapters.link_grpc.ranges import stream_range
 from muster_controller.adapters.link_grpc.session import StreamSession
@@ -54,6 +55,7 @@ class GrpcLink:
         port: int = 8471,
         names: Sequence[str] = (),
         options: LinkOptions = LinkOptions(),  # noqa: B008 - frozen
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """``names``: further DNS names and IP addresses under which devices reach this host."""
         self._sink = sink
@@ -62,6 +64,7 @@ class GrpcLink:
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._names = names
         self._options = options
+        self._monotonic_s = monotonic_s
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="link-grpc")
         self._sessions: dict[str, StreamSession] = {}
         self._endings: set[asyncio.Task[None]] = set()
@@ -73,10 +76,7 @@ class GrpcLink:
         Raises:
             PermanentError: the port is taken or the address is not ours.
         """
-        certificate, key = self._authority.issue_host_certificate(self._names)
-        credentials = grpc.ssl_server_credentials(
-            [(key, certificate)], root_certificates=self._authority.ca_pem(), require_client_auth=True
-        )
+        credentials = HostCertificate(self._authority, self._names, self._monotonic_s).credentials()
         self._endpoint = grpc.aio.server(options=self._options.channel_arguments())
         self._endpoint.add_generic_rpc_handlers((self._methods(),))
         try:
