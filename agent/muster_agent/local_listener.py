@@ -14,6 +14,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ from muster_protos.model import (
 )
 
 log = logging.getLogger(__name__)
+
+_REST_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class LocalListener:
         self._selector = selectors.DefaultSelector()
         self._wake_out, self._wake_in = socket.socketpair()
         self._is_closing = False
+        self._deaf_until_s: float | None = None  # no descriptor was left for a new connection
         self._listener: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="local-listener", daemon=True)
 
@@ -204,13 +208,25 @@ class LocalListener:
 
     def _run(self) -> None:
         while not self._is_closing:
-            for key, events in self._selector.select():
+            for key, events in self._selector.select(self._rest_s()):
                 try:
                     self._turn(key, events)
                 except Exception:  # the loop's top: one bad message must not deafen the agent
                     log.exception("a message of a local process could not be used")
             self._arm_writers()
         self._shut()
+
+    def _rest_s(self) -> float | None:
+        """How long new processes still have to wait; None when they have not."""
+        if self._deaf_until_s is None:
+            return None
+        left_s = self._deaf_until_s - time.monotonic()
+        if left_s > 0:
+            return left_s
+        assert self._listener is not None
+        self._selector.register(self._listener, selectors.EVENT_READ, None)
+        self._deaf_until_s = None
+        return None
 
     def _turn(self, key: selectors.SelectorKey, events: int) -> None:
         if key.fileobj is self._listener:
@@ -225,7 +241,9 @@ class LocalListener:
         try:
             stream, _ = self._listener.accept()
         except OSError as error:
-            log.warning("a local process could not connect: %s", error)
+            log.warning("a local process could not connect, the next may in %g s: %s", _REST_S, error)
+            self._selector.unregister(self._listener)  # it stays readable: accepting again at once would burn a core
+            self._deaf_until_s = time.monotonic() + _REST_S
             return
         stream.setblocking(False)
         connection = _Connection(stream, _peer_pid(stream))

@@ -6,6 +6,7 @@ within them adopts it (same socket, pid file beside it), so that apps notice not
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from muster_agent.local_listener import LocalListener, Peer, ServingSink
 from muster_bench.spawn import child_environment
 from muster_devices.failpoint import hit
+from muster_devices.oom import oom_kills
 from muster_protos.ids import check_id
 from muster_protos.model import LocalCap, LocalGrant
 
@@ -57,6 +59,7 @@ class ServingProcess:
         self._options = options or ServingOptions()
         self._process: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
+        self._oom_kills: int | None = None
         self._is_stopping = False
         self._ended = threading.Event()
         self._ended.set()
@@ -141,6 +144,7 @@ class ServingProcess:
                 start_new_session=True,  # Ctrl-C in the agent's terminal is the agent's to pass on
             )
         self._pid = self._process.pid
+        self._oom_kills = oom_kills()
         hit("serving: spawned")
         try:
             if options.enter is not None:
@@ -150,14 +154,17 @@ class ServingProcess:
             self._process.wait()
             raise
         temporary = self._pid_path().with_suffix(".tmp")
-        temporary.write_text(json.dumps({"pid": self._pid}))
-        temporary.replace(self._pid_path())
+        try:
+            temporary.write_text(json.dumps({"pid": self._pid}))
+            temporary.replace(self._pid_path())
+        except OSError as error:  # a full disk: it serves, a later agent only cannot adopt it
+            log.warning("the pid of the serving process of %s is not kept: %s", self.model_id, error.strerror)
         hit("serving: pid written")
 
     def _wait(self) -> None:
         process = self._process
         if process is not None:
-            reason = _ending(process.wait())
+            reason = _ending(process.wait(), self._oom_kills)
         else:
             pid = self._pid or 0
             while self._is_ours(pid):
@@ -166,7 +173,8 @@ class ServingProcess:
         tail = self._stderr_tail()
         peer = Peer(self.model_id, self._pid or 0, is_child=True)
         self._process = None
-        self._pid_path().unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk
+            self._pid_path().unlink(missing_ok=True)
         self._ended.set()
         if not self._is_stopping:
             self._listener.sink.on_exit(peer, f"serving process {reason}{': ' + tail if tail else ''}")
@@ -207,7 +215,10 @@ class ServingProcess:
             return ""
 
 
-def _ending(returncode: int) -> str:
+def _ending(returncode: int, oom_kills_before: int | None = None) -> str:
+    """How a child ended; ``oom_kills_before`` is what the kernel's count was when it began."""
+    if returncode == -signal.SIGKILL and oom_kills_before is not None and (oom_kills() or 0) > oom_kills_before:
+        return "was killed by the kernel for want of memory (OOM)"
     if returncode >= 0:
         return f"exited with status {returncode}"
     try:

@@ -15,13 +15,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from muster_agent.cli.probe import to_json
-from muster_agent.cli.state_folder import StateFolder, state_folder
+from muster_agent.cli.state_folder import StateFolder, is_read_only, state_folder
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_protos.errors import PermanentError
 
 OK, WARNING, FAILED, UNKNOWN = "ok", "warning", "failed", "unknown"
 _MIB = 1 << 20
 _LOW_DISK_BYTES = 200 * _MIB
+_FULL_BYTES = 8 * _MIB  # what the agent leaves free for its state and logs
 _EARLIEST_S = 1_735_689_600  # 2025-01-01: before it this software did not exist
 _CONNECT_TIMEOUT_S = 5.0
 _REFUSAL_TIMEOUT_S = 0.5
@@ -52,21 +53,29 @@ def do(options: argparse.Namespace) -> int:
 
 def examine(folder: StateFolder, link: str = "") -> Iterator[Finding]:
     """Every check, in the order in which a person would go."""
-    yield _state(folder)
+    yield state_finding(folder)
     identity, finding = _identity(folder)
     yield finding
     yield _permissions(folder)
-    yield _agent(folder)
-    yield _disk(folder)
+    yield agent_finding(folder)
+    yield disk_finding(folder)
     yield _clock(identity)
     yield from _controller(identity, folder, link)
     yield from _runtimes()
     yield from _sensors()
 
 
-def _state(folder: StateFolder) -> Finding:
+def state_finding(folder: StateFolder) -> Finding:
+    """Whether the state can be read and written."""
     if not folder.root.is_dir():
         return Finding("state folder", WARNING, f"{folder.root} does not exist", "run: muster-agent join LINK")
+    if is_read_only(folder.root):
+        return Finding(
+            "state folder",
+            FAILED,
+            f"{folder.root} lies on a read-only file system; the last good models are served, nothing new is begun",
+            "look for disk errors (dmesg), then: mount -o remount,rw",
+        )
     if not os.access(folder.root, os.W_OK | os.X_OK):
         return Finding(
             "state folder", FAILED, f"{folder.root} cannot be written", f"run: chown -R $(id -un) {folder.root}"
@@ -117,7 +126,8 @@ def _permissions(folder: StateFolder) -> Finding:
     return Finding("permissions", OK, "key and state are private")
 
 
-def _agent(folder: StateFolder) -> Finding:
+def agent_finding(folder: StateFolder) -> Finding:
+    """Whether an agent runs on the folder."""
     try:
         holder = folder.lock.read_text().strip()
     except OSError:
@@ -138,10 +148,14 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _disk(folder: StateFolder) -> Finding:
+def disk_finding(folder: StateFolder) -> Finding:
+    """How much room there is."""
     base = next((path for path in (folder.root, *folder.root.parents) if path.exists()), Path("/"))
     status = os.statvfs(base)
     free = status.f_bavail * status.f_frsize
+    if free < _FULL_BYTES:
+        found = f"full: {free >> 10} KiB free at {base}; serving goes on, nothing new is fetched"
+        return Finding("disk", FAILED, found, "free some space, or move --state")
     if free < _LOW_DISK_BYTES:
         return Finding("disk", WARNING, f"{free // _MIB} MiB free at {base}", "free some space, or move --state")
     return Finding("disk", OK, f"{free // _MIB} MiB free at {base}")

@@ -82,6 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
     probe = commands.add_parser("probe", parents=[shared], help="what this device is and can do")
     probe.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
+    status = commands.add_parser("status", parents=[shared], help="what this device serves and what is the matter")
+    status.add_argument("-o", "--output", choices=("table", "json"), default="table")
+
     doctor = commands.add_parser("doctor", parents=[shared], help="find what is wrong, with a fix for each")
     doctor.add_argument("-o", "--output", choices=("table", "json"), default="table")
     doctor.add_argument("--link", default="", help="controller to look for instead of the joined one")

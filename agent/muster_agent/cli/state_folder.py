@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import os
+import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from muster_devices.durable import make_folder
 from muster_protos.errors import ConflictError, PermanentError
+
+_TAKES_NOTHING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,8 @@ class StateFolder:
 
     @property
     def socket(self) -> Path:
-        return self.root / "serving.sock"
+        """In the folder; on a read-only file system in one of our own below the temporary folder."""
+        return (self._elsewhere() if is_read_only(self.root) else self.root) / "serving.sock"
 
     @property
     def lock(self) -> Path:
@@ -46,9 +54,12 @@ class StateFolder:
             PermanentError: it cannot be made.
         """
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.root.chmod(0o700)
+            make_folder(self.root, 0o700)
+            if self.root.stat().st_mode & 0o777 != 0o700:
+                self.root.chmod(0o700)
         except OSError as error:
+            if error.errno in _TAKES_NOTHING and self.root.is_dir():
+                return  # what lies there can still be served
             raise PermanentError(
                 f"expected a state folder that can be written at {self.root}, found: {error.strerror}; "
                 "choose another with --state DIR"
@@ -61,10 +72,7 @@ class StateFolder:
         Raises:
             ConflictError: another agent uses it.
         """
-        try:
-            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise PermanentError(f"expected to write {self.lock}, found: {error.strerror}") from error
+        descriptor = self._open_lock()
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,11 +82,41 @@ class StateFolder:
                     f"expected a free state folder, found another agent (pid {holder}) on {self.root}; "
                     "stop it or choose another folder with --state DIR"
                 ) from error
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            with suppress(OSError):  # a disk that takes nothing: the lock holds all the same
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
             os.close(descriptor)
+
+    def _open_lock(self) -> int:
+        """The lock file; the folder itself where the disk takes no such file."""
+        try:
+            return os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno not in _TAKES_NOTHING:
+                raise PermanentError(f"expected to write {self.lock}, found: {error.strerror}") from error
+        try:
+            return os.open(self.lock if self.lock.exists() else self.root, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise PermanentError(f"expected to read {self.lock}, found: {error.strerror}") from error
+
+    def _elsewhere(self) -> Path:
+        name = f"muster-agent-{os.getuid()}-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]}"
+        folder = Path(tempfile.gettempdir()) / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+            raise PermanentError(f"expected a private folder of our own at {folder}, found another; remove it")
+        return folder
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether the file system takes no writes."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def state_folder(chosen: Path | None) -> StateFolder:

@@ -1,0 +1,125 @@
+"""``muster-agent status``: what this device serves and what is the matter with it, from its state folder alone."""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from muster_agent.adapters.state_sqlite.rows import SELECT_SERVING, record_from_row
+from muster_agent.cli.doctor import OK, agent_finding, disk_finding, state_finding
+from muster_agent.cli.probe import to_json
+from muster_agent.cli.state_folder import StateFolder, state_folder
+from muster_agent.core.known import ServingRecord
+from muster_agent.identity_folder import IdentityFolder
+from muster_protos import codec
+from muster_protos.errors import NotFoundError, PermanentError
+from muster_protos.model import DesiredState, SignedEnvelope
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One model on record."""
+
+    model_id: str
+    deployment_id: str
+    state: str  # committed, activated or self_tested
+    http_port: int
+    grpc_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the state folder says."""
+
+    device_id: str
+    fleet_id: str
+    agent: str
+    desired_version: str
+    waiting_reports: int
+    serving: tuple[Served, ...]
+    bad: dict[str, str]
+    troubles: tuple[str, ...]
+
+
+def do(options: argparse.Namespace) -> int:
+    """Print it; 1 when something is the matter."""
+    status = read_status(state_folder(options.state))
+    print(to_json(asdict(status)) if options.output == "json" else "\n".join(_lines(status)))
+    return 1 if status.troubles else 0
+
+
+def read_status(folder: StateFolder) -> Status:
+    """Reads only, so it works on a full or read-only disk and beside a running agent.
+
+    Raises:
+        NotFoundError: this device has not joined a fleet.
+    """
+    try:
+        identity = IdentityFolder(folder.identity).read()
+    except PermanentError as error:
+        raise NotFoundError(str(error)) from error
+    if identity is None:
+        raise NotFoundError(
+            f"expected a joined device, found no identity in {folder.identity}; join: muster-agent join"
+        )
+    findings = (state_finding(folder), disk_finding(folder))
+    troubles = tuple(f"{item.check}: {item.found}" for item in findings if item.verdict != OK)
+    desired, waiting, bad = "none yet", 0, {}
+    records: tuple[ServingRecord, ...] = ()
+    try:
+        with closing(_reader(folder.database)) as database:
+            desired = _version(database.execute("SELECT envelope FROM desired").fetchone())
+            (waiting,) = database.execute("SELECT count(*) FROM reports").fetchone()
+            records = tuple(record_from_row(row) for row in database.execute(SELECT_SERVING).fetchall())
+            bad = dict(database.execute("SELECT key, reason FROM bad ORDER BY key").fetchall())
+    except (sqlite3.Error, PermanentError, ValueError) as error:
+        if folder.database.exists() and not troubles:
+            troubles = (f"state: {folder.database} cannot be read: {error}",)
+    return Status(
+        device_id=identity.device_id,
+        fleet_id=identity.fleet_id,
+        agent=agent_finding(folder).found,
+        desired_version=desired,
+        waiting_reports=waiting,
+        serving=tuple(served for record in records for served in _served(record)),
+        bad=bad,
+        troubles=troubles,
+    )
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=2)
+
+
+def _version(row: tuple[bytes] | None) -> str:
+    if row is None:
+        return "none yet"
+    state = codec.decode(DesiredState, codec.decode(SignedEnvelope, row[0]).payload)
+    return f"{state.epoch}.{state.version}"
+
+
+def _served(record: ServingRecord) -> Iterator[Served]:
+    target = record.target
+    if target is None:
+        return
+    state = "committed" if record.trial is None else "activated" if record.is_trial_active else "self_tested"
+    yield Served(record.model_id, target.deployment_id, state, record.http_port, record.grpc_port)
+
+
+def _lines(status: Status) -> Iterator[str]:
+    yield f"{status.device_id} of fleet {status.fleet_id}: the agent {status.agent}"
+    yield f"desired state {status.desired_version}, {status.waiting_reports} reports wait to be acknowledged"
+    for item in status.serving:
+        ports = f"HTTP {item.http_port}, gRPC {item.grpc_port}"
+        yield f"serves {item.model_id} by {item.deployment_id} ({item.state}) on {ports}"
+    if not status.serving:
+        yield "serves nothing"
+    for key, reason in status.bad.items():
+        yield f"bad: {key[:12]} {key.partition(' ')[2]}: {reason}"
+    for trouble in status.troubles:
+        yield f"trouble: {trouble}"
