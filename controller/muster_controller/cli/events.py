@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from muster_controller.cli.layout import wrapped
 from muster_controller.cli.options import Output, chosen, fleet
-from muster_controller.cli.output import Format, Row, emit, err, iso_time, out
+from muster_controller.cli.output import Format, Row, emit, err, iso_time, out, terminal_width
 
 COLUMNS = {
     "TIME": "at_ns",
@@ -71,7 +72,7 @@ def _write(found: Iterable[Row], form: Format) -> None:
     """As they come: lines for people, JSON lines or CSV rows for programs."""
     for event in found:
         if form is Format.TABLE:
-            out().print(line(event), markup=False)
+            out().print(wrapped(line(event), terminal_width(), indent=4), markup=False, soft_wrap=True)
         else:
             emit([event], Format.JSONL if form is Format.JSON else form, COLUMNS)
     sys.stdout.flush()

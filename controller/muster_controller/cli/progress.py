@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from muster_controller.cli.layout import wrapped
 from muster_controller.cli.output import err
 
 _QUIET_S = 5.0
@@ -24,9 +25,12 @@ class Meter:
         self._last: tuple[float, str] = (0.0, "")
 
     def say(self, text: str) -> None:
-        """A lasting line: above the bar on a terminal."""
-        console = err() if self._bar is None else self._bar.console
-        console.print(text, markup=False, soft_wrap=True)
+        """A lasting line: above the bar on a terminal, broken at spaces when it is too long for it."""
+        if self._bar is None:
+            err().print(text, markup=False)
+        else:
+            console = self._bar.console
+            console.print(wrapped(text, console.width, indent=4), markup=False, soft_wrap=True)
 
     def show(self, ratio: float, note: str = "") -> None:
         """``ratio`` in 0..1."""
