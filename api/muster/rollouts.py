@@ -44,19 +44,25 @@ class Rollout:
     def view(self) -> RolloutView:
         return RolloutView(self._connection.get(f"/v1/rollouts/{self.rollout_id}"))
 
-    def pause(self) -> RolloutView:
-        return self._steer("pause")
+    def pause(self, reason: str = "") -> RolloutView:
+        """No further wave; ``reason`` is kept and shown, here as below."""
+        return self._steer("pause", reason)
 
-    def resume(self) -> RolloutView:
-        return self._steer("resume")
+    def approve(self, reason: str = "") -> RolloutView:
+        """Start the next wave, after this one is through."""
+        return self._steer("approve", reason)
 
-    def abort(self) -> RolloutView:
-        """Start no more devices; what runs stays."""
-        return self._steer("abort")
+    def resume(self, reason: str = "") -> RolloutView:
+        """Lift any hold."""
+        return self._steer("resume", reason)
 
-    def rollback(self) -> RolloutView:
+    def abort(self, reason: str = "") -> RolloutView:
+        """Start no more devices and take back what is not committed; what is committed stays."""
+        return self._steer("abort", reason)
+
+    def rollback(self, reason: str = "") -> RolloutView:
         """Every device back to what it served before; look at ``bare_after_rollback`` first."""
-        return self._steer("rollback")
+        return self._steer("rollback", reason)
 
     def bare_after_rollback(self) -> list[str]:
         """The devices that would serve nothing of the model: this rollout was its first there."""
@@ -79,8 +85,9 @@ class Rollout:
             raise PermanentError(f"rollout {self.rollout_id} {view.state}: {view.reason}")
         return view
 
-    def _steer(self, action: str) -> RolloutView:
-        return RolloutView(self._connection.post(f"/v1/rollouts/{self.rollout_id}/{action}"))
+    def _steer(self, action: str, reason: str) -> RolloutView:
+        path = f"/v1/rollouts/{self.rollout_id}/{action}"
+        return RolloutView(self._connection.post(path, {"reason": reason} if reason else None))
 
 
 def start_rollout(

@@ -1,4 +1,4 @@
-"""muster rollout start | status | pause | resume | abort | rollback | history"""
+"""muster rollout start | status | pause | approve | resume | abort | rollback | history"""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ DEPLOYMENTS = {
     "REASON": "reason",
 }
 RolloutId = Annotated[str, typer.Argument(help="A rollout id; the newest when absent.")]
+Reason = Annotated[str, typer.Option(help="Why; it is kept with the rollout and shown.")]
 
 
 @app.command("start")
@@ -51,6 +52,9 @@ def start(
     then: Annotated[list[str] | None, typer.Option(help='A next wave: "25%", a count, or "all"; repeatable.')] = None,
     deadline: Annotated[str, typer.Option(help="A device that is silent for longer has failed.")] = "1h",
     error_threshold: Annotated[float, typer.Option(help="Share of failures that aborts it, 0 to 1.")] = 0.0,
+    success_threshold: Annotated[
+        float, typer.Option(help="Share of a wave that must be committed before the next one starts, above 0 to 1.")
+    ] = 1.0,
     pause_after_wave: Annotated[bool, typer.Option(help="Wait for `rollout resume` after each wave.")] = False,
     wait: Wait = True,
     timeout: Timeout = None,
@@ -66,6 +70,7 @@ def start(
         "waves": then or [],
         "deadline_s": round(parse_duration_s(deadline)),
         "error_threshold_ratio": error_threshold,
+        "success_threshold_ratio": success_threshold,
         "pauses_after_wave": pause_after_wave,
     }
     with fleet() as found:
@@ -92,28 +97,35 @@ def status(rollout: RolloutId = "", output: Output = None) -> None:
 
 
 @app.command("pause")
-def pause(rollout: RolloutId = "", output: Output = None) -> None:
-    """Start no further wave until `resume`."""
+def pause(rollout: RolloutId = "", reason: Reason = "", output: Output = None) -> None:
+    """Hold it: start no further wave until `approve` or `resume`."""
     with fleet() as found:
-        _show(_find(found, rollout).pause(), chosen(output))
+        _show(_find(found, rollout).pause(reason), chosen(output))
+
+
+@app.command("approve")
+def approve(rollout: RolloutId = "", reason: Reason = "", output: Output = None) -> None:
+    """Start the next wave after a look at this one; refused while this one is not through."""
+    with fleet() as found:
+        _show(_find(found, rollout).approve(reason), chosen(output))
 
 
 @app.command("resume")
-def resume(rollout: RolloutId = "", output: Output = None) -> None:
-    """Go on after a pause."""
+def resume(rollout: RolloutId = "", reason: Reason = "", output: Output = None) -> None:
+    """Lift a hold, whatever brought it about."""
     with fleet() as found:
-        _show(_find(found, rollout).resume(), chosen(output))
+        _show(_find(found, rollout).resume(reason), chosen(output))
 
 
 @app.command("abort")
-def abort(rollout: RolloutId = "", output: Output = None) -> None:
-    """Stop a rollout; what has been committed stays."""
+def abort(rollout: RolloutId = "", reason: Reason = "", output: Output = None) -> None:
+    """Stop a rollout in any state; what has been committed stays. Devices that are away learn it later."""
     with fleet() as found:
-        _show(_find(found, rollout).abort(), chosen(output))
+        _show(_find(found, rollout).abort(reason), chosen(output))
 
 
 @app.command("rollback")
-def rollback(rollout: RolloutId = "", yes: Yes = False, output: Output = None) -> None:
+def rollback(rollout: RolloutId = "", yes: Yes = False, reason: Reason = "", output: Output = None) -> None:
     """Put every device of a rollout back to what it served before. Asks when that is nothing."""
     with fleet() as found:
         meant = _find(found, rollout)
@@ -126,7 +138,7 @@ def rollback(rollout: RolloutId = "", yes: Yes = False, output: Output = None) -
                 f"another choice there instead: muster select {model}, then muster rollout start {model}). Go on?",
                 yes,
             )
-        _show(meant.rollback(), chosen(output))
+        _show(meant.rollback(reason), chosen(output))
 
 
 @app.command("history")
@@ -191,4 +203,4 @@ def _show(view: RolloutView, form: Format) -> None:
         out().print(head, style="bold", markup=False)
     emit(rows, form, DEPLOYMENTS)
     if view.state == "paused":
-        err().print("paused; go on with: muster rollout resume", style="dim")
+        err().print("paused; go on with: muster rollout approve (once the wave is through) or resume", style="dim")

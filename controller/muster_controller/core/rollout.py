@@ -4,7 +4,8 @@ Invariants:
 - a wave starts only when enough of the one before is committed (``success_threshold_ratio``);
 - more failures than ``error_threshold_ratio``, in the active wave or in all, stop the rollout at once: what is not
   committed is taken back, what has not been started never is;
-- silence is failure: every started deployment has a deadline;
+- silence is failure: every started deployment has a deadline, never further away than ``deadline_s``;
+- a cancelled deployment (superseded by a newer rollout, or its device left before its wave) counts neither way;
 - what has ended never moves again, but for a rollback, which a person asks for.
 """
 
@@ -13,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from muster_controller.core.deployments import has_failed, is_settled, is_underway
+from muster_controller.core.deployments import counts, has_failed, is_failure, is_settled, is_underway
 from muster_controller.core.entities import Deployment, Rollout, RolloutState
 from muster_protos.errors import ConflictError
 from muster_protos.model import DeploymentState
 
 _NS_PER_S = 10**9
 _OPEN = (RolloutState.RUNNING, RolloutState.PAUSED)
+_CLOCK_TOLERANCE_NS = 60 * _NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,13 @@ class FailSilent:
 
 
 @dataclass(frozen=True, slots=True)
+class Redate:
+    """The clock was set back since these started: their time begins now."""
+
+    deployment_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """The wave is through; a person shall look before the next one."""
 
@@ -63,7 +72,14 @@ class Abort:
     reason: str
 
 
-Action = StartWave | Commit | FailSilent | Pause | Complete | Abort
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Nobody wants any of it any more."""
+
+    reason: str
+
+
+Action = StartWave | Commit | FailSilent | Redate | Pause | Complete | Abort | Withdraw
 
 
 def next_step(rollout: Rollout, deployments: Sequence[Deployment], now_ns: int) -> tuple[Action, ...]:
@@ -73,7 +89,12 @@ def next_step(rollout: Rollout, deployments: Sequence[Deployment], now_ns: int) 
     """
     if rollout.state not in _OPEN:
         return ()
-    started = [item for item in deployments if item.wave <= rollout.active_wave]
+    if deployments and not any(counts(item) for item in deployments):
+        return (Withdraw(deployments[0].reason),)
+    started = [item for item in deployments if item.wave <= rollout.active_wave and counts(item)]
+    redated = tuple(sorted(item.deployment_id for item in started if _is_too_far_off(item, rollout.deadline_s, now_ns)))
+    if redated:
+        return (Redate(redated),)
     silent = tuple(sorted(item.deployment_id for item in started if _is_silent(item, now_ns)))
     if silent:
         return (FailSilent(silent, f"no success within {rollout.deadline_s} s"),)
@@ -105,8 +126,15 @@ def apply(
                 deployments, lambda item: item.deployment_id in ids, lambda item: _told(item, now_ns)
             )
         case FailSilent(ids, reason):
-            return rollout, _end(
-                deployments, lambda item: item.deployment_id in ids, DeploymentState.FAILED, reason, now_ns
+            return rollout, _change(
+                deployments, lambda item: item.deployment_id in ids, lambda item: _silent(item, reason, now_ns)
+            )
+        case Redate(ids):
+            deadline_ns = now_ns + rollout.deadline_s * _NS_PER_S
+            return rollout, _change(
+                deployments,
+                lambda item: item.deployment_id in ids,
+                lambda item: replace(item, grant=replace(item.grant, deadline_ns=deadline_ns)),
             )
         case Pause(reason):
             return replace(rollout, state=RolloutState.PAUSED, reason=reason), ()
@@ -114,23 +142,23 @@ def apply(
             return replace(rollout, state=RolloutState.SUCCEEDED, reason=""), ()
         case Abort(reason):
             return _stop(rollout, deployments, RolloutState.FAILED, reason, now_ns)
+        case Withdraw(reason):
+            return _stop(rollout, deployments, RolloutState.ABORTED, reason, now_ns)
 
 
-def pause(rollout: Rollout) -> Rollout:
-    """No further wave until ``resume``; what is under way goes on."""
+def pause(rollout: Rollout, reason: str = "paused by a person") -> Rollout:
+    """Hold it: no further wave until ``resume``; what is under way goes on."""
     if rollout.state is not RolloutState.RUNNING:
-        raise ConflictError(f"expected a running rollout, found it {rollout.state.value}")
-    return replace(rollout, state=RolloutState.PAUSED, reason="paused by a person")
+        raise ConflictError(f"expected a running rollout, found it {_found(rollout)}")
+    return replace(rollout, state=RolloutState.PAUSED, reason=reason)
 
 
 def resume(rollout: Rollout, deployments: Sequence[Deployment], now_ns: int) -> tuple[Rollout, tuple[Deployment, ...]]:
     """Go on, past the wave after which it paused."""
     if rollout.state is not RolloutState.PAUSED:
-        raise ConflictError(f"expected a paused rollout, found it {rollout.state.value}")
+        raise ConflictError(f"expected a paused rollout, found it {_found(rollout)}")
     running = replace(rollout, state=RolloutState.RUNNING, reason="")
-    active = [item for item in deployments if item.wave == rollout.active_wave]
-    is_through = _is_through(rollout, active)
-    if is_through and rollout.active_wave + 1 < len(rollout.waves):
+    if is_through(rollout, deployments) and rollout.active_wave + 1 < len(rollout.waves):
         return apply(running, deployments, StartWave(rollout.active_wave + 1), now_ns)
     return running, ()
 
@@ -138,9 +166,17 @@ def resume(rollout: Rollout, deployments: Sequence[Deployment], now_ns: int) -> 
 def abort(
     rollout: Rollout, deployments: Sequence[Deployment], reason: str, now_ns: int
 ) -> tuple[Rollout, tuple[Deployment, ...]]:
-    """Cancel: always works while the rollout is open. What is committed stays, the rest is taken back."""
+    """Cancel: works in every state of an open rollout, whatever its devices do; they learn it when they are back.
+
+    What is committed stays, the rest is taken back. Aborting twice is aborting once.
+    """
+    if rollout.state is RolloutState.ABORTED:
+        return rollout, ()
     if rollout.state not in _OPEN:
-        raise ConflictError(f"expected an open rollout, found it {rollout.state.value}")
+        raise ConflictError(
+            f"expected an open rollout, found it {_found(rollout)}: nothing of it is under way; "
+            f"what it committed goes back with: muster rollout rollback {rollout.rollout_id}"
+        )
     return _stop(rollout, deployments, RolloutState.ABORTED, reason, now_ns)
 
 
@@ -149,7 +185,10 @@ def roll_back(
 ) -> tuple[Rollout, tuple[Deployment, ...]]:
     """Take everything back, the committed, too: each device returns to what it had before."""
     if rollout.state is RolloutState.ROLLED_BACK:
-        raise ConflictError("expected a rollout that is not rolled back yet, found it rolled_back")
+        raise ConflictError(
+            f"expected a rollout that is not rolled back yet, found it {_found(rollout)}; "
+            f"to put it into force again: muster rollout start {rollout.model_id}:{rollout.model_version}"
+        )
     started = _end(
         deployments,
         lambda item: item.started_at_ns > 0 and not has_failed(item),
@@ -159,6 +198,15 @@ def roll_back(
     )
     waiting = _cancel_waiting(deployments, reason, now_ns)
     return replace(rollout, state=RolloutState.ROLLED_BACK, reason=reason), (*started, *waiting)
+
+
+def is_through(rollout: Rollout, deployments: Sequence[Deployment]) -> bool:
+    """Whether enough of the active wave is committed."""
+    return _is_through(rollout, [item for item in deployments if item.wave == rollout.active_wave and counts(item)])
+
+
+def _found(rollout: Rollout) -> str:
+    return f"{rollout.state.value} ({rollout.reason})" if rollout.reason else rollout.state.value
 
 
 def _advance(rollout: Rollout, started: Sequence[Deployment], active: Sequence[Deployment]) -> tuple[Action, ...]:
@@ -183,7 +231,7 @@ def _abort_reason(rollout: Rollout, started: Sequence[Deployment], active: Seque
     wave = f"wave {rollout.active_wave + 1}"
     # The active wave alone, so that earlier successes do not dilute it; all of them, so that late failures count.
     for meant, name in ((active, wave), (started, f"waves 1 to {rollout.active_wave + 1}")):
-        failed = sum(has_failed(item) for item in meant)
+        failed = sum(is_failure(item) for item in meant)
         if failed > rollout.error_threshold_ratio * len(meant) + 1e-9:
             return f"{failed} of {len(meant)} devices of {name} failed; {_first_failure(meant)}"
     if active and all(is_settled(item) for item in active) and not _is_through(rollout, active):
@@ -192,7 +240,7 @@ def _abort_reason(rollout: Rollout, started: Sequence[Deployment], active: Seque
 
 
 def _first_failure(deployments: Sequence[Deployment]) -> str:
-    failed = [item for item in deployments if has_failed(item)]
+    failed = [item for item in deployments if is_failure(item)]
     first = min(failed, key=lambda item: (item.updated_at_ns, item.deployment_id))
     return f"the first, {first.device_id}: {first.reason or first.state.value}"
 
@@ -201,14 +249,28 @@ def _is_silent(deployment: Deployment, now_ns: int) -> bool:
     return is_underway(deployment) and 0 < deployment.grant.deadline_ns <= now_ns
 
 
+def _is_too_far_off(deployment: Deployment, deadline_s: int, now_ns: int) -> bool:
+    furthest_ns = now_ns + deadline_s * _NS_PER_S + _CLOCK_TOLERANCE_NS
+    return is_underway(deployment) and deployment.grant.deadline_ns > furthest_ns
+
+
 def _is_healthy(deployment: Deployment) -> bool:
-    """Active after its self-test, and not yet told to stay."""
-    return deployment.state is DeploymentState.ACTIVATED and not deployment.grant.is_committed
+    """Active after its self-test, up without complaint, and not yet told to stay."""
+    is_up = deployment.state is DeploymentState.ACTIVATED and not deployment.reason
+    return is_up and not deployment.grant.is_committed
 
 
 def _started(deployment: Deployment, deadline_s: int, now_ns: int) -> Deployment:
     grant = replace(deployment.grant, deadline_ns=now_ns + deadline_s * _NS_PER_S)
     return replace(deployment, grant=grant, started_at_ns=now_ns, updated_at_ns=now_ns)
+
+
+def _silent(deployment: Deployment, reason: str, now_ns: int) -> Deployment:
+    """Failed, with how far it was known to be."""
+    known = f"{deployment.state.value}: {deployment.reason}" if deployment.reason else deployment.state.value
+    return replace(
+        deployment, state=DeploymentState.FAILED, reason=f"{reason}; last heard: {known}", updated_at_ns=now_ns
+    )
 
 
 def _told(deployment: Deployment, now_ns: int) -> Deployment:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from threading import RLock
 
 from muster_controller.core import rollout as rules
-from muster_controller.core.deployments import advance, has_failed, in_force
+from muster_controller.core.deployments import advance, after_all, has_failed, in_force, is_underway, superseded
 from muster_controller.core.entities import (
     Decision,
     Deployment,
@@ -29,13 +29,14 @@ from muster_controller.service.paging import every
 from muster_controller.service.select import Selections
 from muster_controller.service.wave_texts import ratios_of
 from muster_devices.failpoint import hit
-from muster_protos.errors import ConflictError, InfeasibleError, NotFoundError
+from muster_protos.errors import ConflictError, InfeasibleError, MusterError, NotFoundError, TemporaryError
 from muster_protos.model import DeploymentState, ReportedState
 
 _log = logging.getLogger(__name__)
 
 _OPEN = (RolloutState.RUNNING, RolloutState.PAUSED)
 _MAX_STEPS = 1000
+_MAX_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Rollouts:
         self._selections = selections
         self._events = events
         self._lock = RLock()
+        self._stale: set[str] = set()  # devices whose desired state could not be composed
 
     def start(self, model: Model, devices: Sequence[Device], order: RolloutOrder) -> Rollout:
         """Roll the newest decisions out to ``devices``.
@@ -111,25 +113,42 @@ class Rollouts:
     def deployments(self, rollout_id: str) -> tuple[Deployment, ...]:
         return self._store.list_deployments(rollout_id=rollout_id)
 
-    def pause(self, rollout_id: str) -> Rollout:
+    def pause(self, rollout_id: str, reason: str = "") -> Rollout:
+        """Hold it: no further wave until ``resume`` or ``approve``."""
         with self._lock:
             before = self.get(rollout_id)
-            self._save(before, rules.pause(before), ())
+            self._save(before, rules.pause(before, _by_a_person("paused", reason)), ())
         return self.get(rollout_id)
 
-    def resume(self, rollout_id: str) -> Rollout:
+    def approve(self, rollout_id: str, reason: str = "") -> Rollout:
+        """Start the next wave after a person has looked at this one; refused while this one is not through."""
         with self._lock:
-            before = self.get(rollout_id)
-            after, changed = rules.resume(before, self.deployments(rollout_id), self._clock.now_ns())
-            self._save(before, after, changed)
-            self._step(rollout_id)
+            held = self.get(rollout_id)
+            if not rules.is_through(held, self.deployments(rollout_id)):
+                raise ConflictError(
+                    f"expected wave {held.active_wave + 1} to be through before it is approved, found it under way; "
+                    f"to lift a pause: muster rollout resume {rollout_id}"
+                )
+            return self._resume(rollout_id, _by_a_person("approved", reason))
+
+    def resume(self, rollout_id: str, reason: str = "") -> Rollout:
+        """Lift a hold, whatever brought it about."""
+        with self._lock:
+            return self._resume(rollout_id, _by_a_person("resumed", reason))
+
+    def _resume(self, rollout_id: str, reason: str) -> Rollout:
+        before = self.get(rollout_id)
+        after, changed = rules.resume(before, self.deployments(rollout_id), self._clock.now_ns())
+        self._save(before, after, changed, reason)
+        self._step(rollout_id)
         return self.get(rollout_id)
 
-    def abort(self, rollout_id: str, reason: str = "aborted by a person") -> Rollout:
+    def abort(self, rollout_id: str, reason: str = "") -> Rollout:
         """Start no more devices and take back what is not committed."""
         with self._lock:
             before = self.get(rollout_id)
-            self._save(before, *rules.abort(before, self.deployments(rollout_id), reason, self._clock.now_ns()))
+            why = _by_a_person("aborted", reason)
+            self._save(before, *rules.abort(before, self.deployments(rollout_id), why, self._clock.now_ns()))
         return self.get(rollout_id)
 
     def bare_after_rollback(self, rollout_id: str) -> tuple[str, ...]:
@@ -138,11 +157,12 @@ class Rollouts:
         ended = [item for item in self.deployments(rollout_id) if item.started_at_ns > 0 and not has_failed(item)]
         return tuple(sorted({item.device_id for item in ended if self._is_only(rollout, item.device_id)}))
 
-    def roll_back(self, rollout_id: str, reason: str = "rolled back by a person") -> Rollout:
+    def roll_back(self, rollout_id: str, reason: str = "") -> Rollout:
         """Every device back to what it served before; the reason names those that had served nothing."""
         with self._lock:
             before = self.get(rollout_id)
             bare = self.bare_after_rollback(rollout_id)
+            reason = _by_a_person("rolled back", reason)
             if bare:
                 named = ", ".join(bare[:5]) + (", ..." if len(bare) > 5 else "")
                 reason = f"{reason}; nothing of {before.model_id} is served any more on {named}"
@@ -167,31 +187,39 @@ class Rollouts:
                     moved.add(after.rollout_id)
             for rollout_id in sorted(moved):
                 self._step(rollout_id)
-        if moved:
-            self._desired.refresh(device_id)
+            if moved:
+                self._refresh(device_id)
 
     def cancel_device(self, device_id: str, reason: str, *, with_committed: bool = False) -> None:
-        """The device left the fleet: its part of every open rollout is cancelled.
+        """The device left the fleet: what it was doing has failed, what it had not begun is cancelled.
 
         What it had committed stays, for when it joins again; it goes too when other hardware takes the id over.
         """
         with self._lock:
-            for item in self._store.list_deployments(device_id=device_id):
+            for deployment_id in [item.deployment_id for item in self._store.list_deployments(device_id=device_id)]:
+                item = self._store.get_deployment(deployment_id)  # the step before may have moved it
                 is_kept = item.state is DeploymentState.COMMITTED and not with_committed
                 if is_kept or has_failed(item):
                     continue
-                now_ns = self._clock.now_ns()
-                self._store.put_deployment(
-                    replace(item, state=DeploymentState.CANCELLED, reason=reason, updated_at_ns=now_ns)
-                )
+                state = DeploymentState.FAILED if is_underway(item) else DeploymentState.CANCELLED
+                ended = replace(item, state=state, reason=reason, updated_at_ns=self._clock.now_ns())
+                self._store.put_deployment(ended)
+                self._tell(ended)
                 self._step(item.rollout_id)
 
     def tick(self) -> None:
-        """Deadlines: silence is failure."""
+        """Deadlines: silence is failure. What cannot move now is tried again, and holds no other rollout up."""
         for rollout in every(lambda cursor: self._store.list_rollouts(cursor, 500)):
-            if rollout.state in _OPEN:
+            if rollout.state not in _OPEN:
+                continue
+            try:
                 with self._lock:
                     self._step(rollout.rollout_id)
+            except MusterError:
+                _log.exception("rollout %s could not be moved; it is tried again", rollout.rollout_id)
+        with self._lock:
+            for device_id in sorted(self._stale):
+                self._refresh(device_id)
 
     def _is_only(self, rollout: Rollout, device_id: str) -> bool:
         """No other rollout's deployment of the model stands behind this one's on the device."""
@@ -226,14 +254,31 @@ class Rollouts:
         if infeasible:
             misses = "; ".join(f"{d.device_id}: {d.nearest_miss}" for d in infeasible[:3])
             raise InfeasibleError(f"no variant satisfies the policy on {len(infeasible)} device(s); {misses}")
-        now_ns = self._clock.now_ns()
-        rollout = Rollout(
+        with self._lock:
+            rollout = self._planned(model, waves, order)
+            deployments = [
+                _deployment(rollout, decisions[device_id], number)
+                for number, wave in enumerate(waves)
+                for device_id in wave
+            ]
+            self._store.add_rollout(rollout, deployments)
+            hit("rollout: on record")
+            details = {"rollout": rollout.rollout_id, "devices": str(len(deployments)), "waves": str(len(waves))}
+            self._events.record("rollout.started", model_id=model.model_id, details=details)
+            self._step(rollout.rollout_id)
+        return self.get(rollout.rollout_id)
+
+    def _planned(self, model: Model, waves: tuple[tuple[str, ...], ...], order: RolloutOrder) -> Rollout:
+        """Younger than every open one, whatever the clock says: the younger takes a device over."""
+        rollouts = every(lambda cursor: self._store.list_rollouts(cursor, 500))
+        newest_ns = max((found.created_at_ns for found in rollouts if found.state in _OPEN), default=0)
+        return Rollout(
             rollout_id=new_id("rollout"),
             model_id=model.model_id,
             model_version=model.version,
             state=RolloutState.RUNNING,
             reason="",
-            created_at_ns=now_ns,
+            created_at_ns=max(self._clock.now_ns(), newest_ns + 1),
             waves=waves,
             active_wave=-1,
             deadline_s=order.deadline_s,
@@ -241,18 +286,6 @@ class Rollouts:
             success_threshold_ratio=order.success_threshold_ratio,
             pauses_after_wave=order.pauses_after_wave,
         )
-        deployments = [
-            _deployment(rollout, decisions[device_id], number)
-            for number, wave in enumerate(waves)
-            for device_id in wave
-        ]
-        with self._lock:
-            self._store.add_rollout(rollout, deployments)
-            hit("rollout: on record")
-            details = {"rollout": rollout.rollout_id, "devices": str(len(deployments)), "waves": str(len(waves))}
-            self._events.record("rollout.started", model_id=model.model_id, details=details)
-            self._step(rollout.rollout_id)
-        return self.get(rollout.rollout_id)
 
     def _step(self, rollout_id: str) -> None:
         """Ask the rules and apply their answer until they have nothing more to say."""
@@ -267,24 +300,57 @@ class Rollouts:
                 self._save(before, after, changed)
         _log.error("rollout %s did not come to rest in %d steps", rollout_id, _MAX_STEPS)
 
-    def _save(self, before: Rollout, after: Rollout, changed: Sequence[Deployment]) -> None:
+    def _save(self, before: Rollout, after: Rollout, changed: Sequence[Deployment], reason: str = "") -> None:
+        """One transaction, so that a controller that dies here finds the rollout before or after, never between."""
+        waiting = {item.deployment_id for item in self.deployments(before.rollout_id) if item.started_at_ns == 0}
+        starting = {item.deployment_id for item in changed if item.started_at_ns > 0} & waiting
+        changed = [self._as_newest(item) if item.deployment_id in starting else item for item in changed]
+        for item in changed:
+            if item.deployment_id in starting:
+                self._supersede(item, before)
+        if after == before and not changed:
+            return
+        try:
+            self._store.put_rollout(after, before.state.value, changed)
+        except ConflictError:
+            _log.info("rollout %s was moved by somebody else", before.rollout_id)
+            return
+        hit("rollout: deployments saved")
         for deployment in changed:
-            self._store.put_deployment(deployment)
             if has_failed(deployment):
                 self._tell(deployment)
-        hit("rollout: deployments saved")
-        if after != before:
-            try:
-                self._store.put_rollout(after, before.state.value)
-            except ConflictError:
-                _log.info("rollout %s was moved by somebody else", before.rollout_id)
-                return
         if after.state is not before.state:
-            self._events.record(
-                f"rollout.{after.state.value}", "", after.model_id, after.reason, {"rollout": after.rollout_id}
-            )
+            details = {"rollout": after.rollout_id}
+            self._events.record(f"rollout.{after.state.value}", "", after.model_id, reason or after.reason, details)
         for device_id in sorted({deployment.device_id for deployment in changed}):
+            self._refresh(device_id)
+
+    def _refresh(self, device_id: str) -> None:
+        """Compose what the device shall be; tried again with the next tick when the store cannot take it now."""
+        try:
             self._desired.refresh(device_id)
+        except (TemporaryError, ConflictError) as error:
+            _log.warning("the desired state of %s is composed again later: %s", device_id, error)
+            self._stale.add(device_id)
+        else:
+            self._stale.discard(device_id)
+
+    def _as_newest(self, item: Deployment) -> Deployment:
+        """A deployment that starts now is the newest of its device, also after the clock was set back."""
+        others = self._store.list_deployments(device_id=item.device_id)
+        return after_all(item, [other for other in others if other.deployment_id != item.deployment_id])
+
+    def _supersede(self, item: Deployment, rollout: Rollout) -> None:
+        """End what older rollouts still have open on the device of a deployment that is about to start.
+
+        Before the start: a controller that dies in between does it again, and no device is asked for two things.
+        """
+        others = self._store.list_deployments(device_id=item.device_id)
+        older = [other for other in others if _age(self._store.get_rollout(other.rollout_id)) < _age(rollout)]
+        for ended in superseded(item, older, self._clock.now_ns()):
+            self._store.put_deployment(ended)
+            self._tell(ended)
+            self._step(ended.rollout_id)
 
     def _tell(self, deployment: Deployment) -> None:
         """Say what was decided here; what happens on a device, the device says itself."""
@@ -295,6 +361,15 @@ class Rollouts:
             deployment.reason,
             {"deployment": deployment.deployment_id, "rollout": deployment.rollout_id},
         )
+
+
+def _by_a_person(what: str, reason: str) -> str:
+    """``paused by a person``, with why, when it was said."""
+    return f"{what} by a person: {reason[:_MAX_REASON]}" if reason else f"{what} by a person"
+
+
+def _age(rollout: Rollout) -> tuple[int, str]:
+    return rollout.created_at_ns, rollout.rollout_id
 
 
 def _canaries(devices: Sequence[Device], labels: Mapping[str, str]) -> tuple[str, ...]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
+from pydantic import Field
 
 from muster_controller.core.entities import Decision, Deployment, DeviceLoad, ModelPolicy, Rollout
 from muster_controller.service.devices import ALL
 from muster_controller.service.loads import LoadOrder
 from muster_controller.service.rollout import RolloutOrder
-from muster_controller.web.bodies import LoadBody, RolloutBody, SelectBody
+from muster_controller.web.bodies import Body, LoadBody, RolloutBody, SelectBody
 from muster_controller.web.replies import Items, items, page, reply
 from muster_controller.web.scope import Cursor, Limit, ServiceOf
 from muster_protos.model import LoadPhase
@@ -25,6 +26,12 @@ class RolloutView:
 
     rollout: Rollout
     deployments: tuple[Deployment, ...]
+
+
+class SteerBody(Body):
+    """Why; it is kept with the rollout and shown."""
+
+    reason: Annotated[str, Field(max_length=300)] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +117,24 @@ def look_at_rollback(service: ServiceOf, rollout: str) -> Response:
 
 @router.post("/rollouts/{rollout}/{action}", response_model=RolloutView)
 def steer_rollout(
-    service: ServiceOf, rollout: str, action: Literal["pause", "resume", "abort", "rollback"]
+    service: ServiceOf,
+    rollout: str,
+    action: Literal["pause", "approve", "resume", "abort", "rollback"],
+    body: SteerBody | None = None,
 ) -> Response:
+    """``approve`` starts the next wave once this one is through; ``resume`` lifts any hold."""
+    reason = body.reason if body else ""
     match action:
         case "pause":
-            found = service.rollouts.pause(rollout)
+            found = service.rollouts.pause(rollout, reason)
+        case "approve":
+            found = service.rollouts.approve(rollout, reason)
         case "resume":
-            found = service.rollouts.resume(rollout)
+            found = service.rollouts.resume(rollout, reason)
         case "abort":
-            found = service.rollouts.abort(rollout)
+            found = service.rollouts.abort(rollout, reason)
         case "rollback":
-            found = service.rollouts.roll_back(rollout)
+            found = service.rollouts.roll_back(rollout, reason)
     return reply(_view(service, found))
 
 

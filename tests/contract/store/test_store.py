@@ -514,6 +514,19 @@ class TestDecisionsAndRollouts:
         with pytest.raises(NotFoundError):
             store.put_rollout(replace(rollout, rollout_id="no"), "running")
 
+    def test_a_rollout_and_its_deployments_move_together_or_not_at_all(self, store: Store) -> None:
+        rollout, first, second = make_rollout(), make_deployment("dep-1"), make_deployment("dep-2", "pi-2")
+        store.add_rollout(rollout, [first, second])
+        moved = [replace(item, state=DeploymentState.ROLLED_BACK, reason="a person") for item in (first, second)]
+        aborted = replace(rollout, state=RolloutState.ABORTED, reason="a person")
+        with pytest.raises(ConflictError):
+            store.put_rollout(aborted, "paused", moved)
+        with pytest.raises(NotFoundError):
+            store.put_rollout(aborted, "running", [moved[0], replace(moved[1], deployment_id="dep-9")])
+        assert (store.get_rollout("roll-1"), store.list_deployments("roll-1")) == (rollout, (first, second))
+        store.put_rollout(aborted, "running", moved)
+        assert (store.get_rollout("roll-1"), store.list_deployments("roll-1")) == (aborted, tuple(moved))
+
     def test_deployments_are_listed_by_rollout_and_device(self, store: Store) -> None:
         deployments = [make_deployment("dep-2", "pi-2"), make_deployment("dep-1", "pi-1")]
         store.add_rollout(make_rollout(), deployments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from muster_controller.adapters.store_sqlalchemy.paging import change_one, one, page_by_position, page_of
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
@@ -59,13 +59,15 @@ class RolloutRows(Transactions):
         with self._reading() as connection:
             return page_of(connection, select(ROLLOUTS), ROLLOUTS.c.rollout_id, cursor, limit, _ROLLOUT.value)
 
-    def put_rollout(self, rollout: Rollout, expected_state: str) -> None:
+    def put_rollout(self, rollout: Rollout, expected_state: str, deployments: Sequence[Deployment] = ()) -> None:
         mine = ROLLOUTS.c.rollout_id == rollout.rollout_id
         with self._writing() as connection:
             found = one(connection, select(ROLLOUTS.c.state).where(mine), f"rollout {rollout.rollout_id!r}")["state"]
             if found != expected_state:
                 raise ConflictError(f"expected rollout {rollout.rollout_id!r} to be {expected_state}, found it {found}")
             connection.execute(update(ROLLOUTS).where(mine).values(_ROLLOUT.row(rollout)))
+            for deployment in deployments:
+                _put_deployment(connection, deployment)
 
     def list_deployments(self, rollout_id: str | None = None, device_id: str | None = None) -> tuple[Deployment, ...]:
         query = select(DEPLOYMENTS)
@@ -83,7 +85,11 @@ class RolloutRows(Transactions):
             return _DEPLOYMENT.value(one(connection, query, f"deployment {deployment_id!r}"))
 
     def put_deployment(self, deployment: Deployment) -> None:
-        mine = DEPLOYMENTS.c.deployment_id == deployment.deployment_id
         with self._writing() as connection:
-            statement = update(DEPLOYMENTS).where(mine).values(_DEPLOYMENT.row(deployment))
-            change_one(connection, statement, f"deployment {deployment.deployment_id!r}")
+            _put_deployment(connection, deployment)
+
+
+def _put_deployment(connection: Connection, deployment: Deployment) -> None:
+    mine = DEPLOYMENTS.c.deployment_id == deployment.deployment_id
+    statement = update(DEPLOYMENTS).where(mine).values(_DEPLOYMENT.row(deployment))
+    change_one(connection, statement, f"deployment {deployment.deployment_id!r}")

@@ -15,10 +15,12 @@ from muster_controller.testing_service import ServiceLab
 from muster_protos.model import (
     AgentMessage,
     BenchmarkPhase,
+    DeploymentState,
     Event,
     LoadResult,
     Report,
     ReportedBenchmark,
+    ReportedServing,
     ReportedState,
 )
 
@@ -211,11 +213,14 @@ def test_rolling_back_the_first_rollout_asks_and_says_what_it_leaves(
     assert "is the first of kws on pi: rolled back, nothing is served there" in refused.err
     assert "muster rollout start kws" in refused.err
     assert json.loads(muster("rollout", "status", "-o", "json").out)["rollout"]["state"] == "running"
+    (deployment,) = lab.store.list_deployments(device_id="pi")
+    kept = ReportedServing("kws", deployment.deployment_id, DeploymentState.COMMITTED)
+    lab.service.rollouts.follow_reported("pi", ReportedState(device_id="pi", serving=(kept,)))
     lab.clock.advance(1)
     assert muster(*start).code == 0  # a second one: there is something to go back to
     second = muster("rollout", "rollback")
     assert (second.code, "nothing" in second.out) == (0, False)
-    (first,) = [r for r in json.loads(muster("rollout", "history", "-o", "json").out) if r["state"] == "running"]
+    (first,) = [r for r in json.loads(muster("rollout", "history", "-o", "json").out) if r["state"] == "succeeded"]
     done = muster("rollout", "rollback", first["rollout_id"], "--yes")
     assert done.code == 0
     assert "nothing of kws is served any more on pi" in done.out

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster_controller.core.deployments import advance, has_failed, in_force, is_settled
+from muster_controller.core.deployments import advance, after_all, has_failed, in_force, is_settled, superseded
 from muster_controller.core.entities import Deployment, Rollout, RolloutState
 from muster_controller.core.rollout import (
     Abort,
@@ -70,7 +70,8 @@ class Fleet:
                 state = DeploymentState.COMMITTED
             if state is None:
                 continue
-            reported = ReportedServing("digits", deployment.deployment_id, state, "self-test failed")
+            reason = "self-test failed" if state is DeploymentState.ROLLED_BACK else ""
+            reported = ReportedServing("digits", deployment.deployment_id, state, reason)
             changed = advance(deployment, reported, self.now_ns)
             if changed is not None:
                 self.keep((changed,))
@@ -171,7 +172,7 @@ class TestRollout:
         fleet.now_ns += 1
         fleet.settle()
         assert fleet.rollout.state is RolloutState.FAILED
-        assert fleet.deployments["dep-pi-00"].reason == "no success within 300 s"
+        assert fleet.deployments["dep-pi-00"].reason == "no success within 300 s; last heard: pending"
         assert fleet.reached() == 1
 
     def test_a_failure_below_the_error_threshold_is_lived_with(self) -> None:
@@ -247,6 +248,47 @@ class TestRollout:
         with pytest.raises(ConflictError):
             resume(fleet.rollout, (), 0)
 
+    def test_a_device_that_complains_is_not_committed_before_it_stops(self) -> None:
+        active = make_deployment(started_at_ns=NOW_NS, state=DeploymentState.ACTIVATED)
+        running = replace(make_rollout(), active_wave=0)
+        assert next_step(running, (replace(active, reason="not up at the moment"),), NOW_NS) == ()
+        assert next_step(running, (active,), NOW_NS) == (Commit(("dep-1",)),)
+
+    def test_what_nobody_wants_any_more_counts_neither_way(self) -> None:
+        fleet = Fleet(make_rollout([IDS[:2], IDS[2:4]]), lambda name: good(name) if name != "pi-00" else None)
+        fleet.settle()
+        for name in ("dep-pi-00", "dep-pi-03"):
+            gone = replace(fleet.deployments[name], state=DeploymentState.CANCELLED, reason="superseded by roll-2")
+            fleet.keep((gone,))
+        fleet.settle()
+        assert fleet.rollout.state is RolloutState.SUCCEEDED
+        assert fleet.states()["pi-02"] is DeploymentState.COMMITTED
+
+    def test_a_rollout_of_which_nobody_wants_anything_is_aborted_with_the_reason(self) -> None:
+        gone = make_deployment(started_at_ns=1, state=DeploymentState.CANCELLED)
+        gone = replace(gone, reason="superseded by roll-2")
+        running = replace(make_rollout(), active_wave=0)
+        (action,) = next_step(running, (gone,), NOW_NS)
+        after, changed = apply(running, (gone,), action, NOW_NS)
+        assert (after.state, after.reason, changed) == (RolloutState.ABORTED, "superseded by roll-2", ())
+
+    def test_a_clock_that_was_set_back_puts_no_deadline_out_of_reach(self) -> None:
+        fleet = Fleet(make_rollout([IDS[:1]]), silent)
+        fleet.settle()
+        fleet.now_ns -= 10 * 365 * 86_400 * S
+        fleet.settle()
+        fleet.now_ns += 300 * S
+        fleet.settle()
+        assert fleet.rollout.state is RolloutState.FAILED
+
+    def test_aborting_twice_is_aborting_once_and_an_end_says_what_can_still_be_done(self) -> None:
+        aborted, _ = abort(make_rollout(), (), "a person", NOW_NS)
+        assert abort(aborted, (), "another", NOW_NS) == (aborted, ())
+        with pytest.raises(ConflictError, match="muster rollout rollback roll-1"):
+            abort(replace(make_rollout(), state=RolloutState.SUCCEEDED), (), "too late", NOW_NS)
+        with pytest.raises(ConflictError, match="muster rollout start digits:1"):
+            roll_back(replace(make_rollout(), state=RolloutState.ROLLED_BACK), (), "again", NOW_NS)
+
     def test_an_ended_rollout_does_nothing_more(self) -> None:
         for state in set(RolloutState) - {RolloutState.RUNNING, RolloutState.PAUSED}:
             assert next_step(replace(make_rollout(), state=state), (make_deployment(),), NOW_NS) == ()
@@ -303,7 +345,8 @@ class TestDeployments:
         [
             (DeploymentState.PENDING, DeploymentState.VERIFIED, DeploymentState.VERIFIED),
             (DeploymentState.ACTIVATED, DeploymentState.FETCHED, None),
-            (DeploymentState.ACTIVATED, DeploymentState.ACTIVATED, None),
+            (DeploymentState.ACTIVATED, DeploymentState.ACTIVATED, DeploymentState.ACTIVATED),
+            (DeploymentState.ACTIVATED, DeploymentState.CANCELLED, DeploymentState.ROLLED_BACK),
             (DeploymentState.ACTIVATED, DeploymentState.ROLLED_BACK, DeploymentState.ROLLED_BACK),
             (DeploymentState.COMMITTED, DeploymentState.ROLLED_BACK, DeploymentState.ROLLED_BACK),
             (DeploymentState.FAILED, DeploymentState.COMMITTED, None),
@@ -319,6 +362,34 @@ class TestDeployments:
         assert (found.state if found else None) is after
         if found is not None:
             assert (found.reason, found.updated_at_ns) == ("why", NOW_NS + 5)
+            assert found.grant.is_committed == (reported is DeploymentState.COMMITTED)
+            assert advance(found, ReportedServing("digits", "dep-1", reported, "why"), NOW_NS + 6) is None, "said twice"
+
+    def test_a_rollback_always_has_a_reason_and_no_reason_is_endless(self) -> None:
+        started = make_deployment(started_at_ns=1)
+        silent_one = advance(started, ReportedServing("digits", "dep-1", DeploymentState.ROLLED_BACK), NOW_NS)
+        assert silent_one is not None
+        assert silent_one.reason == "the device gave no reason"
+        wordy = advance(started, ReportedServing("digits", "dep-1", DeploymentState.FAILED, "x" * 10**6), NOW_NS)
+        assert wordy is not None
+        assert len(wordy.reason) == 1000
+
+    def test_a_newer_deployment_ends_the_unsettled_ones_of_its_device_and_model(self) -> None:
+        newer = make_deployment("n", started_at_ns=5, rollout_id="roll-2")
+        older = [
+            make_deployment("a", started_at_ns=1),
+            make_deployment("b"),
+            make_deployment("c", started_at_ns=1, state=DeploymentState.COMMITTED),
+            make_deployment("d", "pi-2", started_at_ns=1),
+        ]
+        ended = superseded(newer, older, NOW_NS)
+        assert [item.deployment_id for item in ended] == ["a", "b"]
+        assert {(item.state, item.reason) for item in ended} == {(DeploymentState.CANCELLED, "superseded by roll-2")}
+
+    def test_the_newest_is_the_newest_whatever_the_clock_says(self) -> None:
+        before = make_deployment("a", started_at_ns=NOW_NS, state=DeploymentState.COMMITTED)
+        started = after_all(make_deployment("b", started_at_ns=5), [before])
+        assert [item.deployment_id for item in in_force([before, started])] == ["b"]
 
     def test_reports_of_other_or_unstarted_deployments_change_nothing(self) -> None:
         reported = ReportedServing("digits", "dep-2", DeploymentState.ACTIVATED)

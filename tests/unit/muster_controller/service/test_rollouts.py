@@ -8,7 +8,7 @@ from muster_controller.core.entities import RolloutState
 from muster_controller.service.bench import RunOrder
 from muster_controller.service.rollout import RolloutOrder
 from muster_controller.testing_service import RecordingSession, ServiceLab
-from muster_protos.errors import InfeasibleError, InvalidInputError, NotFoundError
+from muster_protos.errors import ConflictError, InfeasibleError, InvalidInputError, NotFoundError
 from muster_protos.model import AgentMessage, DeploymentState, ReportedServing, ReportedState
 
 POLICY = "constraints: {p95_ms: {max: 40}}\nobjective: accuracy\napply: manual\n"
@@ -165,11 +165,107 @@ def test_results_that_arrive_re_run_the_selection_and_apply_it_when_the_policy_s
     assert rollout.waves == (("pi",),)
 
 
-def test_removing_a_device_cancels_its_part(lab: ServiceLab, sessions: dict[str, RecordingSession]) -> None:
+def test_removing_a_device_fails_what_it_was_doing_and_cancels_what_it_had_not_begun(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
     select(lab)
+    rollout = start(lab, canary=1)
+    first, second = (wave[0] for wave in lab.service.rollouts.get(rollout).waves)
+    lab.service.devices.remove(second)
+    assert states(lab, rollout)[second] is DeploymentState.CANCELLED
+    assert lab.service.rollouts.get(rollout).state is RolloutState.RUNNING, "nobody was hurt by it"
+    lab.service.devices.remove(first)
+    found = lab.service.rollouts.get(rollout)
+    assert (found.state, states(lab, rollout)[first]) == (RolloutState.FAILED, DeploymentState.FAILED)
+    assert "device removed from the fleet" in found.reason
+    told = lab.service.events.list(kind="deployment.failed")
+    assert [(event.device_id, event.reason) for event in told] == [(first, "device removed from the fleet")]
+
+
+def test_a_newer_rollout_takes_a_device_over_and_the_older_one_is_not_to_blame(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
+    select(lab)
+    older = start(lab)
+    model, (pi,) = lab.service.models.get("kws"), lab.service.devices.resolve(["pi"])
+    newer = lab.service.rollouts.start(model, [pi], RolloutOrder()).rollout_id
+    (gone,) = [item for item in lab.service.rollouts.deployments(older) if item.device_id == "pi"]
+    assert (gone.state, gone.reason) == (DeploymentState.CANCELLED, f"superseded by {newer}")
+    for session in sessions.values():
+        wait_granted(lab, session)
+        report(lab, session, DeploymentState.COMMITTED)
+    assert {lab.service.rollouts.get(found).state for found in (older, newer)} == {RolloutState.SUCCEEDED}
+
+
+def test_an_older_rollout_never_takes_a_device_back_from_a_newer_one(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
+    select(lab)
+    older = start(lab, canary_labels={"stage": "canary"})  # pi, then phone
+    model, (phone,) = lab.service.models.get("kws"), lab.service.devices.resolve(["phone"])
+    newer = lab.service.rollouts.start(model, [phone], RolloutOrder()).rollout_id
+    assert states(lab, older)["phone"] is DeploymentState.CANCELLED
+    wait_granted(lab, sessions["pi"])
+    report(lab, sessions["pi"], DeploymentState.COMMITTED)
+    assert lab.service.rollouts.get(older).state is RolloutState.SUCCEEDED
+    assert states(lab, newer)["phone"] is DeploymentState.PENDING
+
+
+def test_everything_taken_over_ends_the_older_rollout(lab: ServiceLab, sessions: dict[str, RecordingSession]) -> None:
+    select(lab)
+    older, newer = start(lab), start(lab)
+    found = lab.service.rollouts.get(older)
+    assert (found.state, found.reason) == (RolloutState.ABORTED, f"superseded by {newer}")
+
+
+def test_a_rollback_of_the_newer_brings_the_older_back_and_neither_can_be_rolled_back_twice(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
+    select(lab)
+    rollouts = []
+    for _ in range(2):
+        rollouts.append(start(lab))
+        for session in sessions.values():
+            wait_granted(lab, session)
+            report(lab, session, DeploymentState.COMMITTED)
+    older, newer = rollouts
+    lab.service.rollouts.roll_back(newer, "p95 doubled")
+    assert lab.service.rollouts.get(newer).reason == "rolled back by a person: p95 doubled"
+    wait_granted(lab, sessions["pi"])
+    (granted,) = [m.serving for m in sessions["pi"].wait_desired().models if m.serving is not None]
+    assert granted.deployment_id in {item.deployment_id for item in lab.service.rollouts.deployments(older)}
+    assert granted.is_committed, "the device said that it keeps it; no old deadline holds any more"
+    with pytest.raises(ConflictError, match="muster rollout start kws"):
+        lab.service.rollouts.roll_back(newer)
+
+
+def test_a_hold_has_a_reason_and_ends_by_approval_or_by_resuming(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
+    select(lab)
+    rollout = start(lab, canary=1, pauses_after_wave=True)
+    canary = lab.service.rollouts.get(rollout).waves[0][0]
+    assert lab.service.rollouts.pause(rollout, "a demo is on").reason == "paused by a person: a demo is on"
+    with pytest.raises(ConflictError, match="to be through before it is approved"):
+        lab.service.rollouts.approve(rollout)
+    lab.service.rollouts.resume(rollout)
+    wait_granted(lab, sessions[canary])
+    report(lab, sessions[canary], DeploymentState.COMMITTED)
+    assert lab.service.rollouts.get(rollout).reason == "wave 1 of 2 is through: resume to go on"
+    assert lab.service.rollouts.approve(rollout, "seen on the shop floor").active_wave == 1
+    reasons = [event.reason for event in lab.service.events.list(kind="rollout.running")]
+    assert reasons == ["resumed by a person", "approved by a person: seen on the shop floor"]
+
+
+def test_an_abort_reaches_a_device_that_was_away(lab: ServiceLab, sessions: dict[str, RecordingSession]) -> None:
+    select(lab)
+    lab.service.sessions.session_closed(sessions["pi"], "gone")
     rollout = start(lab)
-    lab.service.devices.remove("phone")
-    assert states(lab, rollout)["phone"] in (DeploymentState.CANCELLED, DeploymentState.ROLLED_BACK)
+    assert lab.service.rollouts.abort(rollout, "the wrong file").reason == "aborted by a person: the wrong file"
+    assert set(states(lab, rollout).values()) == {DeploymentState.ROLLED_BACK}
+    back = lab.open_session("pi")
+    assert all(model.serving is None for model in back.wait_desired().models)
+    assert lab.service.rollouts.abort(rollout).reason == "aborted by a person: the wrong file", "twice is once"
 
 
 def test_all_devices_means_those_that_have_a_feasible_decision(
