@@ -1,10 +1,13 @@
-"""Requests to the controller's join endpoint: TLS that trusts one CA, bounded answers, errors of our own tree."""
+"""Requests to the controller's join endpoint: TLS that trusts one CA, bounded answers, errors of our own tree.
+
+``http.client`` is imported by the first request: an agent that makes none spares its memory.
+"""
 
 from __future__ import annotations
 
-import http.client
 import json
 import ssl
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from muster_protos.errors import (
@@ -42,6 +45,8 @@ def exchange(
         UnreachableError: nobody answers there.
         InvalidInputError, TemporaryError: as the controller says.
     """
+    import http.client
+
     connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
     try:
         connection.request(method, path, body, {"Content-Type": PROTOBUF} if body else {})
@@ -59,7 +64,7 @@ def exchange(
         ) from error
     finally:
         connection.close()
-    if response.status != http.client.OK:
+    if response.status != HTTPStatus.OK:
         raise _refusal(response.status, answer, retry_after)
     if len(answer) > _MAX_ANSWER_BYTES:
         raise InvalidInputError(f"expected a short answer of {host}:{port}, found a long one; a captive portal?")
@@ -87,10 +92,10 @@ def _refusal(status: int, answer: bytes, retry_after: str) -> MusterError:
         reason, is_ours = str(json.loads(answer)["error"])[:500], True
     except (ValueError, KeyError, TypeError):
         reason, is_ours = f"expected a controller's answer, found HTTP {status}; is this the join port?", False
-    if status == http.client.FORBIDDEN and is_ours:
+    if status == HTTPStatus.FORBIDDEN and is_ours:
         return RemovedError(reason)
-    if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return NotAuthorisedError(reason)
-    if status in (http.client.TOO_MANY_REQUESTS, http.client.SERVICE_UNAVAILABLE):
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         return TemporaryError(reason, float(retry_after) if retry_after.isdigit() else None)
     return InvalidInputError(reason) if 400 <= status < 500 else TemporaryError(reason)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from muster_bench.converse import run_child
@@ -37,7 +36,7 @@ def measure_cold_starts(
     results = [run_child("cold_start", spec, limits, stop=stop, on_spawn=on_spawn)]
     while len(results) < spawns and time.monotonic_ns() < enough_ns:
         results.append(run_child("cold_start", spec, limits, stop=stop, on_spawn=on_spawn))
-    medians = {phase: int(statistics.median(int(result[phase]) for result in results)) for phase in _PHASES}
+    medians = {phase: _median(int(result[phase]) for result in results) for phase in _PHASES}
     return ColdStart(
         spawn=medians["spawn"],
         import_runtime=medians["import_runtime"],
@@ -46,3 +45,10 @@ def measure_cold_starts(
         spawns=len(results),
         page_cache="warm",
     )
+
+
+def _median(values: Iterable[int]) -> int:
+    """Of a few whole numbers; ``statistics`` would bring ``decimal`` into the agent's memory for it."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) // 2

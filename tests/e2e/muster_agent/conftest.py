@@ -1,4 +1,4 @@
-"""A real agent process against the real gRPC link, identity and signing; only the controller's mind is the test's."""
+"""A real agent process against the real links, identity and signing; only the controller's mind is the test's."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from onnx import TensorProto, helper, numpy_helper
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_agent.join import make_request
 from muster_bench.binding import identity_binding
+from muster_controller.adapters.broker_mosquitto import MosquittoBroker
 from muster_controller.adapters.identity_x509 import X509Authority, open_authority
 from muster_controller.adapters.link_grpc import GrpcLink
+from muster_controller.adapters.link_mqtt import MqttLink
 from muster_controller.ports import DeviceSession, Principal
 from muster_protos import codec
 from muster_protos.envelope import DESIRED_STATE, VARIANT_MANIFEST
@@ -67,6 +69,7 @@ class Lab:
 
     folder: Path
     authority: X509Authority
+    link_name: str = "grpc"
     artifacts: dict[str, bytes] = field(default_factory=dict)
     reports: dict[tuple[str, int, int], Report] = field(default_factory=dict)
     deliveries: int = 0  # reports received, repeated ones included
@@ -85,22 +88,44 @@ class Lab:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._link: GrpcLink | None = None
+        self._link: GrpcLink | MqttLink | None = None
+        self._broker: MosquittoBroker | None = None
+        self.move(self.link_name)
+
+    def move(self, link_name: str) -> None:
+        """Be reachable by this link from now on."""
+        self.shut()
+        self.link_name, self.port = link_name, 0
+        if link_name == "mqtt":
+            self._broker = MosquittoBroker(self.folder / "broker", self.authority, FLEET)
+            self.port = self._broker.start()
         self.open()
+
+    @property
+    def url(self) -> str:
+        return f"{self.link_name}s://127.0.0.1:{self.port}"
 
     def open(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._link = GrpcLink(self, self.authority, self, port=self.port)
-        self.port = self._run(self._link.start())
+        if self._broker is not None:
+            broker = MqttLink(self, self, FLEET, "127.0.0.1", self.port, self._broker.credentials)
+            self._link = broker
+            self._run(broker.start())
+            return
+        grpc = GrpcLink(self, self.authority, self, port=self.port)
+        self._link = grpc
+        self.port = self._run(grpc.start())
 
     def shut(self) -> None:
-        """The controller is gone."""
+        """The controller is gone; a broker stays."""
         link, self._link = self._link, None
         if link is not None:
             self._run(link.stop(0.2))
 
     def close(self) -> None:
         self.shut()
+        if self._broker is not None:
+            self._broker.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
@@ -263,7 +288,7 @@ class AgentProcess:
     """``muster-agent run`` on a state folder of its own."""
 
     state: Path
-    port: int
+    url: str
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -272,7 +297,7 @@ class AgentProcess:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "muster_agent", "run", "--state", str(self.state)),
-                    *("--link", f"grpcs://127.0.0.1:{self.port}", "--log-level", log_level),
+                    *("--link", self.url, "--log-level", log_level),
                     *arguments,
                 ],
                 stdin=subprocess.DEVNULL,
@@ -352,10 +377,14 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    """Over gRPC, or over the link that a test names: ``@pytest.mark.parametrize("lab", BOTH, indirect=True)``."""
+    link_name = getattr(request, "param", "grpc")
+    if link_name == "mqtt":
+        request.getfixturevalue("mosquitto")
     folder = tmp_path / "controller"
     folder.mkdir()
-    built = Lab(folder, open_authority(folder, FLEET))
+    built = Lab(folder, open_authority(folder, FLEET), link_name)
     yield built
     built.close()
 
@@ -367,9 +396,9 @@ def agent(lab: Lab, tmp_path: Path) -> Iterator[AgentProcess]:
     identities = IdentityFolder(state / "identity")
     identities.create()
     certificate, _, _ = lab.authority.issue_device_certificate(make_request(identities.key_path), DEVICE)
-    url = f"grpcs://127.0.0.1:{lab.port}"
-    identities.write(Identity(FLEET, DEVICE, certificate, lab.authority.ca_pem(), lab.authority.signing_keys(), (url,)))
-    made = AgentProcess(state, lab.port)
+    links = (lab.url,)
+    identities.write(Identity(FLEET, DEVICE, certificate, lab.authority.ca_pem(), lab.authority.signing_keys(), links))
+    made = AgentProcess(state, lab.url)
     yield made
     made.stop()
     end_children(state)

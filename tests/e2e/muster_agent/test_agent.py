@@ -1,4 +1,4 @@
-"""A real agent: fetch, measure, serve, roll back and come back, over gRPC with mTLS."""
+"""A real agent: fetch, measure, serve, roll back and come back, over both links with mTLS."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def ask(port, rows):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lab", ["grpc", "mqtt"], indirect=True)
 def test_a_variant_is_fetched_measured_and_served(lab, agent, e2e):
     wide, narrow = lab.variant("wide", 64), lab.variant("narrow", 8, seed=2)
     request = BenchmarkRequest("b1", 0, e2e.configuration(wide), Tier.DEMO, Scenario.SINGLE_STREAM, (95.0,), 1, 120_000)
@@ -56,6 +57,7 @@ def test_a_variant_is_fetched_measured_and_served(lab, agent, e2e):
     assert agent.stop() == 0
 
 
+@pytest.mark.parametrize("lab", ["grpc", "mqtt"], indirect=True)
 def test_a_bad_deployment_rolls_back_while_the_good_one_goes_on_serving(lab, agent, e2e):
     good = lab.variant("good", 16)
     bad = lab.variant("bad", 16, seed=5, golden_shift=0.5)
@@ -84,6 +86,7 @@ def test_killed_and_started_without_a_controller_it_serves_its_last_good_on_the_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lab", ["grpc", "mqtt"], indirect=True)
 def test_results_made_offline_are_stored_exactly_once_when_the_link_is_back(lab, agent, e2e):
     wide = lab.variant("wide", 16)
     requests = tuple(
@@ -114,6 +117,7 @@ def test_a_second_agent_on_the_same_folder_is_refused(lab, agent, e2e):
     assert "another agent" in agent.log()
 
 
+@pytest.mark.parametrize("lab", ["grpc", "mqtt"], indirect=True)
 def test_rotten_bytes_never_reach_a_runtime_and_come_again(lab, agent, e2e):
     good, spare = lab.variant("good", 16), lab.variant("spare", 8, seed=2)
     agent.start()
@@ -134,13 +138,34 @@ def test_rotten_bytes_never_reach_a_runtime_and_come_again(lab, agent, e2e):
     assert (agent.state / "quarantine" / sha256).exists()
 
 
-def test_an_idle_agent_with_a_cached_model_and_a_grpc_session_fits_into_52_mib(lab, agent, e2e):
+@pytest.mark.parametrize(("lab", "budget_mib"), [("grpc", 52), ("mqtt", 36)], indirect=["lab"])
+def test_an_idle_agent_with_a_cached_model_and_a_session_fits_into_its_budget(lab, agent, e2e, budget_mib):
     model = lab.variant("wide", 64, padding=12_000_000)
     agent.start(log_level="warning")
     lab.wait_converged(lab.want(lab.model(model)))
     e2e.eventually(lambda: lab.reported[-1].is_converged)
     resident_kib = e2e.status_kib(agent.pid, "VmRSS")
-    assert resident_kib <= 52 * 1024, f"{resident_kib / 1024:.1f} MiB resident"
+    assert resident_kib <= budget_mib * 1024, f"{resident_kib / 1024:.1f} MiB resident"
+
+
+def test_an_agent_changes_its_link_without_losing_anything(lab, agent, e2e, mosquitto, tmp_path):
+    """Reports that the controller never acknowledged over one link arrive over the other, each once."""
+    good, better = lab.variant("good", 16), lab.variant("better", 24, seed=3)
+    lab.acknowledges = False
+    agent.start()
+    lab.wait_converged(lab.want(lab.model(good, grant=e2e.grant("d1", good))))
+    agent.stop()
+    assert lab.deliveries > 0
+    lab.acknowledges = True
+    lab.move("mqtt")
+    agent.url = lab.url
+    agent.start()
+    lab.wait_converged(lab.want(lab.model(good, better, grant=e2e.grant("d2", better))))
+    e2e.eventually(
+        lambda: "deployment.committed" in {r.body.kind for r in lab.reports.values() if isinstance(r.body, Event)}
+    )
+    sequences = sorted(report.sequence for report in lab.reports.values())
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
 
 
 @pytest.mark.slow
