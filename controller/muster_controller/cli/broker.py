@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from muster_controller.adapters.broker_mosquitto import MosquittoBroker
+from muster_controller.adapters.broker_mosquitto import MosquittoBroker, find_mosquitto
 from muster_controller.adapters.broker_mosquitto.takeover import take_over
 from muster_controller.adapters.broker_probe import BrokerUnderTest, probe_broker
 from muster_controller.adapters.link_mqtt import MqttLink
@@ -23,7 +23,7 @@ from muster_controller.service.broker_joins import BrokerAddress
 from muster_controller.service.service import Service
 from muster_protos.broker_names import CONTROLLER
 from muster_protos.credentials import Credentials
-from muster_protos.errors import MusterError, PermanentError, UsageError
+from muster_protos.errors import MusterError, NotFoundError, PermanentError, UsageError
 
 OWN = "own"
 DEFAULT_PORT = 8883
@@ -75,6 +75,20 @@ class MqttOptions:
         self.address()
         if (self.certificate is None) != (self.key is None):
             raise UsageError("expected --mqtt-cert and --mqtt-key together, found one of them")
+
+    def check_means(self) -> None:
+        """Is there what it takes? Asked before anything is made.
+
+        Raises:
+            MissingExtraError: mosquitto is not installed.
+            PermanentError: one of the files cannot be read; NotFoundError: it is not there.
+        """
+        if self.is_own:
+            find_mosquitto()
+        named = {"--mqtt-ca": self.ca, "--mqtt-cert": self.certificate, "--mqtt-key": self.key}
+        for option, path in named.items():
+            if path is not None:
+                _read(path, option)
 
 
 class FleetBroker:
@@ -209,6 +223,8 @@ def _wait_for(is_so: Callable[[], bool], timeout_s: float) -> None:
 def _read(path: Path, option: str) -> bytes:
     try:
         return path.expanduser().read_bytes()
+    except FileNotFoundError:
+        raise NotFoundError(f"expected a PEM file for {option} at {path}, found nothing") from None
     except OSError as error:
         raise PermanentError(f"expected a PEM file for {option} at {path}, found: {error.strerror}") from error
 

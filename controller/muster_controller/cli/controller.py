@@ -98,8 +98,10 @@ def run_controller(options: UpOptions) -> int:
     """
     check_host(options.rest_host, is_tls=options.is_lan)
     options.mqtt.check()
+    options.mqtt.check_means()
     with as_usage():
         check_id(options.fleet_name, "fleet name")
+    certificate_life_s = _certificate_life_s(options.certificate_life_s)
     with ExitStack() as stack:
         if (options.data / _LOCK).exists():  # the folder of a running controller says more than its ports
             stack.enter_context(_data_folder(options.data))
@@ -107,20 +109,18 @@ def run_controller(options: UpOptions) -> int:
         else:  # a start that cannot come about leaves nothing behind
             check_ports(_listeners(options))
             stack.enter_context(_data_folder(options.data))
-        parts = _wire(options)
+        parts = _wire(options, certificate_life_s)
         stack.callback(parts.store.close)
         stack.callback(parts.service.close)
         parts.service.start()
         return asyncio.run(_serve(options, parts))
 
 
-def _wire(options: UpOptions) -> Parts:
+def _wire(options: UpOptions, certificate_life_s: float) -> Parts:
     clock = SystemClock()
     store = open_store(options.data / "fleet.sqlite3")
     fleet = ensure_fleet(store, clock, options.fleet_name)
-    authority = open_authority(
-        options.data / "identity", fleet.fleet_id, clock.now_ns, _certificate_life_s(options.certificate_life_s)
-    )
+    authority = open_authority(options.data / "identity", fleet.fleet_id, clock.now_ns, certificate_life_s)
     token = open_admin_token(options.data / "identity")
     context = Context(
         store=store,

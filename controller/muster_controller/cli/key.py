@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from muster_controller.cli.durations import parse_duration_s
-from muster_controller.cli.options import Output, Yes, chosen, fleet
+from muster_controller.cli.options import Output, Yes, chosen, confirm, fleet
 from muster_controller.cli.output import emit, err
 
 app = typer.Typer(help="The fleet's signing keys.", no_args_is_help=True)
@@ -38,8 +38,7 @@ def rotate(
 ) -> None:
     """Make a new signing key. Everything is signed again, and devices follow by the old key's word."""
     overlap_s = 0.0 if overlap.strip() in ("0", "0s", "0d") else parse_duration_s(overlap)
-    if not yes:
-        typer.confirm("sign everything with a new key from now on?", abort=True, err=True)
+    confirm("sign everything with a new key from now on?", yes)
     with fleet() as found:
         keys = found.rotate_key(overlap_s)
     emit(keys, chosen(output), COLUMNS)

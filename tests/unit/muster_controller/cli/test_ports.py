@@ -33,6 +33,19 @@ def test_a_taken_port_leaves_no_data_folder_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_broker_that_cannot_be_had_leaves_no_data_folder_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    up = ["up", "--no-device", "--data", str(tmp_path / "data"), "--port", "0", "--grpc-port", "0", "--join-port", "0"]
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("muster_controller.adapters.broker_mosquitto.broker._ELSEWHERE", ())
+    assert run([*up, "--mqtt"]) == 3
+    assert "expected mosquitto" in capsys.readouterr().err
+    assert run([*up, "--mqtt", "mqtts://127.0.0.1:1", "--mqtt-ca", str(tmp_path / "ca.pem")]) == 4
+    assert "--mqtt-ca" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_listeners_may_not_share_a_port(taken_port: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         free = int(holder.getsockname()[1])
