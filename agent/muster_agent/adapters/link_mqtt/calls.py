@@ -28,13 +28,14 @@ class Call:
     def __init__(self, request_id: int, ask: Callable[[Question], None]) -> None:
         self.request_id = request_id
         self._ask = ask
-        self._open = 0
+        self._asked = 0  # counted by the caller's thread
+        self._answered = 0  # counted by the link's
         self._answers: queue.SimpleQueue[Answer | _Broken] = queue.SimpleQueue()
         self._broken: _Broken | None = None
 
     def ask(self, question: Question) -> None:
         """Queue it for the link's thread."""
-        self._open += 1
+        self._asked += 1
         self._ask(question)
 
     def wait(self, timeout_s: float) -> Answer | None:
@@ -53,8 +54,8 @@ class Call:
         return answer if not isinstance(answer, _Broken) else None
 
     def answered(self, answer: Answer) -> None:
-        if self._open > 0:
-            self._open -= 1
+        if self._answered < self._asked:
+            self._answered += 1
             self._answers.put(answer)
 
     def break_off(self, reason: str) -> None:

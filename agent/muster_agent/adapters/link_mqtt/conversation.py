@@ -24,7 +24,7 @@ from muster_agent.outbox import Outbox
 from muster_agent.ports import LinkSink
 from muster_protos import codec
 from muster_protos.errors import CodecError, InvalidInputError
-from muster_protos.limits import MAX_UNTAKEN_BYTES, MAX_UNTAKEN_MESSAGES
+from muster_protos.limits import MAX_CONTROLLER_MESSAGE_BYTES, MAX_UNTAKEN_BYTES, MAX_UNTAKEN_MESSAGES
 from muster_protos.model import (
     Block,
     BlockRequest,
@@ -74,26 +74,34 @@ class Session:
         self.session_id = session_id
         self.outbox = Outbox(on_change=wake)
         self.calls = Calls(wake)
-        self.incoming: InOrder[ControllerMessage] = InOrder(_MAX_EARLY)
+        self.incoming: InOrder[ControllerMessage] = InOrder(_MAX_EARLY, MAX_CONTROLLER_MESSAGE_BYTES)
         self.sent = 0
         self.taken = 0
         self._untaken: deque[int] = deque()  # bytes of each, oldest first
+        self._moved_s = 0.0
 
     def may_send(self) -> bool:
         """Whether the controller has taken enough for one more numbered message."""
         return len(self._untaken) < MAX_UNTAKEN_MESSAGES and sum(self._untaken) < MAX_UNTAKEN_BYTES
 
-    def number(self, size_bytes: int) -> int:
+    def number(self, size_bytes: int, now_s: float) -> int:
         """The number of the next message that must arrive."""
         self.sent += 1
+        if not self._untaken:
+            self._moved_s = now_s
         self._untaken.append(size_bytes)
         return self.sent
 
-    def took(self, sequence: int) -> None:
+    def took(self, sequence: int, now_s: float) -> None:
         """The controller has taken everything up to ``sequence``."""
         while self.taken < min(sequence, self.sent):
             self.taken += 1
             self._untaken.popleft()
+            self._moved_s = now_s
+
+    def untaken_s(self, now_s: float) -> float:
+        """For how long the controller has taken nothing of what it was sent, seconds."""
+        return now_s - self._moved_s if self._untaken else 0.0
 
 
 class Conversation:
@@ -179,7 +187,9 @@ class Conversation:
             gap_since_s = session.incoming.gap_since_s
             if gap_since_s is not None and now_s - gap_since_s > _GAP_S:
                 self.end = End("a message of the controller was lost on the way")
-            self._send(session)
+            if session.untaken_s(now_s) > self._timing.stall_timeout_s:
+                self.end = End("the controller takes nothing of what it is sent")
+            self._send(session, now_s)
 
     def finish(self, reason: str) -> None:
         """The session, if there is one, is over."""
@@ -216,7 +226,7 @@ class Conversation:
             return  # of a session that is over
         session = self.session
         if session is not None:
-            session.took(message.taken_sequence)
+            session.took(message.taken_sequence, now_s)
         match message.body:
             case Welcome() if session is None:
                 self._open()
@@ -229,7 +239,7 @@ class Conversation:
 
     def _take_numbered(self, session: Session, sequence: int, body: ControllerMessage, now_s: float) -> None:
         try:
-            ready = session.incoming.take(sequence, body, now_s)
+            ready = session.incoming.take(sequence, body, 0, now_s)
         except InvalidInputError as error:
             self.end = End(str(error))
             return
@@ -264,16 +274,16 @@ class Conversation:
             self._handed_sha256 = sha256
             self._sink.received(message)
 
-    def _send(self, session: Session) -> None:
+    def _send(self, session: Session, now_s: float) -> None:
         while self._wire is not None and self._wire.has_room:
             question = session.calls.next_question()
             if question is not None:
                 kind = Up.FETCH if isinstance(question, BlockRequest) else Up.RENEW
                 self._say(kind, UpMessage(session.session_id, body=question))
-            elif not self._send_message(session):
+            elif not self._send_message(session, now_s):
                 return
 
-    def _send_message(self, session: Session) -> bool:
+    def _send_message(self, session: Session, now_s: float) -> bool:
         wire = session.outbox.poll() if session.may_send() else None
         if wire is None:
             return False
@@ -282,7 +292,7 @@ class Conversation:
         is_numbered = up not in LOSSY
         message = link_pb2.UpMessage(session_id=session.session_id)
         if is_numbered:
-            message.sequence = session.number(wire.ByteSize())
+            message.sequence = session.number(wire.ByteSize(), now_s)
         message.agent_message.MergeFrom(wire)  # type: ignore[arg-type]
         topic = self._topics.reported if up is None else self._topics.up(up)
         self._publish(topic, message.SerializeToString(), qos=1 if is_numbered else 0, retain=up is None)

@@ -82,7 +82,7 @@ class Lane:
         self.device_id = device_id
         self.session: BrokerSession | None = None  # as the sink knows it
         self._around = around
-        self._incoming: InOrder[Any] = InOrder(_MAX_WAITING)
+        self._incoming: InOrder[Any] = _in_order()
         self._lock = threading.Lock()
         self._waiting: deque[Item] = deque()
         self._waiting_bytes = 0
@@ -164,7 +164,6 @@ class Lane:
             return
         self._give_place(greeted.greeting)
         session = self._around.make_session(self.device_id, greeted)
-        self._incoming = InOrder(_MAX_WAITING)
         self.session = session
         try:
             self._around.sink.session_opened(session)
@@ -213,6 +212,7 @@ class Lane:
         except Exception:  # noqa: BLE001 - the session is over all the same
             _log.exception("the end of device %s's session was not taken", self.device_id)
         self.session = None
+        self._incoming = _in_order()
         if session.is_revoked:
             self._around.forget(self.device_id)
 
@@ -225,7 +225,7 @@ class Lane:
             if session is None or item.wire.session_id != session.session_id:
                 self._send_off(item.wire.session_id)
                 continue
-            for wire in self._ordered(session, item.wire):
+            for wire in self._ordered(session, item):
                 message = self._decode(wire)
                 if isinstance(message.body, Goodbye):
                     is_over = True
@@ -246,11 +246,11 @@ class Lane:
             self._sent_off_s = now_s
             self._around.refuse(self.device_id, session_id, Goodbye("the session is over; greet again"))
 
-    def _ordered(self, session: BrokerSession, wire: Any) -> tuple[Any, ...]:
-        if not wire.sequence:
-            return (wire,)
+    def _ordered(self, session: BrokerSession, item: Said) -> tuple[Any, ...]:
+        if not item.wire.sequence:
+            return (item.wire,)
         try:
-            return self._incoming.take(wire.sequence, wire, time.monotonic())
+            return self._incoming.take(item.wire.sequence, item.wire, item.size_bytes, time.monotonic())
         except InvalidInputError as error:
             self._around.drops.note(self.device_id, error, time.monotonic())
             session.close(str(error), retry_after_ms=_RETRY_AFTER_FAULT_MS)
@@ -262,3 +262,7 @@ class Lane:
         except CodecError as error:
             self._around.drops.note(self.device_id, error, time.monotonic())
             return AgentMessage()
+
+
+def _in_order() -> InOrder[Any]:
+    return InOrder(2 * MAX_UNTAKEN_MESSAGES, _MAX_WAITING_BYTES)

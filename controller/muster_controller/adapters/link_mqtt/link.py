@@ -326,6 +326,8 @@ class MqttLink:
         match wire.WhichOneof("body"):
             case "greeting":
                 greeting = codec.from_message(Greeting, wire.greeting)
+                _check_own_id(greeting.connection_id, "connection id")
+                _check_own_id(greeting.run_id, "run id")
                 if greeting.controller_connection_id == self._connection_id:
                     self._post(device_id, Greeted(wire.session_id, greeting))
             case "agent_message":
@@ -369,6 +371,12 @@ class MqttLink:
                 self._connection.wake()
 
 
+def _check_own_id(text: str, what: str) -> None:
+    """Of the numbers that an agent draws for itself."""
+    if not 0 < len(text) <= _MAX_ID_CHARACTERS or not text.isalnum():
+        raise InvalidInputError(f"expected a {what}, found none")
+
+
 def _parse(payload: bytes, kind: Up | str) -> Any:
     """The UpMessage in ``payload``; what it says must be what its topic is for."""
     wire = link_pb2.UpMessage()
@@ -376,8 +384,7 @@ def _parse(payload: bytes, kind: Up | str) -> Any:
         wire.ParseFromString(payload)
     except DecodeError as error:
         raise CodecError(f"expected an UpMessage, found {len(payload)} bytes that do not parse") from error
-    if not 0 < len(wire.session_id) <= _MAX_ID_CHARACTERS or not wire.session_id.isalnum():
-        raise InvalidInputError("expected a session id, found none")
+    _check_own_id(wire.session_id, "session id")
     body = wire.WhichOneof("body")
     said = wire.agent_message.WhichOneof("body") or kind if body == "agent_message" else body
     if said != kind and said != _BODIES.get(kind, kind.value if isinstance(kind, Up) else kind):

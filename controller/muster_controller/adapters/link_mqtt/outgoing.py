@@ -52,17 +52,23 @@ class Outgoing:
         self._wake()
 
     def next_packets(self) -> tuple[Packet, ...]:
-        """One of each kind, at most; none when nothing waits."""
+        """One that was posted and one of a session, at most; none when nothing waits."""
         with self._lock:
             posted = (self._posted.popleft(),) if self._posted else ()
-            source = self._ready.popleft() if self._ready else None
-            if source is not None:
+        packet = self._next_of_sources()
+        return posted if packet is None else (*posted, packet)
+
+    def _next_of_sources(self) -> Packet | None:
+        while True:
+            with self._lock:
+                if not self._ready:
+                    return None
+                source = self._ready.popleft()
                 self._is_ready.discard(id(source))
-        packet = source.next_packet() if source is not None else None
-        if source is None or packet is None:
-            return posted or (self.next_packets() if source is not None else ())
-        self.add(source)
-        return (*posted, packet)
+            packet = source.next_packet()
+            if packet is not None:
+                self.add(source)
+                return packet
 
     def clear(self) -> None:
         """Give up what waits: the connection is over."""

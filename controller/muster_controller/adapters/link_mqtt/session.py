@@ -90,7 +90,8 @@ class BrokerSession:
     def welcome(self) -> None:
         """The sink knows it: tell the device, then everything that waits."""
         with self._lock:
-            self._is_welcome_due = self._is_open = True
+            self._is_open = True
+            self._is_welcome_due = self._goodbye is None  # the sink may have closed it at once
         self._on_filled(self)
 
     def took(self, sequence: int) -> None:
