@@ -37,7 +37,7 @@ from muster_controller.service.fleet import ensure_fleet
 from muster_controller.service.renewals import GRACE_S
 from muster_controller.service.service import Service
 from muster_controller.web.app import create_app
-from muster_protos.errors import ConflictError, MusterError, PermanentError, UsageError, as_usage
+from muster_protos.errors import ConflictError, MusterError, PermanentError, TemporaryError, UsageError, as_usage
 from muster_protos.ids import check_id
 
 _log = logging.getLogger(__name__)
@@ -118,7 +118,8 @@ def run_controller(options: UpOptions) -> int:
 
 def _wire(options: UpOptions, certificate_life_s: float) -> Parts:
     clock = SystemClock()
-    store = open_store(options.data / "fleet.sqlite3")
+    has_fleet = (options.data / "identity" / "ca.pem").exists()  # made after the store
+    store = open_store(options.data / "fleet.sqlite3", is_expected=has_fleet)
     fleet = ensure_fleet(store, clock, options.fleet_name)
     authority = open_authority(options.data / "identity", fleet.fleet_id, clock.now_ns, certificate_life_s)
     token = open_admin_token(options.data / "identity")
@@ -250,6 +251,8 @@ async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgen
 def _tick(service: Service) -> None:
     try:
         service.tick()
+    except TemporaryError as error:  # a full disk, a locked store: one line, not a trace each second
+        _log.warning("a tick failed, the next one comes in %g s: %s", _TICK_S, error)
     except MusterError:
         _log.exception("a tick failed; the next one comes in %g s", _TICK_S)
 

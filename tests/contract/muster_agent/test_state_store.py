@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -190,3 +191,97 @@ class TestSqlite:
         record = replace(ServingRecord("m"), http_port=9)
         store.put_serving(record)
         assert store.serving()["m"] == record
+
+
+def tables(path, *statements):
+    """A sound database of somebody else's making."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+class TestRebuild:
+    def test_a_truncated_database_is_rebuilt_and_says_what_is_lost(self, tmp_path):
+        path = tmp_path / "agent.sqlite3"
+        store = SqliteState(path)
+        store.put_desired(sign_desired(DesiredState("lab", "pi", 1, 7)))
+        store.put_serving(ServingRecord("m", last_good=wanted_model("d1")))
+        store.queue_events([Event(kind="a", reason="x" * 900)] * 100)
+        store.close()
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+        store = SqliteState(path)
+        assert store.desired() == sign_desired(DesiredState("lab", "pi", 1, 7))
+        assert store.serving()["m"].last_good.deployment_id == "d1"
+        loss = store.take_loss()
+        assert "agent.sqlite3.damaged" in loss
+        assert "lost: what else waited to be reported" in loss
+        assert store.take_loss() == ""
+        store.close()
+        assert (tmp_path / "agent.sqlite3.damaged").exists()
+
+    def test_the_first_releases_schema_is_brought_up_with_everything_in_it(self, tmp_path):
+        path = tmp_path / "agent.sqlite3"
+        store = SqliteState(path)
+        store.put_serving(ServingRecord("m", last_good=wanted_model("d1")))
+        store.queue_events([Event(kind="a")])
+        (report,) = store.reports(0, 10)
+        store.close()
+        columns = ("before_good", "testing", "test_starts")
+        tables(path, *(f"ALTER TABLE serving DROP COLUMN {name}" for name in columns), "PRAGMA user_version = 0")
+        store = SqliteState(path)
+        assert store.serving() == {"m": ServingRecord("m", last_good=wanted_model("d1"))}
+        assert store.reports(0, 10) == (report,)
+        assert store.take_loss() == ""
+        store.close()
+
+    @pytest.mark.parametrize("statement", ["PRAGMA user_version = 99", "ALTER TABLE serving ADD COLUMN more TEXT"])
+    def test_a_database_of_another_version_is_set_aside_and_its_reports_are_kept(self, tmp_path, statement):
+        path = tmp_path / "agent.sqlite3"
+        store = SqliteState(path)
+        store.put_desired(sign_desired(DesiredState("lab", "pi", 1, 7)))
+        store.queue_events([Event(kind="a"), Event(kind="b")])
+        waiting = store.reports(0, 10)
+        store.close()
+        tables(path, statement)
+        store = SqliteState(path)
+        assert store.reports(0, 10) == waiting
+        assert "2 waiting reports" in store.take_loss()
+        store.queue_events([Event(kind="c")])
+        assert len({report.sequence for report in store.reports(0, 10)}) == 3
+        store.close()
+
+    def test_another_programs_database_is_set_aside(self, tmp_path):
+        path = tmp_path / "agent.sqlite3"
+        tables(path, "CREATE TABLE reports (song TEXT)", "INSERT INTO reports VALUES ('la')")
+        store = SqliteState(path)
+        assert store.reports(0, 10) == ()
+        assert "0 waiting reports" in store.take_loss()
+        store.close()
+        with contextlib.closing(sqlite3.connect(tmp_path / "agent.sqlite3.damaged")) as aside:
+            assert aside.execute("SELECT song FROM reports").fetchall() == [("la",)]
+
+    def test_damage_while_the_agent_runs_is_rebuilt_at_once(self, tmp_path):
+        path = tmp_path / "agent.sqlite3"
+        store = SqliteState(path)
+        store.put_desired(sign_desired(DesiredState("lab", "pi", 1, 7)))
+        store.queue_events([Event(kind="a", reason="x" * 900)] * 300)
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
+        with pytest.raises(TemporaryError, match="rebuilt"):
+            store.queue_events([Event(kind="b", reason="y" * 900)] * 2000)
+        store.queue_events([Event(kind="c")])
+        assert store.desired() == sign_desired(DesiredState("lab", "pi", 1, 7))
+        assert "damaged" in store.take_loss()
+        store.close()
+
+    def test_two_new_databases_do_not_count_from_the_same_number(self, tmp_path):
+        firsts = set()
+        for number in range(20):
+            store = SqliteState(tmp_path / f"{number}.sqlite3")
+            store.queue_events([Event(kind="a")])
+            firsts.add(store.reports(0, 1)[0].sequence >> 23)
+            store.close()
+        assert len(firsts) == 20
+        assert max(firsts) < 1 << 30

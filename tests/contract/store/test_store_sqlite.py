@@ -167,7 +167,7 @@ def test_a_full_disk_is_a_temporary_error_and_the_batch_leaves_nothing(path: Pat
 
 def test_a_file_that_is_no_database_is_refused_in_one_line(path: Path) -> None:
     path.write_bytes(b"not a database, " * 1000)
-    with pytest.raises(PermanentError, match="expected a Muster store") as caught:
+    with pytest.raises(PermanentError, match="expected the fleet's store") as caught:
         open_store(path)
     assert "\n" not in str(caught.value)
 

@@ -12,6 +12,7 @@ from muster_controller.adapters.store_sqlalchemy.fleet import FleetRows
 from muster_controller.adapters.store_sqlalchemy.models import ModelRows
 from muster_controller.adapters.store_sqlalchemy.reports import ReportRows
 from muster_controller.adapters.store_sqlalchemy.rollouts import RolloutRows
+from muster_controller.adapters.store_sqlalchemy.sound import check_sound
 from muster_controller.adapters.store_sqlalchemy.transactions import BUSY_TIMEOUT_S, open_sqlite
 
 
@@ -19,11 +20,12 @@ class SqlAlchemyStore(FleetRows, DeviceRows, ModelRows, DesiredRows, BenchmarkRo
     """``ports.Store`` over one database. Thread-safe; holds no state beside its connections."""
 
 
-def open_store(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> SqlAlchemyStore:
-    """The store in the SQLite file ``path``; its folder must exist.
+def open_store(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S, is_expected: bool = False) -> SqlAlchemyStore:
+    """The store in the SQLite file ``path``; its folder must exist. ``is_expected``: a fleet has been here before.
 
     Raises:
         TemporaryError: another process holds the file, or the disk is full.
-        PermanentError: it is not such a database, or a newer version wrote it.
+        PermanentError: it is damaged, missing though expected, no such database, or a newer version wrote it.
     """
+    check_sound(path, is_expected)
     return SqlAlchemyStore(open_sqlite(path, busy_timeout_s), busy_timeout_s)
