@@ -17,6 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "expected python's venv module with ensurepip; on Debian: apt-get install python3.11-venv"; exit 1; }
 	@echo "installing into $(VENV) (a few minutes the first time)"
 	@$(PIP) install -q $(INDEX) -c constraints.txt -e '.[all]'
+	@sh scripts/install_mosquitto.sh
 	@touch $@
 
 demo: setup
