@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from muster_protos.errors import InvalidInputError, PermanentError, TemporaryError
 
+_LONGEST_MESSAGE = 600
+
 
 class ChildError(PermanentError):
     """The child crashed, hung, was killed or answered nothing that counts; the message names signal and stage."""
@@ -35,7 +37,10 @@ class StoppedError(TemporaryError):
 
 
 class ModelLoadError(PermanentError):
-    """The runtime refuses the file."""
+    """The runtime refuses the file. The message is cut: a file can hold a name of a gigabyte."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}...")
 
 
 class HostileArtifactError(ModelLoadError):

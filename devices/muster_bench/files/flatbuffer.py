@@ -6,14 +6,18 @@ import struct
 
 from muster_bench.errors import HostileArtifactError
 
+_TABLE_COST = 64  # against 16 for each byte of the file; an honest table has 12 bytes at least
+
 
 class Table:
     """One table of a flatbuffer; fields by their number in the schema."""
 
-    def __init__(self, content: memoryview, at: int) -> None:
+    def __init__(self, content: memoryview, at: int, budget: Budget) -> None:
         self._content = content
         self._at = at
+        self._budget = budget
         self._fields = _fields(content, at)
+        budget.spend(_TABLE_COST)
 
     def integer(self, field: int, kind: str, default: int = 0) -> int:
         """A scalar; ``kind`` is its ``struct`` letter."""
@@ -23,13 +27,13 @@ class Table:
     def table(self, field: int) -> Table | None:
         """A table, None when it is absent."""
         at = self._offset(field)
-        return None if at is None else Table(self._content, at)
+        return None if at is None else Table(self._content, at, self._budget)
 
     def tables(self, field: int) -> list[Table]:
         """A vector of tables."""
         start, length = self._vector(field, 4)
         positions = [start + 4 * i for i in range(length)]
-        return [Table(self._content, at + int(_unpack(self._content, "I", at))) for at in positions]
+        return [Table(self._content, at + int(_unpack(self._content, "I", at)), self._budget) for at in positions]
 
     def integers(self, field: int, kind: str) -> list[int]:
         """A vector of scalars."""
@@ -44,6 +48,7 @@ class Table:
     def text(self, field: int) -> str:
         """A string, "" when it is absent."""
         start, length = self._vector(field, 1)
+        self._budget.spend(length)
         return bytes(self._content[start : start + length]).decode("utf-8", "replace")
 
     def _field_at(self, field: int) -> int | None:
@@ -61,7 +66,23 @@ class Table:
         length = int(_unpack(self._content, "I", at))
         if at + 4 + length * item_bytes > len(self._content):
             raise HostileArtifactError(f"malformed: a vector of {length} items reaches beyond the end of the file")
+        self._budget.spend(length if item_bytes > 1 else 0)  # bytes are skipped over, not read
         return at + 4, length
+
+
+class Budget:
+    """What may be read. Tables can share parts, so that a small file describes a structure without end."""
+
+    def __init__(self, file_bytes: int) -> None:
+        self._left = 16 * file_bytes + 65_536
+
+    def spend(self, size: int) -> None:
+        """Raises:
+        HostileArtifactError: far more was read than the file holds.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise HostileArtifactError("malformed: its parts contain each other many times over")
 
 
 def root_table(content: memoryview) -> Table:
@@ -70,7 +91,7 @@ def root_table(content: memoryview) -> Table:
     Raises:
         HostileArtifactError: an offset points out of the file.
     """
-    return Table(content, int(_unpack(content, "I", 0)))
+    return Table(content, int(_unpack(content, "I", 0)), Budget(len(content)))
 
 
 def _fields(content: memoryview, at: int) -> tuple[int, ...]:

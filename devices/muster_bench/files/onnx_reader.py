@@ -223,6 +223,7 @@ def _opset(message: memoryview) -> tuple[str, int]:
 def _function(message: memoryview) -> tuple[tuple[str, str], Graph]:
     name = domain = ""
     body = Graph()
+    defaults = Node()  # of attributes, which may hold tensors and graphs too
     for number, _, value in walk(message):
         if number == 1:
             name = text(value)
@@ -234,4 +235,8 @@ def _function(message: memoryview) -> tuple[tuple[str, str], Graph]:
             body.inputs.append(Value(text(value)))
         elif number == 5:
             body.outputs.append(Value(text(value)))
+        elif number == 11:
+            _attribute(view(value), defaults, 1)
+    if defaults.tensors or defaults.graphs:
+        body.nodes.append(defaults)
     return (domain, name), body

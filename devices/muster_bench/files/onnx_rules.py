@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from muster_bench.errors import HostileArtifactError, NotExecutableError
 from muster_bench.files.onnx_reader import Graph, Model, Node, Tensor, Value
 
 MAX_ELEMENTS = 1 << 31  # of one declared tensor
+MAX_RANK = 32
+MAX_FACE_TENSORS = 1024  # inputs or outputs; each one is described in every manifest
+MAX_NAME_CHARACTERS = 1024
+_MAX_EXPANDED_NODES = 1 << 20  # with every model-local function written out, as the runtime does
 _DOMAINS = frozenset(("", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft", "com.microsoft.nchwc"))
 _STRING = 8
 
@@ -28,9 +32,9 @@ def check_onnx(model: Model) -> None:
     for node in all_nodes(model):
         _check_domain(node, model)
     _check_face(model.graph)
-    _check_order(model.graph, frozenset())
+    _check_order(model.graph, ())
     for body in model.functions.values():
-        _check_order(body, frozenset())
+        _check_order(body, ())
     _check_recursion(model)
 
 
@@ -68,6 +72,8 @@ def _check_tensor(tensor: Tensor) -> None:
 
 
 def _check_dims(name: str, dims: list[int]) -> None:
+    if len(dims) > MAX_RANK:
+        raise HostileArtifactError(f"{name!r} is declared with {len(dims)} dimensions, more than {MAX_RANK}")
     if any(size < 0 for size in dims):
         raise HostileArtifactError(f"{name!r} is declared with a negative dimension: {dims}")
     if math.prod(dims) > MAX_ELEMENTS:
@@ -75,6 +81,8 @@ def _check_dims(name: str, dims: list[int]) -> None:
 
 
 def _check_domain(node: Node, model: Model) -> None:
+    if node.op_type == "EPContext":
+        raise HostileArtifactError("operator EPContext is compiled code of one accelerator, or names a file of it")
     if node.domain in _DOMAINS or (node.domain, node.op_type) in model.functions:
         return
     raise HostileArtifactError(
@@ -90,6 +98,11 @@ def _check_face(graph: Graph) -> None:
         raise HostileArtifactError("the model has no inputs")
     if not graph.outputs:
         raise HostileArtifactError("the model has no outputs")
+    check_names("inputs", [value.name for value in graph.inputs])
+    check_names("outputs", [value.name for value in graph.outputs])
+    for named in (graph.inputs, graph.outputs):
+        if len({value.name for value in named}) < len(named):
+            raise HostileArtifactError("two inputs or two outputs have the same name")
     for value in (*inputs, *graph.outputs):
         if value.kind not in ("tensor", ""):
             raise NotExecutableError(
@@ -105,43 +118,76 @@ def _check_face(graph: Graph) -> None:
         _check_value(value)
 
 
+def check_names(what: str, names: Sequence[str]) -> None:
+    """Inputs and outputs are few, and each has a name that can be shown.
+
+    Raises:
+        HostileArtifactError: they are not.
+    """
+    if len(names) > MAX_FACE_TENSORS:
+        raise HostileArtifactError(f"the model has {len(names)} {what}, more than {MAX_FACE_TENSORS}")
+    for name in names:
+        if len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
+            raise HostileArtifactError(f"among the {what} is the name {name[:80]!r}, which cannot be shown")
+
+
 def _check_value(value: Value) -> None:
     _check_dims(value.name, [size for size in value.dims or [] if size != -1])
 
 
-def _check_order(graph: Graph, outer: frozenset[str]) -> None:
-    """Values are produced once, and before they are used: so there are no cycles (nodes are stored sorted)."""
-    produced = [value.name for value in graph.inputs]
-    produced += [tensor.name for tensor in graph.initializers if tensor.name not in set(produced)]
-    known = set(produced) | outer
-    own = set(produced)
+def _check_order(graph: Graph, outer: tuple[set[str], ...]) -> None:
+    """Values are produced once, and before they are used: so there are no cycles (nodes are stored sorted).
+
+    ``outer``: what is known around the graph, one set per level; never copied, or many subgraphs would take for ever.
+    """
+    own = {value.name for value in graph.inputs} | {tensor.name for tensor in graph.initializers}
+    scopes = (own, *outer)
     later = {name for node in graph.nodes for name in node.outputs if name}
     for node in graph.nodes:
         for name in node.inputs:
-            if name and name not in known:
+            if name and not any(name in scope for scope in scopes):
                 why = "a cycle, or nodes out of order" if name in later else "nothing produces it"
                 raise HostileArtifactError(f"operator {node.op_type} uses {name!r} before it exists: {why}")
         for body in node.graphs:
-            _check_order(body, frozenset(known))
+            _check_order(body, scopes)
         for name in node.outputs:
             if name and name in own:
                 raise HostileArtifactError(f"two operators produce the same value {name!r}")
             if name:
                 own.add(name)
-                known.add(name)
     for value in graph.outputs:
-        if value.name not in known:
+        if not any(value.name in scope for scope in scopes):
             raise HostileArtifactError(f"nothing produces the output {value.name!r}")
 
 
 def _check_recursion(model: Model) -> None:
-    """Model-local functions may call each other, but not themselves."""
-    calls = {
-        name: {(node.domain, node.op_type) for node in all_nodes(Model(graph=body))} & set(model.functions)
-        for name, body in model.functions.items()
-    }
-    while calls:
-        leaves = {name for name, called in calls.items() if not called & set(calls)}
-        if not leaves:
-            raise HostileArtifactError(f"function {next(iter(calls))[1]!r} calls itself")
-        calls = {name: called for name, called in calls.items() if name not in leaves}
+    """Model-local functions may call each other, but not themselves, and not so that the whole explodes."""
+    sizes: dict[tuple[str, str], int] = {}
+    bodies = dict(model.functions)
+    while bodies:
+        ready = {name: size for name, body in bodies.items() if (size := _expanded(body, sizes, bodies)) is not None}
+        if not ready:
+            raise HostileArtifactError(f"function {next(iter(bodies))[1]!r} calls itself")
+        sizes |= ready
+        bodies = {name: body for name, body in bodies.items() if name not in ready}
+        _check_expanded(max(ready.values()))
+    assert model.graph is not None
+    _check_expanded(_expanded(model.graph, sizes, {}) or 0)
+
+
+def _check_expanded(nodes: int) -> None:
+    if nodes > _MAX_EXPANDED_NODES:
+        raise HostileArtifactError(f"with its functions written out it has more than {_MAX_EXPANDED_NODES} operators")
+
+
+def _expanded(
+    body: Graph, sizes: Mapping[tuple[str, str], int], unknown: Mapping[tuple[str, str], Graph]
+) -> int | None:
+    """How many operators it has with its functions written out; None while it calls one of ``unknown`` size."""
+    total = 0
+    for node in all_nodes(Model(graph=body)):
+        called = (node.domain, node.op_type)
+        if called in unknown:
+            return None
+        total += sizes.get(called, 1)
+    return total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from muster_bench.errors import HostileArtifactError
 from muster_bench.files.flatbuffer import Table, root_table
 
 _CUSTOM = 32  # BuiltinOperator.CUSTOM
@@ -101,7 +102,9 @@ def _operator(table: Table) -> TfliteOperator:
 def _buffer_bytes(table: Table, file_bytes: int) -> int:
     """Its size; data of very large files lies behind the flatbuffer at an offset."""
     offset, size = table.integer(1, "Q"), table.integer(2, "Q")
-    if offset > 1 and offset + size <= file_bytes:
+    if offset > 1:
+        if offset + size > file_bytes:
+            raise HostileArtifactError("malformed: the data of a buffer lies beyond the end of the file")
         return size
     return table.length(0, 1)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from muster_bench.errors import HostileArtifactError
-from muster_bench.files.onnx_rules import MAX_ELEMENTS
+from muster_bench.files.onnx_rules import MAX_ELEMENTS, MAX_RANK, check_names
 from muster_bench.files.precision import dominant
 from muster_bench.files.tflite_reader import TfliteGraph, TfliteModel, TfliteTensor
 
@@ -43,6 +43,9 @@ def check_tflite(model: TfliteModel) -> None:
         raise HostileArtifactError("the model has no inputs")
     if not model.graphs[0].outputs:
         raise HostileArtifactError("the model has no outputs")
+    face = model.graphs[0]
+    check_names("inputs", [face.tensors[i].name or f"tensor {i}" for i in face.inputs])
+    check_names("outputs", [face.tensors[i].name or f"tensor {i}" for i in face.outputs])
 
 
 def tflite_precision(model: TfliteModel) -> str:
@@ -96,6 +99,8 @@ def _check_indices(indices: Iterable[int], graph: TfliteGraph, what: str, *, is_
 
 
 def _check_tensor(tensor: TfliteTensor, model: TfliteModel) -> None:
+    if max(len(tensor.shape), len(tensor.shape_signature)) > MAX_RANK:
+        raise HostileArtifactError(f"{tensor.name!r} is declared with more than {MAX_RANK} dimensions")
     if any(size < 0 for size in tensor.shape):
         raise HostileArtifactError(f"{tensor.name!r} is declared with a negative dimension: {list(tensor.shape)}")
     values = math.prod(tensor.shape)
