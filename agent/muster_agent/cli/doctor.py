@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from muster_agent.certificate import read_life
 from muster_agent.cli.probe import to_json
 from muster_agent.cli.state_folder import StateFolder, is_read_only, state_folder
+from muster_agent.core.renewal import URGENT_AT
 from muster_agent.identity_folder import Identity, IdentityFolder
-from muster_protos.errors import PermanentError
+from muster_protos.errors import InvalidInputError, PermanentError
 
 OK, WARNING, FAILED, UNKNOWN = "ok", "warning", "failed", "unknown"
 _MIB = 1 << 20
@@ -27,7 +29,6 @@ _EARLIEST_S = 1_735_689_600  # 2025-01-01: before it this software did not exist
 _CONNECT_TIMEOUT_S = 5.0
 _REFUSAL_TIMEOUT_S = 0.5
 _PORTS = {"grpcs": 8471, "mqtts": 8883}
-_EXPIRY_WARNING_S = 3 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,26 +165,22 @@ def disk_finding(folder: StateFolder) -> Finding:
 def _clock(identity: Identity | None) -> Finding:
     now_s = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s))
-    if now_s < _EARLIEST_S:
-        return Finding("clock", FAILED, f"says {stamp}", "set the clock: timedatectl set-ntp true")
-    if identity is None:
+    try:
+        life = read_life(identity.certificate_pem) if identity is not None else None
+    except InvalidInputError:
+        return Finding("certificate", FAILED, "is damaged", "run: muster-agent join LINK")
+    if now_s < _EARLIEST_S or (life is not None and now_s * 1e9 < life.begins_ns):
+        found = f"says {stamp}, which is past; the agent takes the time from the controller, logs here bear this one"
+        return Finding("clock", WARNING, found, "run: timedatectl set-ntp true")
+    if life is None:
         return Finding("clock", OK, f"says {stamp}")
-    begins_s, ends_s = _validity(identity)
-    if not begins_s <= now_s:
-        return Finding("clock", FAILED, f"says {stamp}, before the certificate begins", "run: timedatectl set-ntp true")
-    if now_s > ends_s:
-        return Finding("certificate", FAILED, "has expired", "join again, or set the clock: timedatectl set-ntp true")
-    if ends_s - now_s < _EXPIRY_WARNING_S:
-        return Finding("certificate", WARNING, f"expires in {(ends_s - now_s) / 3600:.0f} h", "let the agent connect")
-    return Finding("clock", OK, f"says {stamp}; the certificate is good for {(ends_s - now_s) / 86_400:.0f} days")
-
-
-def _validity(identity: Identity) -> tuple[float, float]:
-    """notBefore and notAfter of the device's certificate, seconds since 1970."""
-    from cryptography import x509  # here only: the agent itself never loads it
-
-    certificate = x509.load_pem_x509_certificate(identity.certificate_pem)
-    return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+    left_s = life.ends_ns / 1e9 - now_s
+    if left_s < 0:
+        fix = "let the agent reach the controller: it renews for 90 days (muster up --grace); later, join again"
+        return Finding("certificate", FAILED, f"ended {-left_s / 86_400:.0f} days ago, or the clock is ahead", fix)
+    if now_s * 1e9 > life.at_ns(URGENT_AT):
+        return Finding("certificate", WARNING, f"ends in {left_s / 3600:.0f} h", "let the agent reach the controller")
+    return Finding("clock", OK, f"says {stamp}; the certificate is good for {left_s / 86_400:.0f} days")
 
 
 def _controller(identity: Identity | None, folder: StateFolder, link: str) -> Iterator[Finding]:

@@ -39,6 +39,14 @@ def test_good_batch_passes(fleet: Fleet, verifier: VerifierChild) -> None:
     verifier.verify([fleet.sign(DESIRED_STATE, b"state"), fleet.sign(VARIANT_MANIFEST, bytes(range(256)))])
 
 
+def test_a_retired_key_vouches_for_manifests_and_for_nothing_else(fleet: Fleet) -> None:
+    retired = Fleet("k0")
+    verifier = VerifierChild(lambda: (fleet.key,), read_manifest_keys=lambda: (fleet.key, retired.key))
+    verifier.verify([fleet.sign(DESIRED_STATE, b"state"), retired.sign(VARIANT_MANIFEST, b"manifest")])
+    with pytest.raises(NotAuthorisedError, match="does not trust"):
+        verifier.verify([retired.sign(DESIRED_STATE, b"state")])
+
+
 def test_empty_batch_needs_no_child() -> None:
     VerifierChild(lambda: pytest.fail("no key is needed")).verify([])
 
