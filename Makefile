@@ -31,10 +31,10 @@ test: setup lint type
 test-quick: setup
 	$(BIN)/pytest -q -m "not slow and not faults" -p no:cacheprovider
 
-# The long fault suites, about an hour: >= 1,000 random kills and what else bears the marker.
+# Every test of docs/reliability.md and the long fault suites, more than an hour: >= 1,000 random kills among them.
 # MUSTER_KILLS=<count>  MUSTER_KILLS_SEED=<number>  MUSTER_KILLS_JSON=<file for the histogram>
 test-faults: setup
-	$(BIN)/pytest tests -m faults -p no:cacheprovider --durations=15
+	$(BIN)/python scripts/fault_table.py
 
 fmt: setup
 	$(BIN)/ruff format $(CODE)

@@ -194,10 +194,13 @@ class Rig:
                     found.append(int(path.parent.name))
         return found
 
-    def kill_serving(self) -> None:
-        for pid in self.serving_pids():
+    def kill_serving(self) -> list[int]:
+        """Every serving child; their pids."""
+        pids = self.serving_pids()
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        return pids
 
     def close(self) -> None:
         for process in (self.agent, self.controller):
@@ -212,9 +215,9 @@ class Rig:
     def fleet(self) -> muster.Fleet:
         return muster.connect(data=self.data)
 
-    def source(self, seed: int) -> Path:
+    def source(self, seed: int, golden_error: float = 0.0) -> Path:
         path = self.folder / "source.txt"
-        path.write_text(f"seed {seed} {PADDING_BYTES}")
+        path.write_text(f"seed {seed} {PADDING_BYTES} {golden_error}")
         return path
 
     def prologue(self) -> None:
@@ -235,9 +238,10 @@ class Rig:
             run = fleet.bench(model, devices=[DEVICE], tier="demo", threads=[1])
             run.result(timeout_s=120)
             fleet.select(model, policy=POLICY, devices=[DEVICE]).rollout().wait(timeout_s=120)
-            brief = fleet.models.register(self.source(BRIEF), "brief")
-            fleet.bench(brief, devices=[DEVICE], tier="demo", threads=[1]).result(timeout_s=120)
-            fleet.select(brief, policy=POLICY, devices=[DEVICE])
+            for name, error in (("brief", 0.0), ("bad", 1.0)):
+                made = fleet.models.register(self.source(BRIEF, error), name)
+                fleet.bench(made, devices=[DEVICE], tier="demo", threads=[1]).result(timeout_s=120)
+                fleet.select(made, policy=POLICY, devices=[DEVICE])
         self.audit()
         self.other = self._desired_of("other")
         self.check()
@@ -260,8 +264,19 @@ class Rig:
         fleet.rollout("net", devices=[DEVICE])
 
     def _work_back(self, fleet: muster.Fleet) -> None:
-        """A rollout that is taken back while it is under way."""
-        fleet.rollout("net", devices=[DEVICE]).rollback()
+        """A model whose self-test fails is rolled back."""
+        fleet.rollout("bad", devices=[DEVICE])
+
+    def _work_revive(self, fleet: muster.Fleet) -> None:
+        """The agent has a serving child to start."""
+        self.histogram["at random: serving"] += len(self.kill_serving())
+
+    def _work_restart(self, fleet: muster.Fleet) -> None:
+        """The controller has something to recover."""
+        if self.controller is not None:
+            self.controller.kill()
+            self.histogram["at random: controller"] += 1
+        self.start_controller()
 
     def _work_stop(self, fleet: muster.Fleet) -> None:
         """A model that is served for a moment and then not at all."""
@@ -301,7 +316,11 @@ class Rig:
 
     def _work_rot(self, fleet: muster.Fleet) -> None:
         """One byte of a cached artifact changes on the disk, and a new deployment hashes what it loads."""
-        path = self.chance.choice(sorted((self.state / "artifacts" / "sha256").glob("??/*")))
+        with contextlib.closing(self._agent_database()) as database:
+            records = [record_from_row(row) for row in database.execute(SELECT_SERVING).fetchall()]
+        target = next(record.target for record in records if record.model_id == "net")
+        sha256 = target.manifests[0].artifact.sha256
+        path = self.state / "artifacts" / "sha256" / sha256[:2] / sha256
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         self.rotted.add(path.name)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.faults
 
 RIGS = 2
 AT_A_POINT = 0.8  # share of kills that aim at a fail-point; the others come at a random moment
-WAIT_S = 10.0  # for an armed point to be reached; then whoever is alive is killed where it is
+WAIT_S = 8.0  # for an armed point to be reached; then whoever is alive is killed where it is
 OFFLINE_EVERY = 12
 WORK = {
     "download": "variant",
@@ -38,7 +38,9 @@ WORK = {
     "rollback": "back",
     "stop": "stop",
     "collect": "model",
-    **dict.fromkeys(("swap", "self-test", "commit", "child", "serving", "rollout", "desired row", "copy"), "roll"),
+    "start": "restart",
+    **dict.fromkeys(("child", "serving"), "revive"),
+    **dict.fromkeys(("swap", "self-test", "commit", "rollout", "desired row", "copy"), "roll"),
 }
 OTHERS = ("roll", "roll", "roll", "variant", "bench")
 

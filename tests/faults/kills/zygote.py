@@ -59,7 +59,7 @@ def model_bytes(seed: int, padding: int) -> bytes:
 
 
 class SeedWorkshop:
-    """``Workshop`` for sources that say ``seed <number> <padding bytes>``."""
+    """``Workshop`` for sources that say ``seed <number> <padding bytes> <error of the goldens>``."""
 
     def import_model(self, order, out_folder: Path, on_progress, stop):
         made, signature = self._make(order.source, out_folder, order.model_id, order.version, "fp32", None)
@@ -86,14 +86,14 @@ class SeedWorkshop:
         from muster_protos.ids import variant_id
         from muster_protos.model import Format, Signature, TensorSpec, VariantManifest
 
-        _, seed, padding = source.read_text().split()
+        _, seed, padding, error = source.read_text().split()
         inputs = (TensorSpec("x", "float32", (-1, 64), ("batch", "")),)
         outputs = (TensorSpec("y", "float32", (-1, 4), ("batch", "")),)
         signature = Signature(inputs, outputs, task="classification", metric="accuracy")
         rows = np.random.default_rng(7).standard_normal((16, 64)).astype(np.float32)
         said = answer(int(seed), rows)
         artifact = _file(folder, model_bytes(int(seed), int(padding)))
-        golden = _file(folder, _npz(in_x=rows[:8], out_y=said[:8]))
+        golden = _file(folder, _npz(in_x=rows[:8], out_y=said[:8] + np.float32(error)))
         evaluation = _file(folder, _npz(x_x=rows, ref_y=said, y=said.argmax(1).astype(np.int64)))
         manifest = VariantManifest(
             variant_id=variant_id(model_id, version, name),
