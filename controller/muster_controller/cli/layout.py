@@ -65,6 +65,11 @@ def fields_of(fields: Mapping[str, Cell], width: int | None) -> tuple[Line, ...]
     return tuple(found)
 
 
+def harmless(text: str) -> str:
+    """``text`` without anything that steers a terminal: devices write names and reasons, too. Lines stay lines."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def wrapped(text: str, width: int | None, indent: int = 0) -> str:
     """``text`` broken at spaces only; further lines start after ``indent`` spaces. A longer word stays whole."""
     if width is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from muster_controller.cli.layout import UNKNOWN, Cell, Line, fields_of, lines_of
+from muster_controller.cli.layout import UNKNOWN, Cell, Line, fields_of, harmless, lines_of
 from muster_protos.errors import UsageError
 
 Row = Mapping[str, Any]
@@ -28,14 +28,22 @@ class Format(Enum):
     CSV = "csv"
 
 
+class PlainConsole(Console):
+    """Shows texts letter by letter: no markup, no emoji, and nothing in them steers the terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's, for texts that others wrote."""
+        super().print(*(harmless(item) if isinstance(item, str) else item for item in objects), **options)
+
+
 def out() -> Console:
     """Standard output; plain when it is not a terminal or NO_COLOR is set. Nothing is broken or cut off in a pipe."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return PlainConsole(file=sys.stdout, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def err() -> Console:
     """Standard error."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return PlainConsole(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True)
 
 
 def terminal_width() -> int | None:

@@ -15,7 +15,7 @@ from rich.text import Text
 from muster.connection import Json
 from muster.fleet import Fleet
 from muster_controller.cli.events import line
-from muster_controller.cli.layout import Cell, lines_of
+from muster_controller.cli.layout import Cell, harmless, lines_of
 from muster_controller.cli.options import fleet
 from muster_controller.cli.output import milliseconds, out, shown
 from muster_protos.errors import MusterError
@@ -60,13 +60,13 @@ def _follow(found: Fleet, after: int, recent: deque[str]) -> None:
 
 def _picture(found: Fleet, recent: deque[str]) -> Group:
     rows = [
-        [Cell((text,)) for text in _cells(found, device.fields, serving)]
+        [Cell((harmless(text),)) for text in _cells(found, device.fields, serving)]
         for device in found.devices.list()
         for serving in (device.fields["reported"] or {}).get("serving") or [{}]
     ]
     lines = lines_of(_TITLES, rows, out().width)
     table = [Text(line.text, style="bold" if line.is_head else "") for line in lines]
-    return Group(*table, Text(), Text("\n".join(tuple(recent)), style="dim"))
+    return Group(*table, Text(), Text(harmless("\n".join(tuple(recent))), style="dim"))
 
 
 def _cells(found: Fleet, device: Json, serving: Json) -> list[str]:

@@ -23,7 +23,7 @@ class Screen:
     """Steps with their time, and a line per device that changes while things happen."""
 
     def __init__(self, devices: Sequence[str], console: Console | None = None, quiet_s: float = QUIET_S) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(stderr=True, emoji=False)
         self._quiet_s = quiet_s
         self._lines = dict.fromkeys(devices, "")
         self._title = ""

@@ -46,6 +46,24 @@ def test_a_pipe_gets_no_colour_and_times_are_iso_8601_in_utc(muster, lab: Servic
     assert "2023-11-14T22:13:20Z" in said.out
 
 
+def test_names_are_shown_letter_by_letter(muster, lab: ServiceLab) -> None:
+    lab.add_device("a")
+    name = "[bold]pi[/bold] :fire: https://x"
+    assert muster("device", "rename", "a", name).code == 0
+    assert name in muster("device", "ls").out
+    assert name in muster("device", "show", "a").out
+
+
+def test_nothing_that_a_device_wrote_steers_the_terminal(muster, lab: ServiceLab) -> None:
+    lab.service.events.record("device.odd", reason="\x1b]0;owned\x07 \x1b[2J gone\r\u202e")
+    for arguments in (("events",), ("events", "--kind", "device.odd")):
+        said = muster(*arguments)
+        assert "owned" in said.out
+        assert not set("\x1b\x07\r\u202e") & set(said.out)
+    (event,) = json.loads(muster("events", "--kind", "device.odd", "-o", "json").out)
+    assert event["reason"].startswith("\x1b]0;")  # programs get it as it is, escaped as JSON does
+
+
 def test_an_empty_list_teaches_the_next_step_on_standard_error(muster) -> None:
     said = muster("device", "ls")
     assert (said.code, said.out) == (0, "")
