@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import select
-import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -23,9 +22,10 @@ from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode
 from muster_protos.credentials import Credentials
 from muster_protos.errors import MusterError, NotAuthorisedError, UnreachableError
 from muster_protos.limits import MAX_BROKER_PACKET_BYTES
+from muster_protos.mqtt.stream import BufferedStream, dial
 from muster_protos.mqtt.tls import mutual_tls
 
-_READ_BYTES = 64 * 1024
+_PACKETS_AT_ONCE = 64
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class BrokerConnection:
         self._unacknowledged: set[int] = set()
         self._subscribing: int | None = None
         self._is_connected = False
+        self._is_broken = False
         self._refusal: MusterError | None = None
         self._trouble = ""  # what paho logged last as an error
         self._tick_s = patience.keepalive_s / 4  # paho's own clockwork has to run
@@ -85,12 +86,16 @@ class BrokerConnection:
     @property
     def has_room(self) -> bool:
         """Whether a message may be published now without queueing it."""
-        return len(self._unacknowledged) < self._patience.window and not self._paho.want_write()
+        stream = self._paho.stream
+        is_full = stream is None or stream.is_full or self._paho.want_write()
+        return len(self._unacknowledged) < self._patience.window and not is_full
 
     @property
     def is_settled(self) -> bool:
         """Everything published with QoS 1 is with the broker, the rest is written."""
-        return not self._unacknowledged and not self._paho.want_write()
+        stream = self._paho.stream
+        is_sent = stream is None or not stream.has_unsent
+        return is_sent and not self._unacknowledged and not self._paho.want_write()
 
     def open(self, credentials: Credentials, topics: Sequence[str]) -> None:
         """Connect, wait for the broker's word, subscribe to ``topics``; blocking.
@@ -125,17 +130,23 @@ class BrokerConnection:
             UnreachableError: the connection is over.
             NotAuthorisedError: the broker refused it.
         """
-        connection: Any = self._paho.socket()
-        if connection is not None:
-            readable, writable = self._wait(connection, min(timeout_s, self._tick_s))
-            if readable:
+        stream = self._paho.stream
+        if stream is not None and self._paho.socket() is not None:
+            self._flush(stream)
+            is_readable, is_writable = self._wait(stream, min(timeout_s, self._tick_s))
+            if is_readable:
                 self._paho.loop_read()
-            if writable or self._paho.want_write():
+                for _ in range(_PACKETS_AT_ONCE):
+                    if self._paho.socket() is None or not stream.pending():
+                        break
+                    self._paho.loop_read()
+            if is_writable or self._paho.want_write():
                 self._paho.loop_write()
+            self._flush(stream)
             self._paho.loop_misc()
         if self._refusal is not None:
             raise self._refusal
-        if self._paho.socket() is None:
+        if self._is_broken or self._paho.socket() is None:
             raise self._lost()
 
     def wake(self) -> None:
@@ -164,18 +175,31 @@ class BrokerConnection:
         write, self._wake_write = self._wake_write, -1
         os.close(write)
 
-    def _wait(self, connection: Any, timeout_s: float) -> tuple[bool, bool]:
-        if connection.pending():  # TLS has read more than paho took
+    def _flush(self, stream: BufferedStream) -> None:
+        if self._paho.socket() is None:
+            return
+        try:
+            stream.flush()
+        except OSError as error:
+            self._trouble = self._trouble or str(error)
+            self._paho.loop_read()  # it may hold the broker's last word
+            self._is_broken = True
+
+    def _wait(self, stream: BufferedStream, timeout_s: float) -> tuple[bool, bool]:
+        if stream.pending() or stream.fileno() < 0:
             timeout_s = 0.0
-        poll = select.poll()
-        poll.register(connection, select.POLLIN | (select.POLLOUT if self._paho.want_write() else 0))
-        poll.register(self._wake_read, select.POLLIN)
-        events = dict(poll.poll(max(timeout_s, 0.0) * 1e3))
+        events: dict[int, int] = {}
+        if stream.fileno() >= 0:
+            poll = select.poll()
+            is_waiting = stream.has_unsent or self._paho.want_write()
+            poll.register(stream, select.POLLIN | (select.POLLOUT if is_waiting else 0))
+            poll.register(self._wake_read, select.POLLIN)
+            events = dict(poll.poll(max(timeout_s, 0.0) * 1e3))
         if self._wake_read in events:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_read, 4096)
-        event = events.get(connection.fileno(), 0)
-        return bool(event & ~select.POLLOUT) or bool(connection.pending()), bool(event & select.POLLOUT)
+        event = events.get(stream.fileno(), 0)
+        return bool(event & ~select.POLLOUT) or bool(stream.pending()), bool(event & select.POLLOUT)
 
     def _turn_until(self, is_true: Callable[[], bool], deadline_s: float) -> None:
         while not is_true():
@@ -221,9 +245,9 @@ class BrokerConnection:
 
 
 class _Paho(paho.Client):
-    """paho, which would take packets of 256 MiB, copy what is left of a packet for each piece that it writes, let small
-    packets wait for the acknowledgement of those before them, and leave a socket open whose handshake fails.
-    """
+    """paho over our own stream; it would take packets of 256 MiB, and copy what is left of a packet for each piece."""
+
+    stream: BufferedStream | None = None
 
     def secure(self, context: ssl.SSLContext) -> None:
         """TLS for the next connection."""
@@ -231,24 +255,13 @@ class _Paho(paho.Client):
         self.tls_set_context(context)
 
     def _create_socket(self) -> Any:
-        plain = socket.create_connection((self.host, self.port), timeout=self.connect_timeout)
-        try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            found = self._secure_context.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
-        except BaseException:
-            plain.close()
-            raise
-        try:
-            found.do_handshake()
-        except BaseException:
-            found.close()
-            raise
-        return found
+        self.stream = dial(self.host, self.port, self._secure_context, self.connect_timeout)
+        return self.stream
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > MAX_BROKER_PACKET_BYTES:
             raise ConnectionError(f"expected packets of at most {MAX_BROKER_PACKET_BYTES} bytes, found {bufsize}")
-        return super()._sock_recv(min(bufsize, _READ_BYTES))
+        return super()._sock_recv(bufsize)
 
     def _packet_queue(
         self, command: int, packet: Any, mid: int, qos: int, info: paho.MQTTMessageInfo | None = None
