@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from muster_protos.errors import MusterError
 from muster_protos.model import LocalVariant, Rung, Signature
 
 _WARM_RUNS = 3
+
+_BLOCK_BYTES = 1 << 20
 
 
 class LoadedRung:
@@ -75,6 +78,7 @@ def load_rung(rung: Rung, variant: LocalVariant, signature: Signature, slowdown_
         GrantError: it does not load, or the self-test fails; the message starts with ``load:`` or ``self-test:``.
     """
     configuration, manifest = rung.configuration, variant.manifest
+    _check_bytes(variant)
     try:
         session = open_session(
             Path(variant.path), manifest.format, configuration.runtime, configuration.provider, configuration.threads
@@ -92,6 +96,23 @@ def load_rung(rung: Rung, variant: LocalVariant, signature: Signature, slowdown_
         face.close()
         raise GrantError(f"self-test: {error}", configuration.variant_id) from error
     return loaded
+
+
+def _check_bytes(variant: LocalVariant) -> None:
+    """The agent hashed the file when it granted it; a rung may be loaded days later."""
+    wanted, path = variant.manifest.artifact.sha256, Path(variant.path)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise GrantError(f"load: {path.name} cannot be read: {error.strerror}", variant.manifest.variant_id) from error
+    if digest.hexdigest() != wanted:
+        raise GrantError(
+            f"load: expected bytes with the sha256 {wanted[:12]}, found others; the file has rotted",
+            variant.manifest.variant_id,
+        )
 
 
 def _fixed_batch(variant: LocalVariant, signature: Signature) -> int | None:

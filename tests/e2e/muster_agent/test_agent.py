@@ -51,7 +51,7 @@ def test_a_variant_is_fetched_measured_and_served(lab, agent, e2e):
     assert (record.device.device_id, record.artifact.sha256) == ("pi", wide.artifact.sha256)
 
     reported = lab.wait_converged(lab.want(lab.model(wide, narrow, grant=e2e.grant("d1", wide, narrow))))
-    assert reported.serving[0].state is DeploymentState.COMMITTED
+    lab.wait(lambda: lab.reported[-1].serving[0].state is DeploymentState.COMMITTED)  # it was activated first
     rows = np.random.default_rng(3).standard_normal((1, 64)).astype(np.float32)
     np.testing.assert_allclose(ask(reported.serving[0].http_port, rows), e2e.reference(64, 1, rows), atol=1e-4)
     assert agent.stop() == 0

@@ -367,7 +367,8 @@ class Rig:
         assert rows, "I4: nothing is on record"
         for row in rows:
             record = record_from_row(row)
-            assert record.target is not None, "I4: neither old nor new is on record"
+            is_given_up = record.model_id != "net"  # the others are served for a moment, or never
+            assert record.target is not None or is_given_up, "I4: neither old nor new is on record"
             for model in record.models:
                 verifier.verify(model.source.manifests)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import textwrap
 import threading
 import time
@@ -82,7 +83,7 @@ def make_variant(
         model_id="net",
         model_version=1,
         name=name,
-        artifact=ArtifactRef("0" * 64, path.stat().st_size),
+        artifact=ArtifactRef(hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size),
         format=Format.ONNX,
         signature=SIGNATURE,
         binding=binding,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from muster_agent.serving.errors import GrantError
-from muster_agent.serving.resident import build_ladder, discard, rss_bytes
+from muster_agent.serving.resident import build_ladder, discard, load, rss_bytes
 from muster_protos.model import LocalGrant
 
 
@@ -46,3 +47,13 @@ def test_an_empty_ladder_is_refused(three_rungs: LocalGrant) -> None:
     empty = dataclasses.replace(three_rungs.grant, ladder=())
     with pytest.raises(GrantError, match="at least one rung"):
         build_ladder(dataclasses.replace(three_rungs, grant=empty), 1.0, None, None)
+
+
+def test_bytes_that_have_rotted_since_the_grant_are_not_loaded(three_rungs: LocalGrant) -> None:
+    path = Path(three_rungs.variants[1].path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(GrantError, match="the file has rotted") as caught:
+        load(three_rungs, 1, 1.0)
+    assert caught.value.variant_id == three_rungs.variants[1].manifest.variant_id
