@@ -13,6 +13,7 @@ from typing import Annotated, cast
 import typer
 
 from muster_controller.cli import (
+    backup,
     bench,
     compress,
     config,
@@ -45,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _part in (up, demo, join, compress, push, select, watch, events, load, status, doctor):
+for _part in (up, demo, join, compress, push, select, watch, events, load, status, doctor, backup):
     _part.register(app)
 for _name, _group in (
     ("device", device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from threading import Lock
 
 from muster_controller.core.desired import compose, content_sha256, next_version, stamped
@@ -55,19 +56,21 @@ class DesiredStates:
 
     def _refresh_once(self, device_id: str, held_by_device: tuple[int, int]) -> bool:
         row = self._store.desired(device_id)
-        content = self._compose(device_id)
-        sha256 = content_sha256(content)
         stored = None if row is None else (row.epoch, row.version)
+        # A device may have been with a later restore than this one: what it holds counts, else it would never listen.
+        epoch = max(self._fleet.epoch, held_by_device[0], row.epoch if row else 0)
+        content = replace(self._compose(device_id), epoch=epoch)
+        sha256 = content_sha256(content)
         is_behind = held_by_device > (stored or (0, 0))
-        is_ours = row is not None and row.epoch == self._fleet.epoch and self._is_signed_today(row)
+        is_ours = row is not None and row.epoch == epoch and self._is_signed_today(row)
         if row is not None and row.content_sha256 == sha256 and is_ours and not is_behind:
             return False
-        version = next_version(stored, held_by_device, self._fleet.epoch)
+        version = next_version(stored, held_by_device, epoch)
         state = stamped(content, version, self._context.clock.now_ns())
         envelope = self._context.authority.signer.sign(DESIRED_STATE, codec.encode(state))
         hit("desired row: signed")
         self._store.compare_and_set_desired(
-            DesiredRow(device_id, self._fleet.epoch, version, sha256, envelope), row.version if row else 0
+            DesiredRow(device_id, epoch, version, sha256, envelope), row.version if row else 0
         )
         return True
 

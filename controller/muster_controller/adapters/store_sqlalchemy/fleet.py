@@ -30,6 +30,11 @@ class FleetRows(Transactions):
                 raise ConflictError("expected an empty store, found one that already has a fleet")
             connection.execute(insert(FLEET).values(_FLEET.row(fleet)))
 
+    def begin_epoch(self) -> None:
+        """After a restore: from now on every desired state is newer than any that a device got before."""
+        with self._writing() as connection:
+            connection.execute(update(FLEET).values(epoch=FLEET.c.epoch + 1))
+
     def add_token(self, token: JoinToken) -> None:
         with self._writing() as connection:
             connection.execute(insert(TOKENS).values(_TOKEN.row(token)))

@@ -228,6 +228,23 @@ def test_a_version_that_the_device_has_above_ours_is_adopted(lab: ServiceLab) ->
     assert codec.decode(DesiredState, row.envelope.payload).version == 42
 
 
+def test_an_epoch_that_the_device_has_above_ours_is_adopted_for_it_alone(lab: ServiceLab) -> None:
+    """It was with a later restore than this one: below that epoch it would never listen again."""
+    for device_id in ("pi", "phone"):
+        lab.add_device(device_id)
+        lab.open_session(device_id)
+    ahead = RecordingSession("pi")
+    say(lab, ahead, Hello(Inventory(), desired_epoch=7, desired_version=41))
+    say(lab, ahead, Hello(Inventory(), desired_epoch=7, desired_version=42))
+    lab.service.desired.refresh("pi")
+    row, other = lab.store.desired("pi"), lab.store.desired("phone")
+    assert row is not None
+    assert other is not None
+    assert (row.epoch, row.version, other.epoch) == (7, 42, lab.service.fleets.fleet.epoch)
+    sent = codec.decode(DesiredState, row.envelope.payload)
+    assert (sent.epoch, sent.version) == (7, 42)
+
+
 def test_a_device_reads_only_the_artifacts_of_its_own_desired_state(lab: ServiceLab) -> None:
     lab.add_device("pi")
     lab.add_device("phone")
