@@ -51,6 +51,12 @@ def test_every_module_of_the_agents_own_process_imports_light(repository):
     assert _loaded_with(names) == []
 
 
+def test_an_agent_on_mqtt_has_no_event_loop():
+    code = "import sys, muster_agent.adapters.link_mqtt, muster_agent.cli.run; print('asyncio' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False"]
+
+
 def test_the_devices_room_imports_light(repository):
     assert _loaded_with(_modules(repository / "devices", "muster_devices")) == []
 

@@ -138,10 +138,10 @@ class MqttLink:
             self._stop_by_s = time.monotonic() + grace_s
             self._stopping.set()
         self._wake()
-        await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(thread.join, grace_s + _ENDS_S)  # it may be dialling
         self._answers.close()
         deadline_s = time.monotonic() + max(grace_s, _ENDS_S)
-        while any(not lane.is_idle for lane in self._lanes.values()) and time.monotonic() < deadline_s:
+        while any(not lane.is_idle for lane in tuple(self._lanes.values())) and time.monotonic() < deadline_s:
             await asyncio.sleep(0.01)  # the sink hears of every end
         self._pool.shutdown(wait=False, cancel_futures=True)
 
