@@ -35,6 +35,8 @@ from muster_protos.model import (
 
 log = logging.getLogger(__name__)
 
+_MAX_CONNECTIONS = 128  # serving children and apps
+
 _REST_S = 1.0
 
 
@@ -244,6 +246,10 @@ class LocalListener:
             log.warning("a local process could not connect, the next may in %g s: %s", _REST_S, error)
             self._selector.unregister(self._listener)  # it stays readable: accepting again at once would burn a core
             self._deaf_until_s = time.monotonic() + _REST_S
+            return
+        if len(self._connections) >= _MAX_CONNECTIONS:
+            log.warning("a local process was sent away: %d are connected", len(self._connections))
+            stream.close()
             return
         stream.setblocking(False)
         connection = _Connection(stream, _peer_pid(stream))

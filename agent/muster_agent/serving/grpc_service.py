@@ -30,6 +30,8 @@ T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _MAX_MESSAGE_BYTES = 65 * 1024 * 1024
+_MAX_STREAMS = 256  # of one connection; further ones wait
+_MAX_CONNECTIONS = 512
 _GRACE_S = 3.0
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -143,6 +145,9 @@ class GrpcListener:
         options = (
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+            ("grpc.max_concurrent_streams", _MAX_STREAMS),
+            ("grpc.max_allowed_incoming_connections", _MAX_CONNECTIONS),
+            ("grpc.server_handshake_timeout_ms", 10_000),
             ("grpc.so_reuseport", 0),
         )
         self._listening = grpc.aio.server(options=options)

@@ -102,7 +102,8 @@ def format_response(
 def _header_bytes(header_length: str | None, body_bytes: int) -> int:
     if header_length is None:
         return body_bytes
-    if not (header_length.isascii() and header_length.isdigit()) or int(header_length) > body_bytes:
+    is_number = header_length.isascii() and header_length.isdigit() and len(header_length) < 20
+    if not is_number or int(header_length) > body_bytes:
         raise RequestError(
             f"expected an Inference-Header-Content-Length of at most {body_bytes}, found {header_length[:20]!r}"
         )

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Iterator
 
 import uvicorn
 
 from muster_agent.serving.errors import GrantError
 from muster_agent.serving.http_app import HttpApp
+from muster_protos.http_patience import EmbeddedServer, Patience, patient_protocol
 
-_MAX_CONNECTIONS = 256  # further ones are answered 503 at once
+_MAX_CONNECTIONS = 256  # further ones are answered 503 at once, and from twice as many on closed
 _KEEP_ALIVE_S = 75
 _SHUTDOWN_S = 3
-
-
-class _Uvicorn(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class HttpListener:
     """One listening port of the HTTP transport."""
 
-    def __init__(self, app: HttpApp, host: str, port: int) -> None:
+    def __init__(
+        self,
+        app: HttpApp,
+        host: str,
+        port: int,
+        patience: Patience = Patience(connections=2 * _MAX_CONNECTIONS),  # noqa: B008 - frozen
+    ) -> None:
         """Take the port, 0 for any.
 
         Raises:
@@ -34,10 +33,10 @@ class HttpListener:
         """
         self._socket = _bind(host, port)
         self.port: int = self._socket.getsockname()[1]
-        self._uvicorn = _Uvicorn(
+        self._uvicorn = EmbeddedServer(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=patient_protocol(patience),
                 ws="none",
                 loop="none",
                 lifespan="off",
@@ -49,7 +48,8 @@ class HttpListener:
                 limit_concurrency=_MAX_CONNECTIONS,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_SHUTDOWN_S,
-            )
+            ),
+            patience,
         )
         self._running: asyncio.Task[None] | None = None
 

@@ -13,7 +13,7 @@ import logging
 import socket
 import ssl
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,12 +27,12 @@ from starlette.routing import Route
 from muster_controller.ports import DeviceRevokedError, FleetAuthority
 from muster_protos import codec
 from muster_protos.errors import InvalidInputError, MusterError, NotAuthorisedError, PermanentError, TemporaryError
+from muster_protos.http_patience import EmbeddedServer, Patience, patient_protocol
 from muster_protos.model import JoinRequest, JoinResponse, RenewalChallenge, RenewRequest, RenewResponse
 
 PROTOBUF = "application/x-protobuf"
 _MAX_BODY_BYTES = 256 * 1024
 _BODY_TIMEOUT_S = 15.0
-_MAX_CONNECTIONS = 256
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class JoinEndpoint:
         port: int = 8472,
         names: Sequence[str] = (),
         door: Door | None = None,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
     ) -> None:
         """``names``: further DNS names and IP addresses under which devices reach this host."""
         self._join = join
@@ -57,7 +58,8 @@ class JoinEndpoint:
         self._port = port
         self._names = names
         self._tls: ssl.SSLContext | None = None
-        self._embedded: _Embedded | None = None
+        self._patience = patience
+        self._embedded: EmbeddedServer | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
@@ -69,20 +71,19 @@ class JoinEndpoint:
         listening = _listen(self._host, self._port)
         config = uvicorn.Config(
             self._app(),
-            http="h11",
+            http=patient_protocol(self._patience),
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_MAX_CONNECTIONS,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=2,
         )
         config.load()
         config.ssl = self._tls = _tls(*self._authority.issue_host_certificate(self._names))
-        self._embedded = _Embedded(config)
+        self._embedded = EmbeddedServer(config, self._patience)
         self._serving = asyncio.create_task(self._embedded.serve(sockets=[listening]), name="join endpoint")
         port: int = listening.getsockname()[1]
         return port
@@ -153,14 +154,6 @@ class Door(Protocol):
 
     def challenge(self) -> RenewalChallenge: ...
     def renew(self, request: RenewRequest) -> RenewResponse: ...
-
-
-class _Embedded(uvicorn.Server):
-    """Signals belong to the controller, not to one of its endpoints."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 async def _read_body(request: Request) -> bytes:

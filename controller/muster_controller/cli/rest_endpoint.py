@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 import ssl
 import tempfile
-from collections.abc import Generator
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
 from muster_protos.errors import PermanentError
+from muster_protos.http_patience import EmbeddedServer, Patience, patient_protocol
 
 
 class RestEndpoint:
     """Plain HTTP, or HTTPS when given a certificate and its key (PEM)."""
 
-    def __init__(self, app: FastAPI, host: str, port: int, tls: tuple[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        tls: tuple[bytes, bytes] | None = None,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
+    ) -> None:
         self._app = app
         self._host = host
         self._port = port
         self._tls = tls
-        self._embedded: _Embedded | None = None
+        self._patience = patience
+        self._embedded: EmbeddedServer | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
@@ -33,7 +40,7 @@ class RestEndpoint:
         listening = _listen(self._host, self._port)
         config = uvicorn.Config(
             self._app,
-            http="h11",
+            http=patient_protocol(self._patience),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -44,7 +51,7 @@ class RestEndpoint:
         config.load()
         if self._tls is not None:
             config.ssl = _context(*self._tls)
-        self._embedded = _Embedded(config)
+        self._embedded = EmbeddedServer(config, self._patience)
         self._serving = asyncio.create_task(self._embedded.serve(sockets=[listening]), name="REST endpoint")
         port: int = listening.getsockname()[1]
         return port
@@ -56,14 +63,6 @@ class RestEndpoint:
         self._embedded.should_exit = True
         await self._serving
         self._embedded = self._serving = None
-
-
-class _Embedded(uvicorn.Server):
-    """Signals belong to the controller, not to one of its endpoints."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 def _listen(host: str, port: int) -> socket.socket:

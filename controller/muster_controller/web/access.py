@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,6 +14,7 @@ from muster_controller.web.errors import error_reply
 from muster_protos.errors import NotAuthorisedError
 
 MAX_JSON_BYTES = 2 * 2**20
+BODY_S = 30.0  # for a body that is no upload; an upload may take its time, but must go on
 UPLOAD_PATH = "/v1/uploads"
 
 _bearer = HTTPBearer(auto_error=False, description="the admin token of the controller")
@@ -38,19 +40,32 @@ class BodyLimit:
         if scope["type"] != "http" or scope["path"] == UPLOAD_PATH:
             await self._app(scope, receive, send)
             return
-        body = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > MAX_JSON_BYTES:
-                answer = error_reply("invalid_input", f"expected a body of at most {MAX_JSON_BYTES} bytes", 413)
-                await answer(scope, receive, send)
-                return
-        await self._app(scope, _replay(bytes(body), receive), send)
+        try:
+            async with asyncio.timeout(BODY_S):
+                body = await _read(receive)
+        except TimeoutError:
+            await error_reply("invalid_input", f"expected the body within {BODY_S:g} s", 408)(scope, receive, send)
+            return
+        if body is None:
+            return
+        if len(body) > MAX_JSON_BYTES:
+            answer = error_reply("invalid_input", f"expected a body of at most {MAX_JSON_BYTES} bytes", 413)
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The body, or a little more than is taken; None when the asker has left."""
+    body = bytearray()
+    more = True
+    while more and len(body) <= MAX_JSON_BYTES:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Generic, TypeVar
 
 from fastapi import Response
 from pydantic import BaseModel
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from muster_controller.ports import Page
 
@@ -34,8 +35,12 @@ class ErrorReply(BaseModel):
 
 
 def as_json(value: object) -> bytes:
-    """Bytes as base64, NaN and infinities as null, enums by value."""
-    return to_json(value, bytes_mode="base64", inf_nan_mode="null")
+    """Bytes as base64, NaN and infinities as null, enums by value; half a character (a lone surrogate) as "?"."""
+    try:
+        return to_json(value, bytes_mode="base64", inf_nan_mode="null")
+    except PydanticSerializationError:
+        plain = to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="null")
+        return json.dumps(plain, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def reply(value: object, status_code: int = 200) -> Response:

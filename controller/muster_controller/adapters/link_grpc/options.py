@@ -17,6 +17,8 @@ class LinkOptions:
     max_pending_requests: int = 20_000  # gRPC's default cancels a quarter of 5,000 streams opened at once
     batch_messages: int = 256
     inbox_messages: int = 512  # then HTTP/2 flow control holds the device back
+    max_streams: int = 64  # of one connection: a session, and fetches beside it; further ones wait
+    max_connections: int = 20_000  # further ones are closed
     outbox_messages: int = 8192  # then the session is closed as too slow; what is unacknowledged comes again
 
     def channel_arguments(self) -> list[tuple[str, int]]:
@@ -26,6 +28,9 @@ class LinkOptions:
             ("grpc.server.max_pending_requests", self.max_pending_requests),
             ("grpc.server.max_pending_requests_hard_limit", 2 * self.max_pending_requests),
             ("grpc.server_handshake_timeout_ms", int(self.handshake_timeout_s * 1e3)),
+            ("grpc.max_concurrent_streams", self.max_streams),
+            ("grpc.max_allowed_incoming_connections", self.max_connections),
+            ("grpc.max_metadata_size", 16 * 1024),
             ("grpc.max_receive_message_length", MAX_AGENT_MESSAGE_BYTES + FRAMING_BYTES),
             ("grpc.max_send_message_length", MAX_CONTROLLER_MESSAGE_BYTES + FRAMING_BYTES),
             ("grpc.keepalive_time_ms", int(self.keepalive_time_s * 1e3)),
