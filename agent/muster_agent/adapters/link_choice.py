@@ -33,7 +33,7 @@ class Candidate:
 class LinkChoice:
     """The Link port over the first candidate that has a session."""
 
-    def __init__(self, candidates: Sequence[Candidate], patience_s: float = 30.0) -> None:
+    def __init__(self, candidates: Sequence[Candidate], patience_s: float = 15.0) -> None:
         """``patience_s``: how long a link may be without a session; doubles each time that all of them had none."""
         self.name = ""  # of the link in use, or of the one before it
         self._candidates = tuple(candidates)

@@ -77,7 +77,10 @@ class _Probe:
         try:
             self._controller = self._stack.enter_context(own)
         except NotAuthorisedError as error:
-            raise UnsafeBrokerError(f"{error}; --mqtt-ca names the CA of the broker, --mqtt-cert who we are") from error
+            raise UnsafeBrokerError(
+                f"{error}; have the broker trust this fleet's CA (identity/ca.pem in the data folder) or name another "
+                "certificate with --mqtt-cert; --mqtt-ca names the CA of the broker itself"
+            ) from error
         self._thief_pair = self._pair(self._thief_id)
         try:
             self._victim = self._stack.enter_context(self._visit(self._victim_id, self._pair(self._victim_id)))

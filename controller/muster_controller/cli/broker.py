@@ -27,7 +27,8 @@ from muster_protos.errors import MusterError, NotFoundError, PermanentError, Usa
 
 OWN = "own"
 DEFAULT_PORT = 8883
-_FAREWELL_S = 2.0  # for the goodbye to a removed device to arrive before its session is ended
+_FAREWELL_S = 2.0  # for the goodbye to a removed device to leave before its session is ended ...
+_DELIVERY_S = 0.3  # ... and to get there
 
 _log = logging.getLogger(__name__)
 
@@ -183,6 +184,7 @@ class FleetBroker:
 
     def _end(self, device_id: str) -> None:
         _wait_for(lambda: self._service.live.get(device_id) is None, _FAREWELL_S)
+        time.sleep(_DELIVERY_S)
         try:
             if self._link is not None:
                 self._link.forget(device_id)

@@ -17,6 +17,7 @@ from muster_protos.errors import PermanentError
 COLUMNS = {
     "DEVICE": "id",
     "PROFILE": "profile",
+    "LINK": "link",
     "CHOSEN": "chosen",
     "LADDER": "ladder",
     "P95 MS": "p95_ms",

@@ -16,9 +16,10 @@ class Actor:
 
     device_id: str
     profile: str
+    link: str = "grpc"  # "mqtt" where there is a broker
 
 
-ACTORS = (Actor("jetson-1", "jetson"), Actor("phone-1", "phone"), Actor("pi-1", "pi"))
+ACTORS = (Actor("jetson-1", "jetson"), Actor("phone-1", "phone"), Actor("pi-1", "pi", link="mqtt"))
 
 
 def policy(rungs: int) -> str:

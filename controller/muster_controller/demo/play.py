@@ -12,6 +12,7 @@ from muster.loads import Load
 from muster.models import Model
 from muster.selection import Plan
 from muster_compression.digits.build import DATA, DigitsFiles, build
+from muster_controller.adapters.broker_mosquitto import INSTALL, find_mosquitto
 from muster_controller.demo.cast import (
     ACTORS,
     BURST_FACTORS,
@@ -26,7 +27,7 @@ from muster_controller.demo.cast import (
 from muster_controller.demo.outcome import DeviceOutcome, Replay, Switch, replay_of
 from muster_controller.demo.screen import Screen
 from muster_controller.demo.stage import Stage
-from muster_protos.errors import PermanentError
+from muster_protos.errors import MissingExtraError, PermanentError
 
 _PATIENCE_S = 240.0
 _SETTLE_S = 20.0
@@ -55,33 +56,49 @@ def rehearse(stage: Stage, screen: Screen, actors: tuple[Actor, ...] = ACTORS) -
 
 
 def _opened(stage: Stage, screen: Screen) -> Fleet:
-    with screen.step("controller up"):
-        stage.start_controller()
+    has_broker = _has_broker(screen)
+    with screen.step(f"controller up{', with a broker of its own' if has_broker else ''}"):
+        stage.start_controller(has_broker)
         return muster.connect(data=stage.data)
+
+
+def _has_broker(screen: Screen) -> bool:
+    """Whether a device can be on MQTT; if not, it is said that all of them use gRPC."""
+    try:
+        find_mosquitto()
+    except MissingExtraError:
+        screen.note(f"no mosquitto here: all devices use gRPC. For one on MQTT: {INSTALL}")
+        return False
+    return True
 
 
 def _until_chosen(
     stage: Stage, screen: Screen, fleet: Fleet, actors: tuple[Actor, ...]
 ) -> tuple[Plan, Model, list[DeviceOutcome]]:
+    links = {}
     with screen.step(f"{len(actors)} emulated devices join over mTLS"):
         for actor in actors:
             screen.device(actor.device_id, "joining")
             token = fleet.new_token(uses=1)
-            stage.join(actor.device_id, str(token["link"]), str(token["secret"]))
+            broker_link = str(token["broker_link"]) if actor.link == "mqtt" else ""
+            links[actor.device_id] = "mqtt" if broker_link else "grpc"
+            stage.join(actor.device_id, broker_link or str(token["link"]), str(token["secret"]))
             stage.start_agent(actor.device_id, actor.profile)
     with screen.step("digits: a CNN in three widths, the smallest as TFLite (trained once, then cached)"):
         files = build(stage.folder / "digits", lambda ratio, note: screen.progress(f"{ratio:.0%} {note}"))
-    outcomes = [_outcome(stage, screen, fleet, actor) for actor in actors]
+    outcomes = [_outcome(stage, screen, fleet, actor, links[actor.device_id]) for actor in actors]
     model = _variants(screen, fleet, files)
     _push(screen, fleet, model)
     _bench(screen, fleet, model)
     return _select(screen, fleet, model, outcomes), model, outcomes
 
 
-def _outcome(stage: Stage, screen: Screen, fleet: Fleet, actor: Actor) -> DeviceOutcome:
+def _outcome(stage: Stage, screen: Screen, fleet: Fleet, actor: Actor, link: str) -> DeviceOutcome:
     fields = _wait_online(stage, fleet, actor.device_id)
+    if fields["link"] != link:
+        raise PermanentError(f"expected {actor.device_id} online over {link}, found it online over {fields['link']}")
     how = tuple(fields["inventory"]["emulation"]["how"])
-    screen.device(actor.device_id, f"online, {', '.join(how)}")
+    screen.device(actor.device_id, f"online over {fields['link']}, {', '.join(how)}")
     return DeviceOutcome(actor.device_id, actor.profile, how, fields["link"])
 
 

@@ -32,8 +32,8 @@ class Stage:
     def __exit__(self, *exc_info: object) -> None:
         self.clear()
 
-    def start_controller(self) -> None:
-        """``muster up`` on free ports; returns when its endpoints are written.
+    def start_controller(self, has_broker: bool = False) -> None:
+        """``muster up`` on free ports, perhaps ``--mqtt``; returns when its endpoints are written.
 
         Raises:
             PermanentError: it ended or did not come up; the message quotes its last words.
@@ -42,8 +42,9 @@ class Stage:
         endpoints = self.data / ENDPOINTS
         endpoints.unlink(missing_ok=True)
         ports = ("--port", "0", "--grpc-port", "0", "--join-port", "0")
+        broker = ("--mqtt", "--mqtt-port", "0") if has_broker else ()
         process = self._start(
-            "controller", ["-m", "muster_controller", "up", "--no-device", "--data", str(self.data), *ports]
+            "controller", ["-m", "muster_controller", "up", "--no-device", "--data", str(self.data), *ports, *broker]
         )
         deadline = time.monotonic() + _START_S
         while not endpoints.exists():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from muster_controller.adapters.broker_mosquitto import find_mosquitto
 from muster_controller.demo.cast import ACTORS
 from muster_controller.demo.outcome import (
     MISSED_ALONE,
@@ -19,6 +20,7 @@ from muster_controller.demo.outcome import (
 from muster_controller.demo.play import play, rehearse
 from muster_controller.demo.screen import Screen
 from muster_controller.demo.stage import Stage
+from muster_protos.errors import MissingExtraError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -32,9 +34,20 @@ def run(folder: Path, actors, act) -> list[DeviceOutcome]:
         return act(stage, Screen([actor.device_id for actor in actors]), actors)
 
 
+def expected_links() -> dict[str, str]:
+    """One of three on MQTT where there is a broker, else all on gRPC."""
+    try:
+        find_mosquitto()
+    except MissingExtraError:
+        return {actor.device_id: "grpc" for actor in ACTORS}
+    assert [actor.link for actor in ACTORS].count("mqtt") == 1
+    return {actor.device_id: actor.link for actor in ACTORS}
+
+
 def test_every_device_falls_back_and_recovers_without_a_failed_request(tmp_path: Path) -> None:
     outcomes = run(tmp_path, ACTORS, play)
     assert all(outcome.emulation for outcome in outcomes)
+    assert {outcome.device_id: outcome.link for outcome in outcomes} == expected_links()
     assert len({variant_of(outcome.chosen) for outcome in outcomes}) >= 2
     for outcome in outcomes:
         assert outcome.fallback is not None

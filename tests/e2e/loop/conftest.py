@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -76,6 +77,29 @@ def controller_at(data: Path, *options: str) -> Iterator[Controller]:
         process.wait(60)
 
 
+@contextlib.contextmanager
+def running_agent(state: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``muster-agent run``, stopped in order."""
+    with (state / "agent.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "muster_agent", "run", "--state", str(state), *options],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.fixture
+def start_agent() -> Callable[..., contextlib.AbstractContextManager[subprocess.Popen[bytes]]]:
+    """``with start_agent(state folder, *options) as process``."""
+    return running_agent
+
+
 @pytest.fixture
 def start_controller() -> Callable[..., contextlib.AbstractContextManager[Controller]]:
     """``with start_controller(folder, *options) as controller``."""
@@ -86,6 +110,22 @@ def start_controller() -> Callable[..., contextlib.AbstractContextManager[Contro
 def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     with controller_at(tmp_path_factory.mktemp("controller")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def broker_controller(tmp_path_factory: pytest.TempPathFactory, mosquitto: str) -> Iterator[Controller]:
+    """With one device that has joined by the broker's line, and knows no other way than the broker."""
+    data = tmp_path_factory.mktemp("broker")
+    with controller_at(data, "--no-device", "--mqtt", "--mqtt-port", "0") as running:
+        made = json.loads(running.muster("token", "new", "--mqtt", "-o", "json").stdout)  # as people do it
+        joined = running.muster("join", made["broker_link"], "--state", str(data / "device"), "--id", "shelf")
+        assert joined.returncode == 0, joined.stderr
+        url = json.loads((data / "endpoints.json").read_text())["mqtt"]
+        with running_agent(data / "device", "--link", url):
+            deadline = time.monotonic() + START_S
+            while json.loads(running.muster("status", "-o", "json").stdout)["online"] == 0:
+                assert time.monotonic() < deadline, (data / "device" / "agent.log").read_text()
+            yield running
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,9 @@ def only_device(fleet: muster.Fleet) -> Device:
     return device
 
 
-def test_the_loop_from_a_file_to_an_answer(controller, files: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", ["grpc", "mqtt"])
+def test_the_loop_from_a_file_to_an_answer(link: str, request, files: Path, tmp_path: Path) -> None:
+    controller = request.getfixturevalue({"grpc": "controller", "mqtt": "broker_controller"}[link])
     policy, impossible = tmp_path / "policy.yaml", tmp_path / "impossible.yaml"
     policy.write_text(FEASIBLE)
     impossible.write_text(INFEASIBLE)
@@ -65,6 +67,7 @@ def test_the_loop_from_a_file_to_an_answer(controller, files: Path, tmp_path: Pa
     assert json.loads(rolled.stdout)["rollout"]["state"] == "succeeded"
 
     with muster.connect(data=controller.data) as fleet:
+        assert only_device(fleet).fields["link"] == link
         (serving,) = only_device(fleet).fields["reported"]["serving"]
         assert serving["state"] == "committed"
         body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 16], "data": [0.5] * 16}]}

@@ -4,6 +4,6 @@ In scope: its configuration (mutual TLS, access rules, limits), its life, ending
 certificates. Not in scope: what is said over it (``adapters/link_mqtt``), brokers that somebody else runs.
 """
 
-from muster_controller.adapters.broker_mosquitto.broker import MosquittoBroker, find_mosquitto
+from muster_controller.adapters.broker_mosquitto.broker import INSTALL, MosquittoBroker, find_mosquitto
 
-__all__ = ["MosquittoBroker", "find_mosquitto"]
+__all__ = ["INSTALL", "MosquittoBroker", "find_mosquitto"]

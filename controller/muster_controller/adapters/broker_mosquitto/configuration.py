@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muster_protos.errors import InvalidInputError
-from muster_protos.limits import FRAMING_BYTES, MAX_CONTROLLER_MESSAGE_BYTES
+from muster_protos.limits import MAX_BROKER_PACKET_BYTES
 
 CONFIGURATION = "mosquitto.conf"
 ACL = "acl"
@@ -21,11 +21,11 @@ LOG = "mosquitto.log"
 class Limits:
     """What keeps one peer from taking the memory of all."""
 
-    packet_bytes: int = MAX_CONTROLLER_MESSAGE_BYTES + FRAMING_BYTES
+    packet_bytes: int = MAX_BROKER_PACKET_BYTES
     connections: int = 20_000
     inflight_messages: int = 200  # QoS 1 messages on their way to one peer; the controller is a peer too
-    queued_messages: int = 10_000  # waiting for one peer; a report that is dropped here is sent again by its device
-    queued_bytes: int = 64 * 1024 * 1024
+    queued_messages: int = 100_000  # waiting for one peer, as the messages of all devices do for a busy controller
+    queued_bytes: int = 256 * 1024 * 1024  # beyond it messages are dropped, and their devices send them again
 
 
 def configuration_text(folder: Path, host: str, port: int, limits: Limits) -> str:
