@@ -1,7 +1,7 @@
 """What the agent's daemon needs from the outside.
 
 The daemon is synchronous and threaded: nothing here needs asyncio, so an agent that speaks only MQTT never imports it.
-Adapters: ``adapters/link_grpc.py``, ``adapters/state_sqlite.py``, ``adapters/cache_folder.py``,
+Adapters: ``adapters/link_grpc.py``, ``adapters/link_mqtt``, ``adapters/state_sqlite.py``, ``adapters/cache_folder.py``,
 ``adapters/verifier_child.py``, ``adapters/measurer_child.py``, ``adapters/serving_local.py``,
 ``adapters/sensors_device.py``; in-memory ones ship in ``testing.py``. One contract-test class per port.
 """
@@ -138,13 +138,13 @@ class OwnIdentity(Protocol):
         """Store a renewed certificate, whole or not at all, before it is used.
 
         Raises:
-            InvalidInputError: it is not for this device's key, or does not end later than the old one.
+            InvalidInputError: it is not for this device's key, or ends before the old one.
             PermanentError: it cannot be written.
         """
         ...
 
-    def renew_at_door(self, learn: Callable[[int], None]) -> bytes | None:
-        """A new certificate without a link, None when the old one still counts; ``learn`` is told the time.
+    def renew_at_door(self, learn: Callable[[int], None]) -> bytes:
+        """A new certificate without a link; ``learn`` is told the time.
 
         Raises:
             RemovedError: the device was removed.
