@@ -1,8 +1,8 @@
 """What the service needs from the outside. All ports are synchronous and thread-safe; asyncio callers offload them.
 
 Adapters: ``adapters/store_sqlalchemy.py``, ``adapters/artifacts_folder.py``, ``adapters/feed_local.py``,
-``adapters/identity_x509``, ``adapters/link_grpc``, ``adapters/link_mqtt``; in-memory ones ship in ``testing.py``. One contract-test
-class per port runs over all of its adapters.
+``adapters/identity_x509``, ``adapters/link_grpc``, ``adapters/link_mqtt``; in-memory ones ship in ``testing.py``. One
+contract-test class per port runs over all of its adapters.
 """
 
 from __future__ import annotations
