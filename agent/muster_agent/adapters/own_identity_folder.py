@@ -35,14 +35,13 @@ class FolderIdentity:
     def keep(self, certificate_pem: bytes) -> Life:
         identity = self._read()
         life = read_life(certificate_pem)
-        if life.ends_ns <= read_life(identity.certificate_pem).ends_ns:
+        if life.ends_ns < read_life(identity.certificate_pem).ends_ns:
             raise InvalidInputError("expected a certificate that ends later than this device's, found another")
-        renewed = replace(identity, certificate_pem=certificate_pem)
-        check_pair(renewed, self._folder)
-        self._folder.write(renewed)
+        check_pair(replace(identity, certificate_pem=certificate_pem), self._folder)
+        self._folder.renew(certificate_pem)
         return life
 
-    def renew_at_door(self, learn: Callable[[int], None]) -> bytes | None:
+    def renew_at_door(self, learn: Callable[[int], None]) -> bytes:
         identity = self._read()
         url = self._door_url or identity.door_url
         if not url:
@@ -50,8 +49,6 @@ class FolderIdentity:
         door = HttpsRenewal(url, identity.ca_pem)
         given = door.challenge()
         learn(given.clock_ns)
-        if not read_life(identity.certificate_pem).is_over(given.clock_ns):
-            return None
         return door.renew(identity.certificate_pem, self.make_request(given.challenge))
 
     def learn_door(self, url: str) -> None:

@@ -19,7 +19,7 @@ from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts
 from muster_agent.https import RemovedError
 from muster_agent.ports import OwnIdentity
-from muster_protos.errors import MusterError, PermanentError
+from muster_protos.errors import MusterError, PermanentError, TemporaryError
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _JOIN_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RenewalEnded:
-    """An attempt is over; ``life`` is the new certificate's, None when none was needed or none came."""
+    """An attempt is over; ``life`` is the new certificate's, None when none came."""
 
     way: Way
     life: Life | None = None
@@ -60,6 +60,7 @@ class Renewal:
         self._failures = 0
         self._held_until_ns = 0  # monotonic
         self._offline_since_ns: int | None = None  # monotonic; None = online
+        self._has_asked = False  # at the door, since the last session
         self._shall_reconnect = False
         self._said = ""
 
@@ -86,6 +87,7 @@ class Renewal:
     def session_began(self) -> None:
         """The link works: what failed before may be tried again at once."""
         self._held_until_ns = 0
+        self._has_asked = False
         self._said = ""
 
     def learn_door(self, url: str) -> None:
@@ -100,6 +102,7 @@ class Renewal:
     def ended(self, ended: RenewalEnded) -> bool:
         """Take the outcome of an attempt; True when the controller says that this device was removed."""
         self._is_asking = False
+        self._has_asked |= ended.way is Way.DOOR and not isinstance(ended.error, TemporaryError)
         now_ns = self._parts.clock.monotonic_ns()
         if ended.error is None:
             self._failures = 0
@@ -125,6 +128,7 @@ class Renewal:
             clock.now_ns(),
             is_clock_known=clock.is_told,
             offline_s=None if since_ns is None else (now_ns - since_ns) / 1e9,
+            has_asked=self._has_asked,
             is_busy=is_busy,
         )
 
@@ -133,10 +137,10 @@ class Renewal:
         identity = self._own()
         try:
             if way is Way.LINK:
-                certificate_pem: bytes | None = self._parts.link.renew(identity.make_request())[0]
+                certificate_pem = self._parts.link.renew(identity.make_request())[0]
             else:
                 certificate_pem = identity.renew_at_door(self._parts.clock.learn)
-            return RenewalEnded(way, None if certificate_pem is None else identity.keep(certificate_pem))
+            return RenewalEnded(way, identity.keep(certificate_pem))
         except MusterError as error:
             return RenewalEnded(way, error=error)
         except Exception as error:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster_agent.core.renewal import DOUBT_S, Life, Way, way_to_renew
+from muster_agent.core.renewal import DOUBT_S, LONG_DOUBT_S, Life, Way, way_to_renew
 
 DAY_NS = 86_400 * 10**9
 LIFE = Life(0, 7 * DAY_NS, 0.5)
 
 
 def way(
-    days: float, *, known: bool = True, offline_s: float | None = None, busy: bool = False, life: Life = LIFE
+    days: float, *, known: bool = True, offline_s: float | None = None, asked: bool = False, busy: bool = False
 ) -> Way:
-    return way_to_renew(life, int(days * DAY_NS), is_clock_known=known, offline_s=offline_s, is_busy=busy)
+    now_ns = int(days * DAY_NS)
+    return way_to_renew(LIFE, now_ns, is_clock_known=known, offline_s=offline_s, has_asked=asked, is_busy=busy)
 
 
 def test_a_young_certificate_is_left_alone() -> None:
@@ -36,8 +37,11 @@ def test_renewals_of_a_fleet_spread_over_a_tenth_of_the_life(draw: float) -> Non
     assert 616 <= due <= 717
 
 
-def test_offline_with_a_good_certificate_nothing_is_to_be_done() -> None:
-    assert way(6.9, offline_s=1e9) is Way.NONE
+def test_offline_for_long_the_door_is_asked_once_whether_this_device_still_belongs() -> None:
+    assert way(6.9, offline_s=LONG_DOUBT_S - 1) is Way.NONE
+    assert way(6.9, offline_s=LONG_DOUBT_S) is Way.DOOR
+    assert way(6.9, offline_s=1e9, asked=True) is Way.NONE
+    assert way(7.0, offline_s=1e9, asked=True) is Way.DOOR
 
 
 def test_offline_with_an_expired_one_the_door_is_asked_at_once() -> None:

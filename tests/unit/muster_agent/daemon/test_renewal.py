@@ -12,7 +12,7 @@ import pytest
 
 from muster_agent.adapters.cache_folder import FolderCache
 from muster_agent.adapters.state_sqlite import SqliteState
-from muster_agent.core.renewal import DOUBT_S, Life
+from muster_agent.core.renewal import DOUBT_S, LONG_DOUBT_S, Life
 from muster_agent.daemon import Daemon, Parts, Settings
 from muster_agent.daemon.renewal import Renewal
 from muster_agent.daemon.runner import InlineRunner
@@ -53,7 +53,7 @@ class FakeIdentity:
     begun_ns: int = 0
     requests: list[bytes] = field(default_factory=list)
     asked: int = 0
-    door_answers: list[bytes | MusterError | None] = field(default_factory=list)
+    door_answers: list[bytes | MusterError] = field(default_factory=list)
     door_url: str = ""
     key_sets: list[Sequence[SignedEnvelope]] = field(default_factory=list)
     follow_error: MusterError | None = None
@@ -76,7 +76,7 @@ class FakeIdentity:
         self.begun_ns = self.clock.now_ns()
         return self.life()
 
-    def renew_at_door(self, learn: Callable[[int], None]) -> bytes | None:
+    def renew_at_door(self, learn: Callable[[int], None]) -> bytes:
         self.asked += 1
         learn(self.clock.now_ns())
         answer = self.door_answers.pop(0) if self.door_answers else UnreachableError("nobody there")
@@ -191,12 +191,18 @@ def test_an_expired_certificate_is_renewed_at_the_door_and_the_link_told(house: 
 
 
 def test_who_does_not_know_the_time_asks_once_and_believes_the_answer(house: House) -> None:
-    house.identity.door_answers = [None]
+    house.identity.door_answers = [b"new"]
     house.turns(DOUBT_S - 2)
     assert house.identity.asked == 0
-    house.turns(600)
+    house.turns(1200)
     assert house.identity.asked == 1
     assert house.clock.is_told
+    house.link.come_up()
+    house.turns(2)
+    house.identity.door_answers = [b"new"]
+    house.link.go_down()
+    house.turns(LONG_DOUBT_S + 2)
+    assert house.identity.asked == 2
 
 
 def test_after_the_grace_the_reason_is_said_once_and_asked_for_hourly_at_most(
