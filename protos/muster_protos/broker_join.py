@@ -3,7 +3,7 @@
 The secret of a join link never travels. From it follow a name at the broker, a key pair for the connection and a key
 for proofs; the controller, which keeps the secret's sha256 alone, knows the name and the proofs' key, but not the pair.
 The certificate of that pair, the *claim*, is not in the link either: both ends build the same one, and the link carries
-the CA's signature. docs/adr/0009-join-over-a-broker.md says why.
+the CA's signature. docs/adr/0012-join-over-a-broker.md says why.
 
 ``cryptography`` is imported by ``claim_certificate`` and ``sign_claim`` alone; the agent calls the former in a child.
 """

@@ -15,6 +15,8 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from muster_controller.adapters.broker_mosquitto import MosquittoBroker, find_mosquitto
+from muster_controller.adapters.broker_mosquitto.broker import write_private
+from muster_controller.adapters.broker_mosquitto.configuration import CRL
 from muster_controller.adapters.broker_mosquitto.takeover import take_over
 from muster_controller.adapters.broker_probe import BrokerUnderTest, probe_broker
 from muster_controller.adapters.link_mqtt import MqttLink
@@ -107,6 +109,7 @@ class FleetBroker:
     ) -> None:
         """``address``: under which devices reach this host."""
         self._options = options
+        self._folder = folder
         self._service = service
         self._authority = authority
         self._authenticator = authenticator
@@ -189,8 +192,9 @@ class FleetBroker:
             if self._link is not None:
                 self._link.forget(device_id)
             if self._own is not None:
-                self._own.revoke(device_id)
+                self._own.shut_out(device_id)
             else:
+                self._write_crl()
                 take_over(self._authority, device_id, self._host, self._port, self._ca_pem)
         except MusterError as error:
             _log.warning("the session of device %s at the broker could not be ended: %s", device_id, error)
@@ -204,7 +208,16 @@ class FleetBroker:
             self._host, self._port, self._ca_pem, credentials, _common_name(credentials.certificate)
         )
         probe_broker(under_test, self._authority, self._fleet_id)
+        self._write_crl()
         return credentials
+
+    def _write_crl(self) -> None:
+        """The revocation list for the owner of the other broker."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(self._folder / CRL, self._authority.revocation_list_pem())
+        except OSError as error:
+            raise PermanentError(f"expected a folder of our own at {self._folder}, found: {error.strerror}") from error
 
     def _credentials(self) -> Credentials:
         """The controller's own at the broker."""

@@ -156,6 +156,9 @@ def test_broker_of_somebody_else_is_used_when_it_keeps_devices_apart(
         join(tmp_path / "device", new_token(controller)["broker_link"], "far")
         with start_agent(tmp_path / "device", "--link", url):
             eventually(lambda: device(controller, "far").get("presence") == "online", "the device comes online")
+            before = (data / "broker" / "crl.pem").read_bytes()
+            remove(controller, "far")
+            eventually(lambda: (data / "broker" / "crl.pem").read_bytes() != before, "his list of revocations grows")
 
 
 def restart(broker: MosquittoBroker) -> None:

@@ -118,15 +118,19 @@ class MosquittoBroker:
         return Credentials(self._authority.ca_pem(), certificate, key)
 
     def revoke(self, device_id: str) -> None:
-        """Refuse every certificate that the device was issued so far, and end its session.
+        """Refuse every certificate that the device was issued so far, and end its session. Raises as ``shut_out``."""
+        self._authority.revoke_certificates(device_id)
+        self.shut_out(device_id)
+
+    def shut_out(self, device_id: str) -> None:
+        """Refuse what the authority has revoked, and end the session of ``device_id``.
 
         The order matters: first the broker learns the revocation list, then the session is taken over by a
         certificate of ours for the same id, and what the device tries next is refused.
 
         Raises:
-            TemporaryError: the broker does not answer; the list is kept and holds from its next start on.
+            UnreachableError: the broker does not answer; the list holds from its next start on.
         """
-        self._authority.revoke_certificates(device_id)
         with self._lock:
             self._write_crl()
             if self._process is not None:
