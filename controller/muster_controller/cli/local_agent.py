@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import logging
 import os
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from cryptography import x509
 
 from muster_controller.service.service import Service
 from muster_protos.errors import MusterError
@@ -42,7 +45,7 @@ class LocalAgent:
         """
         self._link, self._door = link, door
         self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not (self._state / "identity" / "cert.pem").exists():
+        if not (self._state / "identity" / "cert.pem").exists() or self._has_run_out(service):
             problem = self._join(service)
             if problem:
                 self.outcome = f"this machine could not join: {problem}"
@@ -73,6 +76,20 @@ class LocalAgent:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def _has_run_out(self, service: Service) -> bool:
+        """Whether nothing ran here for so long that joining anew is the way: the key, and so the device, stays.
+
+        A device that was removed is not brought back like that.
+        """
+        identity = self._state / "identity"
+        try:
+            device = service.devices.get(str(json.loads((identity / "join.json").read_text())["device_id"]))
+            certificate = x509.load_pem_x509_certificate((identity / "cert.pem").read_bytes())
+        except (OSError, ValueError, KeyError, MusterError):
+            return False
+        now = datetime.datetime.now(datetime.timezone.utc)
+        return not device.is_revoked and certificate.not_valid_after_utc < now
 
     @property
     def _log_path(self) -> Path:
