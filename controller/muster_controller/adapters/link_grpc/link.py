@@ -8,12 +8,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from muster_controller.adapters.link_grpc.chunk_wire import encode_chunk
 from muster_controller.adapters.link_grpc.conversation import Conversation
@@ -24,6 +24,7 @@ from muster_controller.adapters.link_grpc.session import StreamSession
 from muster_controller.ports import Authenticator, DeviceRevokedError, FleetAuthority, SessionSink
 from muster_protos import codec
 from muster_protos.errors import (
+    CodecError,
     InvalidInputError,
     MusterError,
     NotAuthorisedError,
@@ -32,7 +33,7 @@ from muster_protos.errors import (
     TemporaryError,
 )
 from muster_protos.limits import CHUNK_BYTES, GOODBYE_METADATA, SESSION_METADATA
-from muster_protos.model import Goodbye, RenewResponse
+from muster_protos.model import FetchRequest, Goodbye, RenewRequest, RenewResponse
 from muster_protos.v1 import link_pb2
 
 _THREADS = 16
@@ -41,6 +42,8 @@ _REPLACED_RETRY_MS = 30_000  # two agents with one identity shall not chase each
 _STOPPED_RETRY_MS = 1_000
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class GrpcLink:
@@ -106,11 +109,11 @@ class GrpcLink:
     def _methods(self) -> grpc.GenericRpcHandler:
         """``muster.v1.Link`` as the generated code would register it, except that Fetch writes encoded chunks."""
         connect = grpc.stream_stream_rpc_method_handler(
-            self._connect, link_pb2.AgentMessage.FromString, link_pb2.ControllerMessage.SerializeToString
+            self._connect, _agent_message, link_pb2.ControllerMessage.SerializeToString
         )
-        fetch: Any = grpc.unary_stream_rpc_method_handler(self._fetch, link_pb2.FetchRequest.FromString)
-        renew = grpc.unary_unary_rpc_method_handler(
-            self._renew, link_pb2.RenewRequest.FromString, link_pb2.RenewResponse.SerializeToString
+        fetch: Any = grpc.unary_stream_rpc_method_handler(self._fetch)
+        renew: Any = grpc.unary_unary_rpc_method_handler(
+            self._renew, response_serializer=link_pb2.RenewResponse.SerializeToString
         )
         methods: dict[str, Any] = {"Connect": connect, "Fetch": fetch, "Renew": renew}
         return grpc.method_handlers_generic_handler("muster.v1.Link", methods)
@@ -130,9 +133,10 @@ class GrpcLink:
             conversation.break_off()
             raise
 
-    async def _fetch(self, request: Any, context: Any) -> None:
+    async def _fetch(self, payload: bytes, context: Any) -> None:
         """Stream a range of an artifact in chunks of at most 256 KiB; an empty range is one empty chunk."""
         device_id = await self._identify(context)
+        request = await _decoded(FetchRequest, payload, context)
         certificate = _peer_certificate(context)
         checked_s = time.monotonic()
 
@@ -157,11 +161,12 @@ class GrpcLink:
         except MusterError as error:
             await _refuse(context, error)
 
-    async def _renew(self, request: Any, context: Any) -> Message:
+    async def _renew(self, payload: bytes, context: Any) -> Message:
         """A fresh certificate for a known, unrevoked device."""
         device_id = await self._identify(context)
+        request = await _decoded(RenewRequest, payload, context)
         try:
-            certificate, keys = await self._offload(self._sink.renew, device_id, bytes(request.csr_pem))
+            certificate, keys = await self._offload(self._sink.renew, device_id, request.csr_pem)
         except MusterError as error:
             await _refuse(context, error)
         return codec.to_message(RenewResponse(certificate, keys))
@@ -204,6 +209,22 @@ class GrpcLink:
 
     def _offload(self, call: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
         return asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+
+def _agent_message(payload: bytes) -> Message:
+    """What does not parse counts as a message without a body, which is dropped: the session goes on."""
+    try:
+        return link_pb2.AgentMessage.FromString(payload)
+    except (DecodeError, ValueError) as error:
+        _log.warning("a message of %d bytes was dropped: %s", len(payload), error)
+        return link_pb2.AgentMessage()
+
+
+async def _decoded(cls: type[T], payload: bytes, context: Any) -> T:
+    try:
+        return codec.decode(cls, payload)
+    except CodecError as error:
+        await _refuse(context, error)
 
 
 def _address(context: Any) -> str:
