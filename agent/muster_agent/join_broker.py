@@ -61,6 +61,7 @@ class BrokerJoin:
         """``timeout_s``: for each of the two exchanges."""
         self._link = link
         self._timeout_s = timeout_s
+        self._answer_s = min(_ANSWER_S, timeout_s)
         self._where = f"{link.host}:{link.port}"
         self._claim = _make_claim(link)
         self._cas = JoinResponse()
@@ -122,7 +123,7 @@ class BrokerJoin:
         with Visit(link.host, link.port, credentials, claim.name, _ANSWER_S, is_verified) as visit:
             visit.subscribe(answer_topic(link.fleet_id, claim.name))
             visit.publish(ask_topic(link.fleet_id, claim.name), ask)
-            deadline_s = time.monotonic() + _ANSWER_S
+            deadline_s = time.monotonic() + self._answer_s
             while (found := visit.receive(max(0.0, deadline_s - time.monotonic()))) is not None:
                 verdict = self._read(found[1], nonce)
                 if isinstance(verdict, Refusal):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from muster.settings import ENDPOINTS
 from muster_controller.adapters.artifacts_folder import FolderArtifactStore
+from muster_controller.adapters.broker_mosquitto.broker import end_broker_of_a_killed_controller
 from muster_controller.adapters.feed_local import LocalChangeFeed
 from muster_controller.adapters.identity_x509 import X509Authority, open_admin_token, open_authority
 from muster_controller.adapters.identity_x509.authenticator import StoreAuthenticator
@@ -43,6 +44,7 @@ from muster_protos.ids import check_id
 _log = logging.getLogger(__name__)
 
 _LOCK = "controller.lock"
+BROKER_FOLDER = "broker"
 _TICK_S = 1.0
 _CLEAN_EVERY_S = 3600.0
 INTERRUPTED = 130
@@ -105,6 +107,7 @@ def run_controller(options: UpOptions) -> int:
     with ExitStack() as stack:
         if (options.data / _LOCK).exists():  # the folder of a running controller says more than its ports
             stack.enter_context(_data_folder(options.data))
+            end_broker_of_a_killed_controller(options.data / BROKER_FOLDER)
             check_ports(_listeners(options))
         else:  # a start that cannot come about leaves nothing behind
             check_ports(_listeners(options))
@@ -196,7 +199,7 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
 
 
 def _broker(options: UpOptions, parts: Parts, device_host: str, address: str) -> FleetBroker:
-    folder = options.data / "broker"
+    folder = options.data / BROKER_FOLDER
     return FleetBroker(options.mqtt, folder, parts.service, parts.authority, parts.authenticator, device_host, address)
 
 

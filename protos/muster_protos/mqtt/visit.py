@@ -7,6 +7,7 @@ select(2), which paho's own loop uses, fails in a process with more than 1,023 o
 from __future__ import annotations
 
 import select
+import socket
 import ssl
 import tempfile
 import time
@@ -63,7 +64,8 @@ class Visit:
             CallbackAPIVersion.VERSION2, client_id=principal, clean_session=True, protocol=paho.MQTTv311
         )
         self._peer.connect_timeout = timeout_s
-        self._peer.tls_set_context(tls_context(credentials, is_verified))
+        self._context = tls_context(credentials, is_verified)
+        self._peer.tls_set_context(self._context)
         if user_name:
             self._peer.username_pw_set(user_name)
         if will is not None:
@@ -82,7 +84,12 @@ class Visit:
         """
         try:
             self._peer.connect(self._host, self._port, _KEEPALIVE_S)
-            self._wait(lambda: self._code is not None, "an answer to CONNECT")
+            try:
+                self._wait(lambda: self._code is not None, "an answer to CONNECT")
+            except UnreachableError:
+                if self._is_over:
+                    self._raise_refusal()
+                raise
         except ssl.SSLCertVerificationError as error:
             self.break_off()
             raise NotAuthorisedError(
@@ -155,6 +162,23 @@ class Visit:
                 raise UnreachableError(f"expected {what} of {self._where} within {self._timeout_s:g} s, found none")
             self._turn(deadline_s)
 
+    def _raise_refusal(self) -> None:
+        """A broker that refuses a certificate under TLS 1.3 may close before its word about that is read. Under TLS 1.2
+        the refusal is part of the handshake, so that one more tells it from a broker that is going down."""
+        self._context.maximum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            with (
+                socket.create_connection((self._host, self._port), self._timeout_s) as stream,
+                self._context.wrap_socket(stream, server_hostname=self._host),
+            ):
+                return
+        except OSError as error:
+            if "CERTIFICATE" in str(error).upper() or "UNKNOWN_CA" in str(error).upper():
+                raise NotAuthorisedError(
+                    f"the broker at {self._where} refuses this certificate ({_alert(str(error))}); "
+                    "is it expired or revoked?"
+                ) from error
+
     def _turn(self, deadline_s: float) -> None:
         stream: Any = self._peer.socket()
         if stream is None:
@@ -179,7 +203,7 @@ class Visit:
 
     def _on_log(self, _peer: object, _data: object, _level: object, text: str) -> None:
         if "ALERT" in text.upper():
-            self._alert = text.partition("] ")[2].partition(" (_ssl")[0] or text
+            self._alert = _alert(text)
 
     def _on_subscribe(self, _peer: object, _data: object, number: int, *_: object) -> None:
         self._answered.add(number)
@@ -227,6 +251,11 @@ def tls_context(credentials: Credentials, is_verified: bool = True) -> ssl.SSLCo
         except ssl.SSLError as error:
             raise PermanentError("expected a certificate and its key, found a pair that does not fit") from error
     return context
+
+
+def _alert(text: str) -> str:
+    """The words of OpenSSL without its numbers."""
+    return text.partition("] ")[2].partition(" (_ssl")[0] or text
 
 
 def _connack(code: Any) -> int:

@@ -147,6 +147,22 @@ def test_killed_controller_leaves_no_broker_behind(tmp_path: Path, mosquitto: st
         _wait_until(lambda: not _is_alive(pid))
 
 
+def test_next_controller_waits_for_the_broker_of_a_killed_one(
+    tmp_path: Path, authority: X509Authority, mosquitto: str
+) -> None:
+    script = _START.replace('broker.revoke("a")\n', "").replace("broker.pid", "broker.port")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as controller:
+        assert controller.stdout is not None
+        port = int(controller.stdout.readline().split()[0])
+        controller.kill()
+        again = MosquittoBroker(tmp_path / "broker", authority, "fleet-1", port=port)
+        again.start()
+    assert again.answers()
+    again.stop()
+
+
 def _is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -11,7 +11,7 @@ from muster_controller.adapters.broker_mosquitto import MosquittoBroker
 from muster_controller.adapters.identity_x509 import X509Authority, open_authority
 from muster_protos.broker_names import CONTROLLER
 from muster_protos.credentials import Credentials
-from muster_protos.errors import MusterError, NotAuthorisedError
+from muster_protos.errors import MusterError, NotAuthorisedError, UnreachableError
 from muster_protos.mqtt.visit import Visit, tls_context
 
 ROOT = "muster/1/fleet-1"
@@ -129,3 +129,15 @@ def _connect(client_id: str) -> bytes:
     """MQTT 3.1.1 CONNECT, clean session."""
     body = b"\x00\x04MQTT\x04\x02\x00\x1e" + len(client_id).to_bytes(2, "big") + client_id.encode()
     return b"\x10" + bytes([len(body)]) + body
+
+
+def test_refusal_is_told_from_a_broker_that_goes_down(
+    broker: MosquittoBroker, visit: Callable[..., Visit], enrol: Callable[..., Credentials], tmp_path: Path
+) -> None:
+    foreign = enrol("a", open_authority(tmp_path / "foreign", "fleet-1"))
+    for _ in range(20):  # under TLS 1.3 the broker's word may be lost with the connection
+        with pytest.raises(NotAuthorisedError, match="refuses this certificate"), visit("a", foreign):
+            pass
+    broker.stop()
+    with pytest.raises(UnreachableError), visit("a", foreign):
+        pass

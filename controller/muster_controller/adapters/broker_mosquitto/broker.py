@@ -17,7 +17,11 @@ from pathlib import Path
 from muster_controller.adapters.broker_mosquitto import configuration
 from muster_controller.adapters.broker_mosquitto.acl import acl_text
 from muster_controller.adapters.broker_mosquitto.configuration import Limits, configuration_text
-from muster_controller.adapters.broker_mosquitto.process import Patience, SupervisedProcess
+from muster_controller.adapters.broker_mosquitto.process import (
+    Patience,
+    SupervisedProcess,
+    end_orphan,
+)
 from muster_controller.adapters.broker_mosquitto.takeover import take_over
 from muster_controller.ports import FleetAuthority
 from muster_protos.broker_names import CONTROLLER
@@ -85,6 +89,7 @@ class MosquittoBroker:
             PermanentError: the port is taken, the address is not ours, or the folder cannot be used.
         """
         program = find_mosquitto()
+        end_broker_of_a_killed_controller(self._folder)
         is_free_choice = self._port == 0
         for left in reversed(range(_TRIES if is_free_choice else 1)):
             port = _free_port(self._host) if is_free_choice else self._port
@@ -213,6 +218,12 @@ class MosquittoBroker:
 
 _PROBE = "controller.pem"
 _OUTPUT = "mosquitto.out"
+_PID = "mosquitto.pid"
+
+
+def end_broker_of_a_killed_controller(folder: Path) -> None:
+    """It ends with its controller, but not in the same moment: wait for it, or its port is still taken."""
+    end_orphan(folder / _PID, str(folder.absolute() / configuration.CONFIGURATION))
 
 
 def find_mosquitto() -> str:

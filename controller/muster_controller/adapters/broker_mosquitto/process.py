@@ -133,6 +133,9 @@ class SupervisedProcess:
             process = self._spawn()
         except OSError as error:
             return f"{self._command[0]} could not be started: {error.strerror}"
+        descriptor = os.open(self._output.with_suffix(".pid"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(str(process.pid))
         with self._changed:
             self._process = process
             self.starts += 1
@@ -169,3 +172,29 @@ class SupervisedProcess:
         with self._changed, contextlib.suppress(ProcessLookupError):
             if self._process is not None:
                 self._process.send_signal(number)
+
+
+def end_orphan(pid_path: Path, word: str, timeout_s: float = 5.0) -> None:
+    """End the process that an earlier, killed parent left behind, and wait for it: it holds the port a little longer.
+
+    ``word`` stands in its command line: a process that got the number meanwhile is left alone.
+    """
+    try:
+        pid = int(pid_path.read_text())
+    except (OSError, ValueError):
+        return
+    tick = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline_s = time.monotonic() + timeout_s
+        while _is_running(pid, word) and time.monotonic() < deadline_s:
+            with contextlib.suppress(OSError):  # it ended, or is somebody else's: then the port tells
+                os.kill(pid, number)
+            tick.wait(_POLL_S)
+
+
+def _is_running(pid: int, word: str) -> bool:
+    """Linux; elsewhere nobody knows, and the port tells."""
+    try:
+        return word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a zombie
+    except OSError:
+        return False
