@@ -257,9 +257,15 @@ class Store(Protocol):
     def add_rollout(self, rollout: Rollout, deployments: Sequence[Deployment]) -> None: ...
     def get_rollout(self, rollout_id: str) -> Rollout: ...
     def list_rollouts(self, cursor: str = "", limit: int = 100) -> Page[Rollout]: ...
-    def put_rollout(self, rollout: Rollout, expected_state: str, deployments: Sequence[Deployment] = ()) -> None:
-        """Replace it and ``deployments`` in one transaction, if its stored state still is ``expected_state``; else
-        ConflictError and nothing changes."""
+    def put_rollout(
+        self,
+        rollout: Rollout,
+        expected_state: str,
+        deployments: Sequence[Deployment] = (),
+        added: Sequence[Deployment] = (),
+    ) -> None:
+        """Replace it and ``deployments`` and store ``added`` in one transaction, if its stored state still is
+        ``expected_state``; else ConflictError and nothing changes."""
         ...
 
     def list_deployments(

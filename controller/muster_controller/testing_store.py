@@ -477,15 +477,23 @@ class MemoryStore:
         with self._lock:
             return _page(_sorted(self._rollouts), lambda rollout: rollout.rollout_id, cursor, limit)
 
-    def put_rollout(self, rollout: Rollout, expected_state: str, deployments: Sequence[Deployment] = ()) -> None:
+    def put_rollout(
+        self,
+        rollout: Rollout,
+        expected_state: str,
+        deployments: Sequence[Deployment] = (),
+        added: Sequence[Deployment] = (),
+    ) -> None:
         with self._lock:
             found = _get(self._rollouts, rollout.rollout_id, "rollout").state.value
             if found != expected_state:
                 raise ConflictError(f"expected rollout {rollout.rollout_id!r} to be {expected_state}, found it {found}")
             for deployment in deployments:
                 _get(self._deployments, deployment.deployment_id, "deployment")
+            if any(item.deployment_id in self._deployments for item in added):
+                raise ConflictError("expected new deployment ids, found one in the store")
             self._rollouts[rollout.rollout_id] = rollout
-            self._deployments.update({item.deployment_id: item for item in deployments})
+            self._deployments.update({item.deployment_id: item for item in (*deployments, *added)})
 
     def list_deployments(self, rollout_id: str | None = None, device_id: str | None = None) -> tuple[Deployment, ...]:
         with self._lock:

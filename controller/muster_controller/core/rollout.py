@@ -26,7 +26,7 @@ _CLOCK_TOLERANCE_NS = 60 * _NS_PER_S
 
 @dataclass(frozen=True, slots=True)
 class StartWave:
-    """Grant the wave's deployments to their devices."""
+    """Grant the wave's deployments to their devices; those of it that have begun stay as they are."""
 
     wave: int
 
@@ -146,6 +146,14 @@ def apply(
             return _stop(rollout, deployments, RolloutState.ABORTED, reason, now_ns)
 
 
+def join(rollout: Rollout, deployment: Deployment) -> tuple[Rollout, Deployment]:
+    """A device that came later is part of the last wave: after everybody who has to prove the release first."""
+    if rollout.state not in _OPEN:
+        raise ConflictError(f"expected an open rollout, found it {_found(rollout)}")
+    *before, last = rollout.waves
+    return replace(rollout, waves=(*before, (*last, deployment.device_id))), replace(deployment, wave=len(before))
+
+
 def pause(rollout: Rollout, reason: str = "paused by a person") -> Rollout:
     """Hold it: no further wave until ``resume``; what is under way goes on."""
     if rollout.state is not RolloutState.RUNNING:
@@ -212,6 +220,8 @@ def _found(rollout: Rollout) -> str:
 def _advance(rollout: Rollout, started: Sequence[Deployment], active: Sequence[Deployment]) -> tuple[Action, ...]:
     if rollout.active_wave < 0:
         return (StartWave(0),)
+    if any(item.started_at_ns == 0 and not is_settled(item) for item in active):  # joined after the wave was started
+        return (StartWave(rollout.active_wave),)
     if not _is_through(rollout, active):
         return ()
     if rollout.active_wave + 1 < len(rollout.waves):

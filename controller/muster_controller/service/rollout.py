@@ -90,12 +90,20 @@ class Rollouts:
         return self._begin(model, waves, decisions, order)
 
     def apply_decision(self, decision: Decision) -> Rollout | None:
-        """Roll one device's new decision out at once; None when what is in force is the same already."""
+        """Roll one device's new decision out; None when what is in force is the same already.
+
+        While a rollout of this model version is under way the device becomes part of it, in its last wave: a device
+        that comes later must not get ahead of the canary. Otherwise it gets a rollout of its own, at once.
+        """
         for deployment in in_force(self._store.list_deployments(device_id=decision.device_id)):
             if deployment.model_id != decision.model_id or deployment.model_version != decision.model_version:
                 continue
             if tuple(rung.configuration for rung in deployment.grant.ladder) == decision.ladder:
                 return None
+        with self._lock:
+            joined = self._join(decision)
+        if joined is not None:
+            return joined
         model = self._store.get_model(decision.model_id, decision.model_version)
         decisions = {decision.device_id: decision}
         return self._begin(model, ((decision.device_id,),), decisions, RolloutOrder())
@@ -267,6 +275,27 @@ class Rollouts:
             self._events.record("rollout.started", model_id=model.model_id, details=details)
             self._step(rollout.rollout_id)
         return self.get(rollout.rollout_id)
+
+    def _join(self, decision: Decision) -> Rollout | None:
+        """The newest open rollout of the decision's model version, with the device in it now; None when there is none,
+        or the device has a part in it already."""
+        rollouts = every(lambda cursor: self._store.list_rollouts(cursor, 500))
+        mine = (decision.model_id, decision.model_version)
+        found = [item for item in rollouts if item.state in _OPEN and (item.model_id, item.model_version) == mine]
+        if not found:
+            return None
+        newest = max(found, key=_age)
+        if any(item.device_id == decision.device_id for item in self.deployments(newest.rollout_id)):
+            return None
+        try:
+            joined, deployment = rules.join(newest, _deployment(newest, decision, 0))
+            self._store.put_rollout(joined, newest.state.value, (), [deployment])
+        except ConflictError:
+            return None  # it has just ended
+        details = {"rollout": newest.rollout_id, "deployment": deployment.deployment_id}
+        self._events.record("rollout.joined", decision.device_id, decision.model_id, details=details)
+        self._step(newest.rollout_id)
+        return self.get(newest.rollout_id)
 
     def _planned(self, model: Model, waves: tuple[tuple[str, ...], ...], order: RolloutOrder) -> Rollout:
         """Younger than every open one, whatever the clock says: the younger takes a device over."""

@@ -526,6 +526,12 @@ class TestDecisionsAndRollouts:
         assert (store.get_rollout("roll-1"), store.list_deployments("roll-1")) == (rollout, (first, second))
         store.put_rollout(aborted, "running", moved)
         assert (store.get_rollout("roll-1"), store.list_deployments("roll-1")) == (aborted, tuple(moved))
+        late = make_deployment("dep-3", "pi-3")
+        store.put_rollout(aborted, "aborted", (), [late])
+        assert store.list_deployments("roll-1") == (*moved, late)
+        with pytest.raises(ConflictError):
+            store.put_rollout(rollout, "aborted", (), [late])
+        assert store.get_rollout("roll-1") == aborted
 
     def test_deployments_are_listed_by_rollout_and_device(self, store: Store) -> None:
         deployments = [make_deployment("dep-2", "pi-2"), make_deployment("dep-1", "pi-1")]

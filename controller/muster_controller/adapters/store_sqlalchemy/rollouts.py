@@ -59,7 +59,13 @@ class RolloutRows(Transactions):
         with self._reading() as connection:
             return page_of(connection, select(ROLLOUTS), ROLLOUTS.c.rollout_id, cursor, limit, _ROLLOUT.value)
 
-    def put_rollout(self, rollout: Rollout, expected_state: str, deployments: Sequence[Deployment] = ()) -> None:
+    def put_rollout(
+        self,
+        rollout: Rollout,
+        expected_state: str,
+        deployments: Sequence[Deployment] = (),
+        added: Sequence[Deployment] = (),
+    ) -> None:
         mine = ROLLOUTS.c.rollout_id == rollout.rollout_id
         with self._writing() as connection:
             found = one(connection, select(ROLLOUTS.c.state).where(mine), f"rollout {rollout.rollout_id!r}")["state"]
@@ -68,6 +74,8 @@ class RolloutRows(Transactions):
             connection.execute(update(ROLLOUTS).where(mine).values(_ROLLOUT.row(rollout)))
             for deployment in deployments:
                 _put_deployment(connection, deployment)
+            if added:
+                connection.execute(insert(DEPLOYMENTS), [_DEPLOYMENT.row(deployment) for deployment in added])
 
     def list_deployments(self, rollout_id: str | None = None, device_id: str | None = None) -> tuple[Deployment, ...]:
         query = select(DEPLOYMENTS)

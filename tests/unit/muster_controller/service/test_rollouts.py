@@ -182,6 +182,31 @@ def test_removing_a_device_fails_what_it_was_doing_and_cancels_what_it_had_not_b
     assert [(event.device_id, event.reason) for event in told] == [(first, "device removed from the fleet")]
 
 
+def test_a_device_that_comes_later_joins_the_last_wave_and_never_gets_ahead_of_the_canary(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
+    select(lab, AUTO)
+    rollout = start(lab, canary_labels={"stage": "canary"})  # pi, then phone
+    lab.add_device("late")
+    sessions["late"] = lab.open_session("late")
+    measure(lab, {"late": sessions["late"]})
+    assert lab.service.rollouts.get(rollout).waves == (("pi",), ("phone", "late"))
+    assert [found.rollout_id for found in lab.service.rollouts.list().items] == [rollout]
+    assert all(model.serving is None for model in sessions["late"].wait_desired().models)
+    (told,) = lab.service.events.list(kind="rollout.joined")
+    assert told.device_id == "late"
+    wait_granted(lab, sessions["pi"])
+    report(lab, sessions["pi"], DeploymentState.COMMITTED)
+    lab.add_device("later")  # the last wave is under way: at once
+    sessions["later"] = lab.open_session("later")
+    measure(lab, {"later": sessions["later"]})
+    for name in ("phone", "late", "later"):
+        wait_granted(lab, sessions[name])
+        report(lab, sessions[name], DeploymentState.COMMITTED)
+    assert lab.service.rollouts.get(rollout).state is RolloutState.SUCCEEDED
+    assert set(states(lab, rollout)) == {"pi", "phone", "late", "later"}
+
+
 def test_a_newer_rollout_takes_a_device_over_and_the_older_one_is_not_to_blame(
     lab: ServiceLab, sessions: dict[str, RecordingSession]
 ) -> None:

@@ -7,6 +7,7 @@ writes and start again; people hold, abort, roll back, and begin another rollout
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
@@ -53,9 +54,15 @@ class MortalStore(MemoryStore):
     fuse = 0
     is_after = False
 
-    def put_rollout(self, rollout: Rollout, expected_state: str, deployments: tuple[Deployment, ...] = ()) -> None:  # type: ignore[override]
+    def put_rollout(
+        self,
+        rollout: Rollout,
+        expected_state: str,
+        deployments: Sequence[Deployment] = (),
+        added: Sequence[Deployment] = (),
+    ) -> None:
         self._burn(is_after=False)
-        super().put_rollout(rollout, expected_state, deployments)
+        super().put_rollout(rollout, expected_state, deployments, added)
         self._burn(is_after=True)
 
     def put_deployment(self, deployment: Deployment) -> None:
