@@ -47,6 +47,7 @@ _MAX_EARLY = 1024  # numbered messages of the controller that wait for one befor
 _GAP_S = 10.0  # then a message was lost on the way
 _FRESH_S = 1.0
 _LONG_S = 60.0
+_STABLE_SESSION_S = 10.0  # a shorter one was a failure: back off, over a new connection
 
 _log = logging.getLogger(__name__)
 
@@ -70,8 +71,9 @@ class End:
 class Session:
     """From welcome to end."""
 
-    def __init__(self, session_id: str, wake: Callable[[], None]) -> None:
+    def __init__(self, session_id: str, wake: Callable[[], None], now_s: float) -> None:
         self.session_id = session_id
+        self.began_s = now_s
         self.outbox = Outbox(on_change=wake)
         self.calls = Calls(wake)
         self.incoming: InOrder[ControllerMessage] = InOrder(_MAX_EARLY, MAX_CONTROLLER_MESSAGE_BYTES)
@@ -229,11 +231,11 @@ class Conversation:
             session.took(message.taken_sequence, now_s)
         match message.body:
             case Welcome() if session is None:
-                self._open()
+                self._open(now_s)
             case ControllerMessage() as body if session is not None and message.sequence:
                 self._take_numbered(session, message.sequence, body, now_s)
             case ControllerMessage(body=Goodbye() as goodbye):
-                self._part(goodbye)
+                self._part(goodbye, now_s)
             case (Block() | RenewAnswer() | Refusal()) as answer if session is not None:
                 session.calls.answered(answer)
 
@@ -245,19 +247,25 @@ class Conversation:
             return
         for message in ready:
             if isinstance(message.body, Goodbye):
-                self._part(message.body)
-            elif message.body is not None:
+                self._part(message.body, now_s)
+                return
+            if message.body is not None:
                 self._sink.received(message)
 
-    def _part(self, goodbye: Goodbye) -> None:
+    def _part(self, goodbye: Goodbye, now_s: float) -> None:
+        """A session that lasted is over and the connection stays: a fleet need not dial again for a restart."""
         self._sink.received(ControllerMessage(goodbye))
-        self.end = End(goodbye.reason, goodbye)
+        if self.session is None or goodbye.is_revoked or now_s - self.session.began_s < _STABLE_SESSION_S:
+            self.end = End(goodbye.reason, goodbye)
+            return
+        self.finish(goodbye.reason)
+        self._greet_at_s = now_s + goodbye.retry_after_ms / 1e3 + self._timing.retry_base_s * self._draw()
 
-    def _open(self) -> None:
+    def _open(self, now_s: float) -> None:
         self._answer_by_s = None
         self.was_welcomed = True
         self._handed_sha256 = b""
-        self.session = Session(self._greeted_id, self._wake)
+        self.session = Session(self._greeted_id, self._wake, now_s)
         self._sink.online()
         self._hand_over_desired()
 

@@ -189,6 +189,42 @@ def test_goodbye_is_passed_on_and_ends_the_connection(online: Stage) -> None:
     assert online.talk.end.goodbye == goodbye
 
 
+def test_goodbye_to_a_session_that_lasted_leaves_the_connection_and_greets_again(online: Stage) -> None:
+    session_id = online.greetings()[0].session_id
+    online.at(100.0)
+    goodbye = Goodbye("the controller stops", retry_after_ms=3000)
+    online.down(DownMessage(session_id, 1, body=ControllerMessage(goodbye)), Down.GOODBYE)
+    assert online.sink.messages == [ControllerMessage(goodbye)]
+    assert online.sink.calls[-1] == "offline: the controller stops"
+    assert online.talk.end is None
+    online.at(104.9)
+    assert len(online.greetings()) == 1
+    online.at(105.0)  # three seconds, and half of the base delay of four
+    assert len(online.greetings()) == 2
+
+
+def test_controller_that_said_goodbye_and_left_is_waited_for(online: Stage) -> None:
+    session_id = online.greetings()[0].session_id
+    online.at(100.0)
+    online.down(DownMessage(session_id, 1, body=ControllerMessage(Goodbye("the controller stops"))), Down.GOODBYE)
+    online.controller("k1", is_online=False)
+    online.at(200.0)
+    assert len(online.greetings()) == 1
+    online.controller("k2")
+    online.at(202.0)
+    assert len(online.greetings()) == 2
+    assert online.sink.calls == ["online", "offline: the controller stops"]
+
+
+def test_revocation_ends_the_connection_of_a_session_that_lasted_too(online: Stage) -> None:
+    session_id = online.greetings()[0].session_id
+    online.at(100.0)
+    goodbye = ControllerMessage(Goodbye("removed", is_revoked=True))
+    online.down(DownMessage(session_id, 1, body=goodbye), Down.GOODBYE)
+    assert online.talk.end is not None
+    assert online.talk.end.goodbye is not None
+
+
 def test_refusal_of_a_greeting_is_passed_on_without_a_session(stage: Stage) -> None:
     stage.controller("k1")
     session_id = stage.greetings()[0].session_id
