@@ -107,7 +107,8 @@ def import_(
         if backup.part(IDENTITY) is not None:
             asked.append(_passphrase(passphrase_file, is_new=False))
 
-    make_folder(data.parent)
+    with _usable(data.parent):
+        make_folder(data.parent)
     with _scratch(data.parent, f".{data.name}.import-") as staged:
         backup = read_archive(file, staged, ask)
         if asked:
@@ -181,10 +182,11 @@ def _restore_identity(staged: Path, backup: Backup, passphrase: str) -> None:
             "expected the files of an identity under the seal, found others; nothing was taken from it"
         )
     folder = staged / _FOLDER
-    make_folder(folder, 0o700)
-    for name, content in files.items():
-        replace_file(folder / name, content)
-    (staged / IDENTITY).unlink()
+    with _usable(staged.parent):
+        make_folder(folder, 0o700)
+        for name, content in files.items():
+            replace_file(folder / name, content)
+        (staged / IDENTITY).unlink()
     open_authority(folder, backup.fleet_id)  # its keys belong together and to this fleet
 
 
@@ -293,6 +295,14 @@ def _scratch(parent: Path, prefix: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PermanentError(f"expected to write in {folder}, found: {error.strerror}; choose with --data") from error
 
 
 def _part_of_file(name: str, path: Path) -> Part:

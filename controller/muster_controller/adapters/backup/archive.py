@@ -6,6 +6,7 @@ Uncompressed, so that unpacking never takes more room than the file itself: what
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -163,4 +164,6 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TemporaryError(f"the disk is full; nothing was made of {path}: make room") from error
         raise PermanentError(f"expected to work with {error.filename or path}, found: {error.strerror}") from error

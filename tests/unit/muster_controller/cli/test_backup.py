@@ -223,6 +223,12 @@ class TestRefused:
         bench.target.mkdir(parents=True)
         assert bench.restore().code == 0
 
+    def test_a_place_that_cannot_be_written(self, bench: Bench) -> None:
+        assert bench.export().code == 0
+        bench.target.parent.write_text("a file where the folder should be")
+        found = bench.restore()
+        assert (found.code, "unexpected" in found.err) == (1, False), found.err
+
     def test_wrong_usage(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", io.StringIO(""))
         assert bench.muster("export", str(bench.file)).code == 2, "nobody can be asked"
