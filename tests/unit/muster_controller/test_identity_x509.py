@@ -121,7 +121,7 @@ def test_device_certificate_names_the_device_by_the_fleets_will(
     assert certificate.subject.rfc4514_string() == "CN=pi-1"
     assert format(certificate.serial_number, "x") == serial
     assert spki == authority.public_key_sha256(csr_of(key))
-    assert (certificate.not_valid_after_utc - NOW).days == 30
+    assert (certificate.not_valid_after_utc - NOW).days == 7
     usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca

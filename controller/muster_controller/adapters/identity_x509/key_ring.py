@@ -157,7 +157,9 @@ def _load(pem: bytes, name: str) -> Ed25519Signer:
     try:
         key = load_pem_private_key(pem, None)
     except ValueError as error:
-        raise PermanentError(f"expected a key in PEM in {name}, found: {error}; restore it from a backup") from error
+        raise PermanentError(
+            f"expected PEM files in the identity folder, found in {name}: {error}; restore it from a backup"
+        ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise PermanentError(f"expected an Ed25519 key in {name}, found another kind")
     return Ed25519Signer(key)
