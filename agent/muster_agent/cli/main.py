@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     join = commands.add_parser("join", parents=[shared], help="join a fleet with the line that `muster up` printed")
-    join.add_argument("link", metavar="LINK", help="https://HOST:8472#MST1.<secret>.<fingerprint>")
+    join.add_argument("link", metavar="LINK", help="https://HOST:8472#MST1.<secret>.<fingerprint>, or mqtts://...")
     join.add_argument("--id", default="", dest="device_id", help="the id to ask for; default: the host's name")
     join.add_argument("--secret-stdin", action="store_true", help="LINK has no secret; it comes on standard input")
 

@@ -18,7 +18,7 @@ import typer
 from muster.settings import ADMIN_TOKEN, ENDPOINTS
 from muster_controller.cli.options import Output, chosen, data_folder, fleet, settings
 from muster_controller.cli.output import emit
-from muster_protos.errors import MusterError
+from muster_protos.errors import MissingExtraError, MusterError
 
 COLUMNS = {"CHECK": "check", "OK": "is_ok", "FOUND": "found", "FIX": "fix"}
 _LOW_DISK_BYTES = 2 * 2**30
@@ -62,9 +62,20 @@ def _host_checks(folder: Path) -> Iterator[Check]:
     if token.exists():
         mode = token.stat().st_mode & 0o777
         yield Check("admin token", mode == 0o600, f"mode {mode:o}", f"chmod 600 {token}")
+    yield _mosquitto()
     for module, fix in _EXTRAS.items():
         is_there = importlib.util.find_spec(module) is not None
         yield Check(module, is_there, "installed" if is_there else "missing", "" if is_there else fix)
+
+
+def _mosquitto() -> Check:
+    """Nothing is wrong without it, as long as nobody asks for a broker."""
+    from muster_controller.adapters.broker_mosquitto import INSTALL, find_mosquitto  # every command imports this file
+
+    try:
+        return Check("mosquitto", True, find_mosquitto())
+    except MissingExtraError:
+        return Check("mosquitto", True, f"missing; only muster up --mqtt needs it: {INSTALL}")
 
 
 def _controller_checks() -> Iterator[Check]:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from muster_controller.adapters.broker_mosquitto import find_mosquitto
 from muster_controller.adapters.broker_mosquitto.acl import acl_text
 from muster_controller.adapters.broker_mosquitto.configuration import Limits, configuration_text
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import InvalidInputError, MissingExtraError
 from muster_protos.limits import MAX_CONTROLLER_MESSAGE_BYTES
 
 
@@ -48,3 +49,11 @@ def test_largest_message_of_the_controller_fits() -> None:
 def test_folder_that_would_add_a_line_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="printable"):
         configuration_text(Path("/data/x\nallow_anonymous true"), "127.0.0.1", 8883, Limits())
+
+
+def test_mosquitto_that_is_missing_is_told_with_the_line_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("muster_controller.adapters.broker_mosquitto.broker._ELSEWHERE", ())
+    with pytest.raises(MissingExtraError, match="apt-get install") as caught:
+        find_mosquitto()
+    assert caught.value.exit_code == 3
