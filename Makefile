@@ -6,9 +6,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check
 INDEX  := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 STAMP  := $(VENV)/.installed
+REST   := .venv-rest
 CODE   := api agent controller compression devices protos tests examples benchmarks scripts
 
-.PHONY: setup demo test test-quick test-faults fmt lint type protos bench clean
+.PHONY: setup demo test test-quick test-faults test-rest fmt lint type protos bench clean
 
 setup: $(STAMP)
 
@@ -35,6 +36,15 @@ test-quick: setup
 # MUSTER_KILLS=<count>  MUSTER_KILLS_SEED=<number>  MUSTER_KILLS_JSON=<file for the histogram>
 test-faults: setup
 	$(BIN)/python scripts/fault_table.py
+
+# The REST API against its own description, by schemathesis (in a venv of its own), a minute or two.
+test-rest: setup $(REST)/.installed
+	SCHEMATHESIS=$(abspath $(REST))/bin/schemathesis $(BIN)/pytest tests/faults/rest -m faults -s -p no:cacheprovider
+
+$(REST)/.installed: constraints.txt
+	$(PYTHON) -m venv $(REST)
+	$(REST)/bin/pip --disable-pip-version-check install -q -c constraints.txt schemathesis==4.32.5
+	@touch $@
 
 fmt: setup
 	$(BIN)/ruff format $(CODE)

@@ -13,9 +13,9 @@ Yaml = Annotated[str, Field(max_length=100_000)]
 
 
 class Body(BaseModel):
-    """Unknown fields are refused: a typo must not pass in silence."""
+    """Unknown fields and other types are refused: a typo must not pass in silence, nor `false` for 0."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Targets(Body):

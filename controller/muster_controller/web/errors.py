@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -57,9 +58,21 @@ def install(app: FastAPI) -> None:
     def http(request: Request, error: HTTPException) -> Response:
         kind = "not_found" if error.status_code == 404 else "failed"
         detail = f"no resource at {request.url.path}" if error.status_code == 404 else str(error.detail)
-        return error_reply(kind, detail, error.status_code)
+        answer = error_reply(kind, detail, error.status_code)
+        if error.status_code == 405:
+            answer.headers["Allow"] = ", ".join(_methods(app, request.url.path))
+        return answer
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> Response:
         _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return error_reply("failed", f"unexpected {type(error).__name__}; the controller's log has the trace", 500)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """What the resource at ``path`` takes; the framework itself names the first route's alone."""
+    found: set[str] = set()
+    for template, operations in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\{[^/]*\}", "[^/]+", template), path):
+            found |= {method.upper() for method in operations}
+    return sorted(found)
