@@ -178,7 +178,9 @@ def _table(rows: Sequence[Row], columns: Mapping[str, str], empty: str, heads: i
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split()) or UNKNOWN
+    """What devices say goes to a terminal: without escape sequences and characters that turn the line around."""
+    line = " ".join(text.split())
+    return (line if line.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in line)) or UNKNOWN
 
 
 def _csv(rows: Sequence[Row], columns: Mapping[str, str]) -> str:

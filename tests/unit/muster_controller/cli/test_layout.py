@@ -128,3 +128,9 @@ def on_a_terminal(*arguments: str) -> str:
     for code in ("\x1b[1m", "\x1b[0m"):
         text = text.replace(code, "")
     return text
+
+
+def test_what_a_device_says_cannot_command_the_terminal() -> None:
+    from muster_controller.cli.output import shown_cell
+
+    assert shown_cell("a\x1b[2Jb\u202ec\nd").text == "a\ufffd[2Jb\ufffdc d"
