@@ -36,6 +36,7 @@ class Identity:
     retires_at_ns: Mapping[str, int] = field(default_factory=dict)  # by key id; no entry = no date
     door_url: str = ""  # https://HOST:PORT where an expired certificate is renewed
     broker_ca_pem: bytes = b""  # that signed the broker's certificate, where it is not ca_pem
+    door_certificate_pem: bytes = b""  # for asking for a renewal at a broker, where an expired certificate is refused
 
     @property
     def trust(self) -> Trust:
@@ -154,6 +155,7 @@ def _format(identity: Identity) -> str:
             "retires_at_ns": dict(identity.retires_at_ns),
             "door_url": identity.door_url,
             "broker_ca_pem": identity.broker_ca_pem.decode(),
+            "door_certificate_pem": identity.door_certificate_pem.decode(),
         },
         indent=1,
     )
@@ -175,4 +177,5 @@ def _parse(text: str) -> Identity:
         retires_at_ns={str(key): int(value) for key, value in fields.get("retires_at_ns", {}).items()},
         door_url=str(fields.get("door_url", "")),
         broker_ca_pem=str(fields.get("broker_ca_pem", "")).encode(),
+        door_certificate_pem=str(fields.get("door_certificate_pem", "")).encode(),
     )

@@ -185,6 +185,7 @@ def _identity(response: JoinResponse, ca_pem: bytes, door_url: str = "") -> Iden
         key_set_version=response.key_set_version or 1,
         door_url=door_url,
         broker_ca_pem=response.broker_ca_pem,
+        door_certificate_pem=response.door_certificate_pem,
     )
 
 

@@ -426,6 +426,10 @@ class FleetAuthority(Protocol):
         """(certificate PEM, key PEM) that only a broker takes, under ``name``; ``life_s`` None = without end."""
         ...
 
+    def issue_door_certificate(self, csr_pem: bytes, device_id: str) -> bytes:
+        """A certificate (PEM) without end for a device's key, good for asking for a renewal at a broker and no more."""
+        ...
+
     def sign_claim(self, secret: str, ends_s: int) -> str:
         """The CA's signature under the claim with which the holder of a join link gets to a broker."""
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 CONTROLLER = "_controller"
 JOINING_PREFIX = "_join-"  # and a token's id: who holds a join link and no identity yet
+DOOR_PREFIX = "_door-"  # and a hash: a device whose certificate has run out
 RESERVED_DEVICE_IDS = frozenset({"controller"})  # muster/1/<fleet>/controller/presence is the controller's
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from muster_agent.certificate import read_life
 from muster_agent.core.key_sets import Check, follow
@@ -12,8 +13,11 @@ from muster_agent.core.renewal import Life
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_agent.join import check_pair, make_request
 from muster_agent.renew_https import HttpsRenewal
-from muster_protos.errors import InvalidInputError, NotAuthorisedError
+from muster_protos.errors import InvalidInputError, NotAuthorisedError, UnreachableError
 from muster_protos.model import SignedEnvelope
+
+if TYPE_CHECKING:
+    from muster_agent.renew_broker import BrokerRenewal
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +47,31 @@ class FolderIdentity:
 
     def renew_at_door(self, learn: Callable[[int], None]) -> bytes:
         identity = self._read()
+        unreachable: UnreachableError | None = None
+        for door in self._doors(identity):
+            try:
+                given = door.challenge()
+                learn(given.clock_ns)
+                return door.renew(identity.certificate_pem, self.make_request(given.challenge))
+            except UnreachableError as error:
+                unreachable = unreachable or error
+        if unreachable is not None:
+            raise unreachable
+        raise InvalidInputError("expected the address of the controller's join endpoint, found none: join again")
+
+    def _doors(self, identity: Identity) -> Iterator[HttpsRenewal | BrokerRenewal]:
+        """The join endpoint, where one is known; then the brokers."""
         url = self._door_url or identity.door_url
-        if not url:
-            raise InvalidInputError("expected the address of the controller's join endpoint, found none: join again")
-        door = HttpsRenewal(url, identity.ca_pem)
-        given = door.challenge()
-        learn(given.clock_ns)
-        return door.renew(identity.certificate_pem, self.make_request(given.challenge))
+        if url:
+            yield HttpsRenewal(url, identity.ca_pem)
+        brokers = (
+            [link for link in identity.links if link.startswith("mqtts:")] if identity.door_certificate_pem else []
+        )
+        if brokers:
+            from muster_agent.renew_broker import BrokerRenewal  # paho, where MQTT is not the link
+
+            for link in brokers:
+                yield BrokerRenewal(link, identity, self._folder.read_key())
 
     def learn_door(self, url: str) -> None:
         identity = self._read()

@@ -163,6 +163,7 @@ class FleetBroker:
             self._credentials,
             principal=principal,
             answer_join=self._service.broker_joins.answer,
+            answer_door=self._service.broker_door.answer,
         )
         await self._link.start()
         self._service.devices.follow(self.removed)

@@ -109,6 +109,7 @@ class Joining:
             links=self._links,
             key_set_version=self._authority.key_set().version,
             broker_ca_pem=self._broker_ca_pem,
+            door_certificate_pem=self._authority.issue_door_certificate(request.csr_pem, device_id),
         )
 
     def renew(self, device_id: str, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from muster_controller.core.entities import DeviceRequest, FleetEvent, RequestState
 from muster_controller.service import gc, recovery
 from muster_controller.service.bench import Benchmarks
+from muster_controller.service.broker_door import BrokerDoor
 from muster_controller.service.broker_joins import BrokerJoins
 from muster_controller.service.context import Context
 from muster_controller.service.desired import DesiredStates
@@ -58,6 +59,7 @@ class Service:
         self.live = LiveSessions()
         self.joining = Joining(store, context.authority, clock, self.events)
         self.renewals = Renewals(context.authority, clock, self.joining, self.events, grace_s)
+        self.broker_door = BrokerDoor(self.renewals)
         self.broker_joins = BrokerJoins(store, context.authority, self.joining, self.fleets.fleet)
         self.tokens = Tokens(store, clock, self.joining, self.broker_joins)
         self.models = Models(context, self.events, self.operations, self.uploads)

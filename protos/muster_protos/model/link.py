@@ -196,6 +196,7 @@ class JoinResponse:
     links: tuple[str, ...] = ()  # "grpcs://127.0.0.1:8471", ...
     key_set_version: int = 0  # of signing_keys; 0 = 1
     broker_ca_pem: bytes = b""  # that signed the broker's certificate, where it is not ca_pem
+    door_certificate_pem: bytes = b""  # for the same key, without end: lets it ask for a renewal at a broker, no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +287,22 @@ class BrokerJoinVerdict:
     """What became of a join over a broker."""
 
     body: JoinResponse | Refusal | None = None  # of a response the CAs alone, when nothing else was asked
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerDoorAsk:
+    """A renewal after the certificate has run out, where only a broker is reachable: published to ``up/door``."""
+
+    nonce: bytes = b""
+    request: RenewRequest | None = None  # None = a challenge, please
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerDoorAnswer:
+    """The answer, published to ``down/opened``."""
+
+    nonce: bytes = b""  # of the ask
+    body: RenewalChallenge | RenewResponse | Refusal | None = None  # kind "removed": out of the fleet
 
 
 @dataclass(frozen=True, slots=True)

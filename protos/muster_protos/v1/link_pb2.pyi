@@ -232,7 +232,7 @@ class JoinRequest(_message.Message):
     def __init__(self, secret: _Optional[str] = ..., csr_pem: _Optional[bytes] = ..., inventory: _Optional[_Union[_device_pb2.Inventory, _Mapping]] = ..., requested_device_id: _Optional[str] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
-    __slots__ = ("fleet_id", "device_id", "certificate_pem", "ca_pem", "signing_keys", "links", "key_set_version", "broker_ca_pem")
+    __slots__ = ("fleet_id", "device_id", "certificate_pem", "ca_pem", "signing_keys", "links", "key_set_version", "broker_ca_pem", "door_certificate_pem")
     FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_PEM_FIELD_NUMBER: _ClassVar[int]
@@ -241,6 +241,7 @@ class JoinResponse(_message.Message):
     LINKS_FIELD_NUMBER: _ClassVar[int]
     KEY_SET_VERSION_FIELD_NUMBER: _ClassVar[int]
     BROKER_CA_PEM_FIELD_NUMBER: _ClassVar[int]
+    DOOR_CERTIFICATE_PEM_FIELD_NUMBER: _ClassVar[int]
     fleet_id: str
     device_id: str
     certificate_pem: bytes
@@ -249,7 +250,28 @@ class JoinResponse(_message.Message):
     links: _containers.RepeatedScalarFieldContainer[str]
     key_set_version: int
     broker_ca_pem: bytes
-    def __init__(self, fleet_id: _Optional[str] = ..., device_id: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., ca_pem: _Optional[bytes] = ..., signing_keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ..., links: _Optional[_Iterable[str]] = ..., key_set_version: _Optional[int] = ..., broker_ca_pem: _Optional[bytes] = ...) -> None: ...
+    door_certificate_pem: bytes
+    def __init__(self, fleet_id: _Optional[str] = ..., device_id: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., ca_pem: _Optional[bytes] = ..., signing_keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ..., links: _Optional[_Iterable[str]] = ..., key_set_version: _Optional[int] = ..., broker_ca_pem: _Optional[bytes] = ..., door_certificate_pem: _Optional[bytes] = ...) -> None: ...
+
+class BrokerDoorAsk(_message.Message):
+    __slots__ = ("nonce", "request")
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    nonce: bytes
+    request: RenewRequest
+    def __init__(self, nonce: _Optional[bytes] = ..., request: _Optional[_Union[RenewRequest, _Mapping]] = ...) -> None: ...
+
+class BrokerDoorAnswer(_message.Message):
+    __slots__ = ("nonce", "renewal_challenge", "renew_response", "refusal")
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    RENEWAL_CHALLENGE_FIELD_NUMBER: _ClassVar[int]
+    RENEW_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    nonce: bytes
+    renewal_challenge: RenewalChallenge
+    renew_response: RenewResponse
+    refusal: Refusal
+    def __init__(self, nonce: _Optional[bytes] = ..., renewal_challenge: _Optional[_Union[RenewalChallenge, _Mapping]] = ..., renew_response: _Optional[_Union[RenewResponse, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
 class BrokerJoinAsk(_message.Message):
     __slots__ = ("nonce", "request", "proof")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,17 +13,21 @@ from typing import Any
 
 import pytest
 
+from muster_agent.adapters.own_identity_folder import FolderIdentity
 from muster_agent.cli.run import make_link
+from muster_agent.https import RemovedError
 from muster_agent.identity_folder import IdentityFolder
-from muster_agent.join import join
+from muster_agent.join import join, make_request
 from muster_agent.testing_link import RecordingLinkSink
 from muster_controller.adapters.broker_mosquitto import MosquittoBroker
 from muster_controller.adapters.identity_x509 import StoreAuthenticator, X509Authority, open_authority
 from muster_controller.adapters.link_mqtt import MqttLink
 from muster_controller.core.entities import Fleet
+from muster_controller.service.broker_door import BrokerDoor
 from muster_controller.service.broker_joins import BrokerAddress, BrokerJoins
 from muster_controller.service.events import Events
 from muster_controller.service.joining import Joining
+from muster_controller.service.renewals import Renewals
 from muster_controller.service.tokens import NewToken, Tokens
 from muster_controller.testing import MemoryChangeFeed, MemoryStore
 from muster_controller.testing_link import RecordingSink
@@ -37,15 +42,15 @@ FLEET = "fleet-1"
 ROOT = f"muster/1/{FLEET}"
 
 
+EYE = "eye"  # another device
+DAY_NS = 86_400 * 10**9
+
+
 class RealClock:
     def now_ns(self) -> int:
-        import time
-
         return time.time_ns()
 
     def monotonic_ns(self) -> int:
-        import time
-
         return time.monotonic_ns()
 
 
@@ -77,6 +82,7 @@ class House:
             broker.port,
             broker.credentials,
             answer_join=self.joins.answer,
+            answer_door=BrokerDoor(Renewals(authority, clock, joining, events)).answer,
         )
 
     def start(self) -> None:
@@ -220,3 +226,79 @@ def test_certificate_of_a_holder_is_worth_nothing_to_grpc(house: House, authorit
     certificate, _ = claim_certificate(link.secret, link.fleet_id, link.ends_s, link.signature)
     with pytest.raises(MusterError):
         StoreAuthenticator(house.store, FLEET, "token").authenticate_certificate(certificate)
+
+
+@pytest.fixture
+def away(house: House, tmp_path: Path) -> Callable[[str, int], IdentityFolder]:
+    """A device that joined over the broker and was away until its certificate had run out ``days`` ago."""
+
+    def away(name: str, days: int) -> IdentityFolder:
+        folder = IdentityFolder(tmp_path / name)
+        identity = join(house.tokens.new().broker_link, folder, Inventory(), name)
+        past = open_authority(tmp_path / "identity", FLEET, now_ns=lambda: time.time_ns() - (7 + days) * DAY_NS)
+        expired, _, _ = past.issue_device_certificate(make_request(folder.key_path), name)
+        folder.write(replace(identity, certificate_pem=expired))
+        return folder
+
+    return away
+
+
+def _identity(folder: IdentityFolder) -> FolderIdentity:
+    return FolderIdentity(folder, lambda _envelope, _key: None)
+
+
+def test_certificate_that_ran_out_is_renewed_over_the_broker_alone(
+    house: House, away: Callable[[str, int], IdentityFolder], visit: Callable[..., Visit]
+) -> None:
+    folder = away("kitchen", 20)
+    identity = folder.read()
+    assert identity is not None
+    assert identity.door_url == ""
+    expired = Credentials(identity.ca_pem, identity.certificate_pem, folder.read_key())
+    with pytest.raises(NotAuthorisedError, match="refuses this certificate"), visit("kitchen", expired):
+        pass
+    own, told = _identity(folder), []
+    life = own.keep(own.renew_at_door(told.append))
+    assert life.ends_ns > time.time_ns()
+    assert abs(told[0] - time.time_ns()) < 60 * 10**9
+    sink = RecordingLinkSink()
+    link = make_link(identity.links[0], folder)
+    link.start(sink)
+    sink.wait_for(lambda: "online" in sink.calls)
+    link.close()
+
+
+def test_door_of_the_broker_has_the_rules_of_the_other_door(
+    house: House, away: Callable[[str, int], IdentityFolder]
+) -> None:
+    late = away("late", 100)
+    with pytest.raises(NotAuthorisedError, match="90 days of grace"):
+        _identity(late).renew_at_door(lambda _: None)
+    gone = away("gone", 1)
+    house.store.revoke_device("gone")
+    with pytest.raises(RemovedError, match="removed"):
+        _identity(gone).renew_at_door(lambda _: None)
+    thief, victim = away("thief", 1), away("victim", 1).read()
+    own = thief.read()
+    assert own is not None
+    assert victim is not None
+    thief.write(replace(own, certificate_pem=victim.certificate_pem))
+    with pytest.raises(NotAuthorisedError):
+        _identity(thief).renew_at_door(lambda _: None)
+
+
+def test_door_certificate_is_worth_nothing_else(
+    house: House, away: Callable[[str, int], IdentityFolder], visit: Callable[..., Visit]
+) -> None:
+    folder = away("kitchen", 1)
+    identity = folder.read()
+    assert identity is not None
+    door = Credentials(identity.ca_pem, identity.door_certificate_pem, folder.read_key())
+    with pytest.raises(MusterError):
+        StoreAuthenticator(house.store, FLEET, "token").authenticate_certificate(identity.door_certificate_pem)
+    with visit(EYE) as eye, visit("kitchen", door) as holder:
+        eye.subscribe(f"{ROOT}/{EYE}/down/#")
+        for topic in (f"{ROOT}/kitchen/up/report", f"{ROOT}/{EYE}/down/ack", f"{ROOT}/kitchen/presence"):
+            holder.publish(topic, b"forged")
+        assert eye.receive(0.5) is None
+    assert house.sink.opened == []

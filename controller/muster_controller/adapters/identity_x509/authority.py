@@ -19,6 +19,7 @@ from muster_controller.adapters.identity_x509.folder import open_private_folder,
 from muster_controller.adapters.identity_x509.key_ring import KeyRing
 from muster_controller.adapters.identity_x509.ledger import CertificateLedger
 from muster_controller.adapters.identity_x509.revocation import revocation_list_pem
+from muster_protos.broker_door import door_name
 from muster_protos.broker_join import ca_common_name, sign_claim
 from muster_protos.errors import InvalidInputError, NotAuthorisedError, PermanentError
 from muster_protos.ids import check_id
@@ -140,6 +141,17 @@ class X509Authority:
         )
         certificate = certificates.make_client(self._ca, self._ca_key, key.public_key(), name, life)
         return certificate.public_bytes(Encoding.PEM), certificates.key_pem(key)
+
+    def issue_door_certificate(self, csr_pem: bytes, device_id: str) -> bytes:
+        """A certificate (PEM) without end for a device's key, good for asking for a renewal at a broker and no more.
+
+        It has no device's URI, so no link and no endpoint knows it. It is on no revocation list: a removed device that
+        asks is told that it was removed.
+        """
+        key = certificates.read_csr_key(csr_pem)
+        life = (certificates.BEGINNING, certificates.NO_END)
+        certificate = certificates.make_client(self._ca, self._ca_key, key, door_name(device_id), life)
+        return certificate.public_bytes(Encoding.PEM)
 
     def sign_claim(self, secret: str, ends_s: int) -> str:
         """The CA's signature under the claim with which the holder of a join link gets to a broker."""

@@ -18,11 +18,11 @@ from google.protobuf.message import DecodeError
 
 from muster_controller.adapters.link_mqtt.blocks import Answers
 from muster_controller.adapters.link_mqtt.drops import Drops
-from muster_controller.adapters.link_mqtt.joins import AnswerJoin, Joins
 from muster_controller.adapters.link_mqtt.lane import Greeted, Item, Lane, Lost, Said
 from muster_controller.adapters.link_mqtt.options import LinkOptions
 from muster_controller.adapters.link_mqtt.outgoing import Outgoing, Packet
 from muster_controller.adapters.link_mqtt.session import BrokerSession
+from muster_controller.adapters.link_mqtt.strangers import Answer, Strangers, desks
 from muster_controller.adapters.link_mqtt.twins import Twins
 from muster_controller.ports import Authenticator, SessionSink
 from muster_protos import codec
@@ -80,10 +80,12 @@ class MqttLink:
         read_credentials: Callable[[], Credentials],
         options: LinkOptions = LinkOptions(),  # noqa: B008 - frozen
         principal: str = CONTROLLER,
-        answer_join: AnswerJoin | None = None,
+        answer_join: Answer | None = None,
+        answer_door: Answer | None = None,
     ) -> None:
         """``read_credentials``: the controller's own certificate at the broker, asked before every connection;
-        ``principal``: its common name, by which the broker knows the controller. ``answer_join``: for joins over it.
+        ``principal``: its common name, by which the broker knows the controller. ``answer_join`` and
+        ``answer_door``: for joins over it, and for renewals of certificates that have run out.
         """
         self.sink = sink
         self.authenticator = authenticator
@@ -96,11 +98,8 @@ class MqttLink:
         self._presence = controller_presence(fleet_id)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="link-mqtt")
         self._outgoing = Outgoing(self._wake)
-        self._joins = (
-            Joins(fleet_id, answer_join, self.submit, self._outgoing.post, self.drops)
-            if answer_join is not None
-            else None
-        )
+        stands = desks(answer_join, answer_door)
+        self._strangers = Strangers(fleet_id, stands, self.submit, self._outgoing.post, self.drops)
         self._answers = Answers(sink, fleet_id, self._outgoing, self.drops, options.unsent_blocks)
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}  # the link's thread adds and removes
@@ -296,7 +295,7 @@ class MqttLink:
     def _received(self, topic: str, payload: bytes, is_retained: bool) -> None:
         if topic == self._presence:
             return  # our own
-        if self._joins is not None and not is_retained and self._joins.take(topic, payload):
+        if not is_retained and self._strangers.take(topic, payload):
             return
         device_id = ""
         try:
