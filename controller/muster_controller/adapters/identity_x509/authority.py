@@ -49,7 +49,7 @@ class X509Authority:
         self._ca_key = ca_key
         self._now_ns = now_ns
         self._device_life = datetime.timedelta(seconds=device_life_s)
-        self._ledger = ledger or CertificateLedger()
+        self._ledger = CertificateLedger() if ledger is None else ledger
 
     def ca_pem(self) -> bytes:
         """The CA certificate."""
@@ -117,7 +117,8 @@ class X509Authority:
         life = self._life(self._device_life)
         uri = certificates.device_uri(self.fleet_id, device_id)
         certificate = certificates.make_device(self._ca, self._ca_key, key, uri, life)
-        self._ledger.issued(device_id, certificate.serial_number, int(life[1].timestamp()) + 1)
+        ends_s = int(life[1].timestamp()) + 1
+        self._ledger.issued(device_id, certificate.serial_number, ends_s, self._now_ns() // 10**9)
         return (
             certificate.public_bytes(Encoding.PEM),
             format(certificate.serial_number, "x"),

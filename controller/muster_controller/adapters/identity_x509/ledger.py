@@ -7,15 +7,17 @@ the latter means everything that was issued to the device before. Times are in s
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from muster_devices.durable import replace_file, sync
 from muster_protos.errors import PermanentError
 
-_COMPACT_LINES = 1024
+_COMPACT_LINES = 1024  # more than those that may still be good
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +41,32 @@ class CertificateLedger:
         self._lock = threading.Lock()
         self._certificates: list[IssuedCertificate] = []
         self._lines = 0
+        self._compact_above = _COMPACT_LINES
         if path is not None:
             self._read(path)
             if self._lines > _COMPACT_LINES:
-                self._compact(path, now_s)
+                self._compact(now_s)
 
-    def issued(self, device_id: str, serial: int, ends_s: int) -> None:
-        """Remember a certificate before it is handed out."""
+    @property
+    def count(self) -> int:
+        """How many certificates it remembers."""
         with self._lock:
+            return len(self._certificates)
+
+    def issued(self, device_id: str, serial: int, ends_s: int, now_s: int) -> None:
+        """Remember a certificate before it is handed out; forget now and then what ended before ``now_s``.
+
+        Raises:
+            PermanentError: the file cannot be written; nothing is remembered, and the file is as it was.
+        """
+        with self._lock:
+            if self._lines > self._compact_above:
+                self._compact(now_s)
             self._append(["issued", device_id, format(serial, "x"), ends_s])
             self._certificates.append(IssuedCertificate(device_id, serial, ends_s))
 
     def revoke(self, device_id: str, now_s: int) -> None:
-        """Revoke everything that was issued to the device so far."""
+        """Revoke everything that was issued to the device so far. Raises as ``issued``."""
         with self._lock:
             self._append(["revoked", device_id, now_s])
             self._apply_revocation(device_id, now_s)
@@ -69,14 +84,13 @@ class CertificateLedger:
 
     def _append(self, fact: list[object]) -> None:
         if self._path is None:
+            self._lines += 1
             return
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                os.write(descriptor, json.dumps(fact).encode() + b"\n")
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            is_new = not self._path.exists()
+            _append_line(self._path, json.dumps(fact).encode() + b"\n")
+            if is_new:
+                sync(self._path.parent)
         except OSError as error:
             raise PermanentError(f"expected to write {self._path}, found: {error.strerror}") from error
         self._lines += 1
@@ -113,7 +127,7 @@ class CertificateLedger:
         except OSError as error:
             raise PermanentError(f"expected to write {path}, found: {error.strerror}") from error
 
-    def _compact(self, path: Path, now_s: int) -> None:
+    def _compact(self, now_s: int) -> None:
         """Leave out what has expired. Order matters: a revocation concerns what was issued before it."""
         kept = [c for c in self._certificates if c.ends_s > now_s]
         facts: list[list[object]] = []
@@ -122,14 +136,26 @@ class CertificateLedger:
         facts += [["revoked", name, at] for name, at in dict.fromkeys((c.device_id, c.revoked_s) for c in kept) if at]
         for c in (c for c in kept if c.revoked_s is None):
             facts.append(["issued", c.device_id, format(c.serial, "x"), c.ends_s])
-        temporary = path.with_name(f".{path.name}.new")
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(b"".join(json.dumps(fact).encode() + b"\n" for fact in facts))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            raise PermanentError(f"expected to write {path}, found: {error.strerror}") from error
+        if self._path is not None:
+            try:
+                replace_file(self._path, b"".join(json.dumps(fact).encode() + b"\n" for fact in facts))
+            except OSError as error:
+                raise PermanentError(f"expected to write {self._path}, found: {error.strerror}") from error
         self._certificates, self._lines = kept, len(facts)
+        self._compact_above = len(facts) + _COMPACT_LINES
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """Whole or not at all: what a full disk took of it is cut off again, so that nothing is ever written behind it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        size_bytes = os.fstat(descriptor).st_size
+        try:
+            if os.write(descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size_bytes)
+            raise
+    finally:
+        os.close(descriptor)
