@@ -135,9 +135,13 @@ class MosquittoBroker:
 
         Raises:
             UnreachableError: the broker does not answer; the list holds from its next start on.
+            PermanentError: the list cannot be written (a full disk); it is, at the next start.
         """
         with self._lock:
-            self._write_crl()
+            try:
+                self._write_crl()
+            except OSError as error:
+                raise PermanentError(f"expected to write {configuration.CRL}, found: {error.strerror}") from error
             if self._process is not None:
                 self._process.hang_up()
         take_over(self._authority, device_id, self.own_host, self._port)

@@ -133,9 +133,7 @@ class SupervisedProcess:
             process = self._spawn()
         except OSError as error:
             return f"{self._command[0]} could not be started: {error.strerror}"
-        descriptor = os.open(self._output.with_suffix(".pid"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(str(process.pid))
+        self._note_pid(process.pid)
         with self._changed:
             self._process = process
             self.starts += 1
@@ -153,6 +151,16 @@ class SupervisedProcess:
             self._changed.notify_all()
         name = Path(self._command[0]).name
         return f"{name} ended by {signal.Signals(-status).name}" if status < 0 else f"{name} ended with status {status}"
+
+    def _note_pid(self, pid: int) -> None:
+        """For ``end_orphan``. A full disk must not end this thread, which keeps the child."""
+        path = self._output.with_suffix(".pid")
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(str(pid))
+        except OSError as error:
+            _log.warning("%s could not be written: %s", path, error.strerror)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         descriptor = os.open(self._output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
