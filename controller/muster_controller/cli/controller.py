@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -241,23 +241,24 @@ async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgen
         try:
             await asyncio.wait_for(stop.wait(), _TICK_S)
         except TimeoutError:
-            await asyncio.to_thread(_tick, service)
+            await asyncio.to_thread(_survived, "a tick", service.tick, _TICK_S)
             await asyncio.to_thread(agent.watch)
         if time.monotonic() - cleaned_at > _CLEAN_EVERY_S:
             cleaned_at = time.monotonic()
-            await asyncio.to_thread(service.clean)
+            await asyncio.to_thread(_survived, "cleaning", service.clean, _CLEAN_EVERY_S)
         if time.monotonic() - renewed_at > HOST_CERTIFICATE_LIFE_S:
             renewed_at = time.monotonic()
-            await asyncio.to_thread(joining.renew_certificate)
+            await asyncio.to_thread(_survived, "a new key", joining.renew_certificate, HOST_CERTIFICATE_LIFE_S)
 
 
-def _tick(service: Service) -> None:
+def _survived(what: str, call: Callable[[], None], again_s: float) -> None:
+    """Do it; a failure is logged, and the controller goes on."""
     try:
-        service.tick()
+        call()
     except TemporaryError as error:  # a full disk, a locked store: one line, not a trace each second
-        _log.warning("a tick failed, the next one comes in %g s: %s", _TICK_S, error)
-    except MusterError:
-        _log.exception("a tick failed; the next one comes in %g s", _TICK_S)
+        _log.warning("%s failed, the next try comes in %g s: %s", what, again_s, error)
+    except (MusterError, OSError):
+        _log.exception("%s failed; the next try comes in %g s", what, again_s)
 
 
 @contextmanager
