@@ -187,14 +187,14 @@ class MqttLink:
         while not self._stopping.is_set():
             try:
                 self._hold_connection()
-                failures = 0
             except MusterError as error:
                 self._note_failure(error)
             except Exception as error:  # noqa: BLE001 - a loop's top: the link outlives a fault of one connection
                 _log.exception("the connection to the broker failed")
                 self._note_failure(UnreachableError(f"{type(error).__name__}: {error}"))
+            failures = 0 if self._connection_id else failures  # whoever was connected dials again at once
             ceiling_s = min(self.options.retry_cap_s, self.options.retry_base_s * float(1 << min(failures, 20)))
-            failures = 0 if self._connection_id else failures + 1
+            failures += 1
             self._connection_id = ""
             self._stopping.wait(ceiling_s * random.random())
 
