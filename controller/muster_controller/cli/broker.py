@@ -148,12 +148,14 @@ class FleetBroker:
         Raises:
             MissingExtraError: mosquitto is not installed.
             PermanentError: its port is taken.
+            ConflictError: a device has the name that the controller has there.
             NotAuthorisedError: the other one does not keep devices apart, or does not let us in.
             UnreachableError: the other one does not answer.
         """
         credentials = await asyncio.to_thread(self._prepare)
         host = self._own.own_host if self._own is not None else self._host
         principal = _common_name(credentials.certificate)
+        self._service.joining.reserve(principal)
         self._link = MqttLink(
             self._service.sessions,
             self._authenticator,

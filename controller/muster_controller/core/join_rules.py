@@ -43,12 +43,18 @@ def make_token(
     )
 
 
-def settle_device_id(requested: str, public_key_sha256: str, find: Callable[[str], Device | None]) -> DeviceId:
+def settle_device_id(
+    requested: str,
+    public_key_sha256: str,
+    find: Callable[[str], Device | None],
+    reserved: frozenset[str] = RESERVED_DEVICE_IDS,
+) -> DeviceId:
     """The id for a device that holds a key.
 
     The same key gets the same id again, so joining twice is the same device. An id whose device was revoked is free
     again. An id that a living device holds with another key is never handed over, or any holder of a token could
     become any device: the newcomer gets ``<requested>-2``, ``-3``, ... To move an id to a new key, revoke it first.
+    So it does in place of a ``reserved`` id.
 
     Raises:
         InvalidInputError: ``requested`` is not an id.
@@ -56,7 +62,7 @@ def settle_device_id(requested: str, public_key_sha256: str, find: Callable[[str
     name = check_id(requested or "device", "device id")
     for number in range(1, _MAX_NAMESAKES):
         candidate = name if number == 1 else f"{name[:58]}-{number}"
-        if candidate in RESERVED_DEVICE_IDS:
+        if candidate in reserved:
             continue
         known = find(candidate)
         if known is None or known.is_revoked or known.public_key_sha256 == public_key_sha256:

@@ -11,7 +11,8 @@ from muster_controller.core.field_rules import message_reason
 from muster_controller.core.join_rules import secret_sha256, settle_device_id
 from muster_controller.ports import Clock, DeviceRevokedError, FleetAuthority, Store
 from muster_controller.service.events import Events
-from muster_protos.errors import InvalidInputError, NotAuthorisedError, NotFoundError
+from muster_protos.broker_names import RESERVED_DEVICE_IDS
+from muster_protos.errors import ConflictError, InvalidInputError, NotAuthorisedError, NotFoundError
 from muster_protos.ids import check_id
 from muster_protos.join_link import DEFAULT_PORT, JoinLink
 from muster_protos.model import JoinRequest, JoinResponse, ReportedState, SigningKey
@@ -28,12 +29,27 @@ class Joining:
         self._lock = threading.Lock()
         self._links: tuple[str, ...] = ()
         self._broker_ca_pem = b""
+        self._reserved = RESERVED_DEVICE_IDS
         self._on_replaced: Callable[[str], None] | None = None
         self._join_address = ("127.0.0.1", DEFAULT_PORT)
 
     def follow(self, on_replaced: Callable[[str], None]) -> None:
         """Have ``on_replaced`` called before other hardware becomes the device of an id that was freed."""
         self._on_replaced = on_replaced
+
+    def reserve(self, name: str) -> None:
+        """No device shall be called ``name``, since a broker takes whoever bears it for the controller.
+
+        Raises:
+            ConflictError: a device is, or was.
+        """
+        with self._lock:
+            if self._find(name) is not None:
+                raise ConflictError(
+                    f"expected a controller's certificate that is called like no device, found device {name}; "
+                    "name one with another common name with --mqtt-cert"
+                )
+            self._reserved |= {name}
 
     def advertise(self, links: tuple[str, ...], join_host: str, join_port: int, broker_ca_pem: bytes = b"") -> None:
         """Say where devices reach this controller (``grpcs://127.0.0.1:8471``) and where they join.
@@ -82,7 +98,7 @@ class Joining:
         now_ns = self._clock.now_ns()
         token = self._use_token(request, token_sha256 or secret_sha256(request.secret), now_ns, key_sha256)
         with self._lock:
-            device_id = settle_device_id(request.requested_device_id, key_sha256, self._find)
+            device_id = settle_device_id(request.requested_device_id, key_sha256, self._find, self._reserved)
             known = self._find(device_id)
             certificate_pem, serial, _ = self._authority.issue_device_certificate(request.csr_pem, device_id)
             device = known or Device(device_id, device_id, now_ns, serial, key_sha256, request.inventory)

@@ -64,3 +64,8 @@ def test_nameless_device_gets_a_name() -> None:
 def test_names_that_are_no_ids_are_refused(name: str) -> None:
     with pytest.raises(InvalidInputError):
         settle_device_id(name, "k1", {}.get)
+
+
+def test_reserved_name_is_given_to_nobody() -> None:
+    assert settle_device_id("controller", "k1", {}.get) == "controller-2"
+    assert settle_device_id("ctl", "k1", {}.get, frozenset({"ctl"})) == "ctl-2"

@@ -15,7 +15,7 @@ from muster_controller.service.bench import RunOrder
 from muster_controller.service.loads import LoadOrder
 from muster_controller.service.rollout import RolloutOrder
 from muster_controller.testing_service import ONNXRUNTIME, RecordingSession, ServiceLab
-from muster_protos.errors import InvalidInputError, NotAuthorisedError, NotFoundError
+from muster_protos.errors import ConflictError, InvalidInputError, NotAuthorisedError, NotFoundError
 from muster_protos.join_link import parse_join_link
 from muster_protos.model import (
     AgentMessage,
@@ -249,3 +249,12 @@ def test_a_device_without_a_fitting_runtime_is_not_asked_to_benchmark(lab: Servi
     model = lab.service.models.get("kws")
     with pytest.raises(InvalidInputError, match="runtime"):
         lab.service.bench.start(model, lab.service.models.kept(model), [bare], RunOrder())
+
+
+def test_no_device_gets_the_name_that_the_controller_has_at_a_broker(
+    lab: ServiceLab, key: ec.EllipticCurvePrivateKey
+) -> None:
+    lab.service.joining.reserve("boss")
+    assert join(lab, key, lab.service.tokens.new().secret, "boss") == "boss-2"
+    with pytest.raises(ConflictError, match="--mqtt-cert"):
+        lab.service.joining.reserve("boss-2")
