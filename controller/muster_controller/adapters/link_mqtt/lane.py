@@ -27,6 +27,7 @@ from muster_protos.mqtt.ordering import InOrder
 
 _MAX_WAITING = 4 * MAX_UNTAKEN_MESSAGES  # telemetry comes on top
 _MAX_WAITING_BYTES = 2 * (MAX_UNTAKEN_BYTES + MAX_AGENT_MESSAGE_BYTES)
+_MAX_LOST = 64  # a device that says without end that it was lost
 _RETRY_AFTER_FAULT_MS = 5_000
 _SEND_OFF_S = 1.0
 
@@ -108,6 +109,9 @@ class Lane:
                     if len(self._waiting) >= _MAX_WAITING or self._waiting_bytes + size_bytes > _MAX_WAITING_BYTES:
                         return False
                     self._waiting_bytes += size_bytes
+                case Lost(connection_id=connection_id) if connection_id:
+                    if sum(isinstance(each, Lost) for each in self._waiting) >= _MAX_LOST:
+                        return False
                 case Greeted():
                     self._waiting = deque(each for each in self._waiting if not isinstance(each, Greeted))
             self._waiting.append(item)

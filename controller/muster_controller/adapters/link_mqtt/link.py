@@ -315,6 +315,7 @@ class MqttLink:
         if lane is None or not payload:
             return
         presence = codec.decode(LinkPresence, payload)
+        _check_own_id(presence.connection_id, "connection id")
         if not presence.is_online:
             self._lost.append((time.monotonic() + self.options.settle_s, device_id, presence.connection_id))
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+_MAX_POSTED = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Packet:
@@ -27,7 +29,7 @@ class Source(Protocol):
 
 
 class Outgoing:
-    """Filled from any thread, emptied by the link's. Bounded by its sources; what is posted is bounded by who posts."""
+    """Filled from any thread, emptied by the link's. Bounded by its sources and ``_MAX_POSTED``."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -46,8 +48,10 @@ class Outgoing:
         self._wake()
 
     def post(self, packet: Packet) -> None:
-        """Queue one packet."""
+        """Queue one packet. An answer is dropped where too many wait: whoever misses it asks again."""
         with self._lock:
+            if len(self._posted) >= _MAX_POSTED and not packet.is_retained and packet.on_done is None:
+                return
             self._posted.append(packet)
         self._wake()
 

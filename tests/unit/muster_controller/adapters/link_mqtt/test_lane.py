@@ -250,3 +250,16 @@ def test_session_that_the_sink_closes_at_once_is_never_welcomed(around: Around, 
     assert packet is not None
     assert packet.topic.endswith("down/goodbye")
     assert lane.session.next_packet() is None
+
+
+def test_device_that_says_without_end_that_it_was_lost_fills_nothing(around: Around, lane: Lane) -> None:
+    lane.post(greeted("s1", "c1"))
+    around.settle(lane)
+    calls: list[Callable[[], None]] = []
+    around.submit = calls.append  # type: ignore[method-assign]
+    taken = [lane.post(Lost(f"x{number}", "the connection broke")) for number in range(100)]
+    assert sum(taken) == 64
+    assert lane.post(Lost("", "the controller stops"))
+    while calls:
+        calls.pop()()
+    assert around.sink.close_reasons == ["the controller stops"]
