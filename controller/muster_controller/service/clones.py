@@ -34,13 +34,13 @@ class Clones:
         sighting = Sighting(hello.run_id[:64], hello.inventory.boot_id[:64], address)
         with self._lock:
             self._runs[device_id], other = seen_again(self._runs.get(device_id, Runs()), sighting)
-            now_ns = self._context.clock.now_ns()
-            is_new = other is not None and now_ns - self._told_ns.get(device_id, -_AGAIN_NS) >= _AGAIN_NS
+            passed_ns = self._context.clock.monotonic_ns()
+            is_new = other is not None and passed_ns - self._told_ns.get(device_id, -_AGAIN_NS) >= _AGAIN_NS
             if is_new:
-                self._told_ns[device_id] = now_ns
+                self._told_ns[device_id] = passed_ns
         if other is None:
             return
-        self._context.store.put_cloned(device_id, now_ns)
+        self._context.store.put_cloned(device_id, self._context.clock.now_ns())
         if is_new:
             self._events.record(
                 "identity.cloned",

@@ -62,8 +62,8 @@ class SigningKeys:
         return shown
 
     def sign_again(self) -> int:
-        """Sign the manifests again that today's key has not signed; how many that were. At start, too: a controller
-        that was killed right after a rotation has not come to it."""
+        """Sign the manifests again that today's key has not signed; how many that were. At start and with the cleaning,
+        too: a controller that was killed right after a rotation has not come to it; one is added beside it."""
         authority = self._context.authority
         count = 0
         for newest in every(lambda cursor: self._store.list_models(cursor, 500)):

@@ -8,6 +8,7 @@ does.
 from __future__ import annotations
 
 import logging
+import threading
 
 from muster_controller.ports import Clock, FleetAuthority
 from muster_controller.service.events import Events
@@ -16,6 +17,7 @@ from muster_protos.errors import NotAuthorisedError
 from muster_protos.model import RenewalChallenge, RenewRequest, RenewResponse
 
 GRACE_S = 90 * 86_400.0
+_AGAIN_NS = 3600 * 10**9  # an expired device may ask as often as it likes: one event an hour is enough
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ class Renewals:
         self._joining = joining
         self._events = events
         self._grace_ns = int(grace_s * 1e9)
+        self._lock = threading.Lock()
+        self._told_ns: dict[str, int] = {}  # by device; only this fleet's CA makes the names in it
 
     def challenge(self) -> RenewalChallenge:
         """A one-time number to sign, and what time it is."""
@@ -52,8 +56,16 @@ class Renewals:
                 f"the certificate of device {device_id} ended {over_ns // day_ns} days ago, "
                 f"more than the {self._grace_ns // day_ns} days of grace: join it again, muster token new"
             )
-            self._events.record("identity.expired", device_id, reason=reason)
+            self._tell(device_id, reason)
             raise NotAuthorisedError(reason)
         certificate_pem, keys = self._joining.renew(device_id, request.csr_pem)
         _log.info("device %s renewed its certificate at the door", device_id)
         return RenewResponse(certificate_pem, keys)
+
+    def _tell(self, device_id: str, reason: str) -> None:
+        now_ns = self._clock.monotonic_ns()
+        with self._lock:
+            if now_ns - self._told_ns.get(device_id, -_AGAIN_NS) < _AGAIN_NS:
+                return
+            self._told_ns[device_id] = now_ns
+        self._events.record("identity.expired", device_id, reason=reason)

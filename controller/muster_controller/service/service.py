@@ -112,6 +112,8 @@ class Service:
         self._context.store.prune_telemetry(now_ns - TELEMETRY_KEPT_S * 10**9)
         self.uploads.prune(now_ns)
         self.tokens.prune()
+        if self.keys.sign_again():  # what a rotation has missed: made beside it, or the store was locked
+            self.desired.refresh_all()
         self.collect_garbage()
 
     def collect_garbage(self) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 ``signing.key`` is the first key, ``signing-<key id>.key`` are later ones. After the first rotation ``key-sets.json``
 holds the first key's public half and every later set, each signed by the key before it and by its own (proof that it
 exists). Replacing that file is the rotation, so a crash leaves the old set or the new one. While a replaced key is not
-over, everything is signed with both; when it is over its private half is deleted.
+over, everything is signed with both; its private half is deleted at the next start or rotation after that.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from muster_protos.model import SignedEnvelope, SigningKey, SigningKeySet, Trust
 
 _CHAIN = "key-sets.json"
 _MOST_KEYS = 16  # that still count at once
+
+_log = logging.getLogger(__name__)
 
 
 class KeyRing:
@@ -70,7 +73,9 @@ class KeyRing:
 
     def sign(self, payload_type: str, payload: bytes) -> SignedEnvelope:
         """Wrap ``payload`` verbatim with a signature of every key in force, today's first."""
-        signed = [self._signer(key).sign(payload_type, payload) for key in self.in_force()]
+        with self._lock:  # a rotation takes keys away whose time has come
+            signers = [self._signer(key) for key in self.in_force()]
+        signed = [signer.sign(payload_type, payload) for signer in signers]
         return SignedEnvelope(payload_type, payload, tuple(s for envelope in signed for s in envelope.signatures))
 
     def is_signed_today(self, envelope: SignedEnvelope) -> bool:
@@ -105,7 +110,10 @@ class KeyRing:
             path = self._folder / f"signing-{new.signing_key.key_id}.key"
             read_or_create(path, new.private_pem)
             first = self._first.keys[0].key
-            replace_file(self._folder / _CHAIN, _format(first, (*self._chain, envelope)))
+            try:
+                replace_file(self._folder / _CHAIN, _format(first, (*self._chain, envelope)))
+            except OSError as error:
+                raise PermanentError(f"expected to write {self._folder / _CHAIN}, found: {error.strerror}") from error
             self._signers[new.signing_key.key_id] = new
             self._chain, self._current = (*self._chain, envelope), key_set
             self._forget_retired()
@@ -140,7 +148,10 @@ class KeyRing:
         first_id = self._first.keys[0].key.key_id
         for key_id in [key_id for key_id in self._signers if key_id not in needed]:
             name = "signing.key" if key_id == first_id else f"signing-{key_id}.key"
-            (self._folder / name).unlink(missing_ok=True)
+            try:
+                (self._folder / name).unlink(missing_ok=True)
+            except OSError as error:  # tried again at the next start
+                _log.warning("the retired key %s could not be deleted: %s", self._folder / name, error.strerror)
             del self._signers[key_id]
 
 

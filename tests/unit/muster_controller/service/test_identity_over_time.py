@@ -105,6 +105,16 @@ def test_two_agents_that_take_turns_are_an_event_with_both_and_a_mark_at_the_dev
     assert lab.store.get_device("pi").cloned_at_ns == lab.clock.now_ns()
 
 
+def test_clones_are_told_within_the_hour_also_after_the_clock_was_set_back(lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    for _ in range(2):
+        for run in ("run-a", "run-b", "run-a"):
+            say(lab, RecordingSession("pi"), hello(run, f"boot-{run}"))
+        lab.clock.jump(-YEAR_NS / 1e9)
+        lab.clock.advance(3601)
+    assert len(events(lab, "identity.cloned")) == 2
+
+
 def test_an_agent_that_restarts_on_every_boot_is_never_called_a_clone(lab: ServiceLab) -> None:
     lab.add_device("pi")
     for number in range(20):
@@ -178,6 +188,17 @@ def test_a_controller_that_was_killed_right_after_a_rotation_signs_again_at_its_
     with pytest.raises(NotAuthorisedError):
         lab.authority.verifier.verify((old.envelope,))
     lab.service.start()
+    row = lab.store.desired("pi")
+    assert row is not None
+    lab.authority.verifier.verify((row.envelope,))
+    assert lab.service.keys.sign_again() == 0
+
+
+def test_what_a_rotation_missed_is_signed_with_the_next_cleaning(lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    push(lab, "pi")
+    lab.authority.rotate_signing_key(0)
+    lab.service.clean()
     row = lab.store.desired("pi")
     assert row is not None
     lab.authority.verifier.verify((row.envelope,))
