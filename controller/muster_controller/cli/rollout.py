@@ -55,7 +55,7 @@ def start(
     success_threshold: Annotated[
         float, typer.Option(help="Share of a wave that must be committed before the next one starts, above 0 to 1.")
     ] = 1.0,
-    pause_after_wave: Annotated[bool, typer.Option(help="Wait for `rollout resume` after each wave.")] = False,
+    pause_after_wave: Annotated[bool, typer.Option(help="Wait for `rollout approve` after each wave.")] = False,
     wait: Wait = True,
     timeout: Timeout = None,
     output: Output = None,

@@ -166,4 +166,6 @@ def _disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise TemporaryError(f"the disk is full; nothing was made of {path}: make room") from error
-        raise PermanentError(f"expected to work with {error.filename or path}, found: {error.strerror}") from error
+        raise PermanentError(
+            f"expected to work with {error.filename or path}, found: {error.strerror or error}"
+        ) from error

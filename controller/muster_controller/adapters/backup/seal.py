@@ -16,6 +16,7 @@ from muster_protos.errors import NotAuthorisedError, PermanentError
 _MAGIC = b"MUSTER-SEAL-1\n"
 _SALT_BYTES = 16
 _NONCE_BYTES = 12
+_TAG_BYTES = 16
 _COST = 2**15  # with r=8: 32 MiB and about a tenth of a second per guess
 _BLOCK, _PARALLEL = 8, 1
 
@@ -38,6 +39,8 @@ def open_seal(content: bytes, passphrase: str, bound: bytes) -> dict[str, bytes]
         raise PermanentError("expected an identity sealed by muster export, found another format; use a newer muster")
     salt_end = len(_MAGIC) + _SALT_BYTES
     nonce_end = salt_end + _NONCE_BYTES
+    if len(content) < nonce_end + _TAG_BYTES:
+        raise PermanentError("expected a whole sealed identity, found it cut off")
     salt, nonce = content[len(_MAGIC) : salt_end], content[salt_end:nonce_end]
     try:
         plain = AESGCM(_key(passphrase, salt)).decrypt(nonce, content[nonce_end:], bound)
