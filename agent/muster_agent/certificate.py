@@ -1,21 +1,35 @@
 """When a certificate begins and ends, read from its DER (RFC 5280, 4.1): the agent never imports ``cryptography``.
 
-Only for deciding when to renew; whether a certificate is genuine is decided by TLS and by the verifier child.
+Only for deciding when to renew; whether a certificate is genuine is decided by TLS and by the verifier child. Nor is
+``ssl`` imported for it, which an agent on gRPC does not need.
 """
 
 from __future__ import annotations
 
+import base64
 import binascii
 import calendar
 import hashlib
 import re
-import ssl
 
 from muster_agent.core.renewal import Life
 from muster_protos.errors import InvalidInputError
 
 _SEQUENCE, _INTEGER, _UTC_TIME, _GENERALIZED_TIME, _VERSION = 0x30, 0x02, 0x17, 0x18, 0xA0
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 _TIME = re.compile(rb"(\d{2}|\d{4})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})Z")
+
+
+def first_der(pem: bytes) -> bytes:
+    """The DER of the first certificate in ``pem``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = _PEM.search(pem)
+    if found is None:
+        raise ValueError("no certificate in it")
+    return base64.b64decode(found[1])
 
 
 def read_life(certificate_pem: bytes) -> Life:
@@ -25,7 +39,7 @@ def read_life(certificate_pem: bytes) -> Life:
         InvalidInputError: it is no certificate.
     """
     try:
-        der = ssl.PEM_cert_to_DER_cert(certificate_pem.decode("ascii"))
+        der = first_der(certificate_pem)
         certificate = _content(der, 0, _SEQUENCE)[0]
         body = _content(certificate, 0, _SEQUENCE)[0]
         position = _content(body, 0, _VERSION)[1] if body[0] == _VERSION else 0
@@ -34,7 +48,7 @@ def read_life(certificate_pem: bytes) -> Life:
         validity = _content(body, position, _SEQUENCE)[0]
         begins_ns, position = _time_ns(validity, 0)
         ends_ns, _ = _time_ns(validity, position)
-    except (ValueError, IndexError, UnicodeError, binascii.Error) as error:
+    except (ValueError, IndexError, binascii.Error) as error:
         raise InvalidInputError(f"expected a certificate in PEM, found other bytes: {error}") from error
     draw = int.from_bytes(hashlib.sha256(der).digest()[:8], "big") / 2**64
     return Life(begins_ns, ends_ns, draw)

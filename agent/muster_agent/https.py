@@ -1,13 +1,12 @@
 """Requests to the controller's join endpoint: TLS that trusts one CA, bounded answers, errors of our own tree.
 
-``http.client`` is imported by the first request: an agent that makes none spares its memory.
+``ssl`` and ``http`` are imported by the first request: an agent that makes none spares their memory.
 """
 
 from __future__ import annotations
 
 import json
-import ssl
-from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from muster_protos.errors import (
@@ -18,8 +17,12 @@ from muster_protos.errors import (
     UnreachableError,
 )
 
+if TYPE_CHECKING:
+    import ssl
+
 PROTOBUF = "application/x-protobuf"
 _MAX_ANSWER_BYTES = 256 * 1024
+_MAX_WAIT_DIGITS = 9
 
 
 class RemovedError(NotAuthorisedError):
@@ -28,6 +31,8 @@ class RemovedError(NotAuthorisedError):
 
 def trusting(ca_pem: bytes) -> ssl.SSLContext:
     """A context that verifies chain and host name; no other root than ``ca_pem`` is loaded."""
+    import ssl
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=ca_pem.decode())
@@ -46,6 +51,7 @@ def exchange(
         InvalidInputError, TemporaryError: as the controller says.
     """
     import http.client
+    import ssl
 
     connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
     try:
@@ -56,15 +62,15 @@ def exchange(
     except ssl.SSLCertVerificationError as error:
         raise NotAuthorisedError(
             f"expected {host}:{port} to show a certificate of the fleet CA for its name, "
-            f"found: {error.verify_message}; the secret was not sent"
+            f"found: {error.verify_message}; nothing was sent"
         ) from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: no DNS name can be so
         raise UnreachableError(
             f"expected a controller at {host}:{port}, found: {error}; is muster up running there?"
         ) from error
     finally:
         connection.close()
-    if response.status != HTTPStatus.OK:
+    if response.status != http.HTTPStatus.OK:
         raise _refusal(response.status, answer, retry_after)
     if len(answer) > _MAX_ANSWER_BYTES:
         raise InvalidInputError(f"expected a short answer of {host}:{port}, found a long one; a captive portal?")
@@ -88,6 +94,8 @@ def host_and_port(url: str) -> tuple[str, int]:
 
 
 def _refusal(status: int, answer: bytes, retry_after: str) -> MusterError:
+    from http import HTTPStatus
+
     try:
         reason, is_ours = str(json.loads(answer)["error"])[:500], True
     except (ValueError, KeyError, TypeError):
@@ -97,5 +105,6 @@ def _refusal(status: int, answer: bytes, retry_after: str) -> MusterError:
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return NotAuthorisedError(reason)
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        return TemporaryError(reason, float(retry_after) if retry_after.isdigit() else None)
+        is_number = retry_after.isascii() and retry_after.isdigit() and len(retry_after) <= _MAX_WAIT_DIGITS
+        return TemporaryError(reason, float(retry_after) if is_number else None)
     return InvalidInputError(reason) if 400 <= status < 500 else TemporaryError(reason)

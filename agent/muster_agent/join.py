@@ -13,12 +13,12 @@ import base64
 import hashlib
 import re
 import socket
-import ssl
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+from muster_agent.certificate import first_der
 from muster_agent.https import exchange, trusting
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_protos import codec
@@ -137,6 +137,8 @@ def _wish(folder: IdentityFolder) -> str:
 
 def _fetch_ca(link: JoinLink, timeout_s: float) -> bytes:
     """The CA of the link as PEM, whatever else the answer holds: only the certificate with this fingerprint counts."""
+    import ssl
+
     blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     blind.check_hostname = False
     blind.verify_mode = ssl.CERT_NONE  # the fingerprint decides, and nothing secret is sent here
@@ -160,10 +162,7 @@ def _earlier(folder: IdentityFolder, ca_pem: bytes) -> str:
         earlier = folder.read()
     except PermanentError:
         earlier = None
-    is_member = earlier is not None and ssl.PEM_cert_to_DER_cert(earlier.ca_pem.decode()) == ssl.PEM_cert_to_DER_cert(
-        ca_pem.decode()
-    )
-    if not earlier or not is_member:
+    if earlier is None or first_der(earlier.ca_pem) != first_der(ca_pem):
         return ""
     return (
         f"; this device joined that fleet before as {earlier.device_id} and keeps that identity: nothing is lost, "
@@ -196,6 +195,8 @@ def check_pair(identity: Identity, folder: IdentityFolder) -> None:
         InvalidInputError: it is for another.
         PermanentError: the folder cannot be written.
     """
+    import ssl  # an agent on gRPC renews once in days
+
     candidate = folder.folder / ".candidate.pem"
     try:
         candidate.write_bytes(identity.certificate_pem)

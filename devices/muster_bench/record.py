@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def begun_record(spec: MeasureSpec, started_at_ns: int) -> BenchmarkRecord:
     """What is known before anything ran."""
     return BenchmarkRecord(
         schema_version=SCHEMA_VERSION,
-        record_id=uuid.uuid4().hex,
+        record_id=secrets.token_hex(16),
         request_id=spec.request.request_id,
         attempt=spec.request.attempt,
         boot_id=boot_id(spec.root),

@@ -7,7 +7,6 @@ A file system may keep a name and lose the bytes, or keep the bytes and lose the
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from muster_devices.failpoint import hit
@@ -36,17 +35,18 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written; what was there stays.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")  # ``tempfile`` would load a megabyte of its own
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         hit("file: synced")
-        Path(name).replace(path)
+        temporary.replace(path)
         hit("file: named")
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     sync(path.parent)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +56,7 @@ def probe_inventory(
         device_class=facts.device_class,
         soc=facts.soc,
         accelerator=facts.accelerator,
-        python_version=platform.python_version(),
+        python_version=sys.version.split()[0],
         runtimes=runtimes,
         sensors=survey(root),
         links=links,

@@ -57,6 +57,27 @@ def test_an_agent_on_mqtt_has_no_event_loop():
     assert found.stdout.split() == ["False"]
 
 
+def test_an_agent_on_grpc_loads_nothing_that_only_joins_renewals_and_help_texts_need(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+from muster_agent.cli.main import build_parser
+from muster_agent.cli.run import make_link
+from muster_agent.identity_folder import Identity, IdentityFolder
+
+build_parser().parse_args(["run"])
+folder = IdentityFolder(Path({str(tmp_path)!r}))
+folder.write(Identity("fleet", "pi-1", b"", b"", (), ()))
+folder.key_path.touch()
+make_link("grpcs://127.0.0.1:1", folder)
+listed = ("asyncio", "bz2", "http", "lzma", "shutil", "ssl", "tempfile", "uuid")
+print(*(name for name in listed if name in sys.modules))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr[-4000:]
+    assert found.stdout.split() == ["asyncio"]
+
+
 def test_the_devices_room_imports_light(repository):
     assert _loaded_with(_modules(repository / "devices", "muster_devices")) == []
 

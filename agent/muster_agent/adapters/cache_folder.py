@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
-import shutil
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,7 +126,8 @@ class FolderCache:
                 (self._partial / check_sha256(sha256)).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
-        return shutil.disk_usage(self._root).free
+        status = os.statvfs(self._root)
+        return status.f_bavail * status.f_frsize
 
     def _put_in_quarantine(self, path: Path) -> None:
         log.error("artifact %s does not match its name any more; moved to quarantine", path.name)

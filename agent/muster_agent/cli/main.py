@@ -11,10 +11,12 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from muster_protos.errors import MusterError
 
 INTERRUPTED = 130
+_COLUMNS = 80  # where nobody says how wide it is
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -46,12 +48,12 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = _Parser(add_help=False)
     shared.add_argument("--state", type=Path, default=None, metavar="DIR", help="state folder [MUSTER_STATE]")
     shared.add_argument("--log-level", choices=LEVELS, help="[MUSTER_LOG_LEVEL]")
     shared.add_argument("--debug", action="store_true", help="show the trace of an error")
 
-    parser = argparse.ArgumentParser(prog="muster-agent", description="Muster's agent on a device.")
+    parser = _Parser(prog="muster-agent", description="Muster's agent on a device.")
     parser.add_argument("--version", action=_Version, nargs=0, help="say it")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -93,6 +95,30 @@ def build_parser() -> argparse.ArgumentParser:
     install.add_argument("--systemd", action="store_true", required=True, help="as a systemd unit")
     install.add_argument("--write", action="store_true", help="write the unit instead of printing it")
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its commands are of this class too."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(formatter_class=_Formatter, **named)
+
+
+class _Formatter(argparse.HelpFormatter):
+    """As wide as the terminal. By itself it asks ``shutil``, which loads bzip2 and LZMA, for each option declared."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    text = os.environ.get("COLUMNS", "")
+    if text.isdecimal() and 0 < int(text) < 10_000:
+        return int(text)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _COLUMNS
+    except (OSError, ValueError, AttributeError):  # no terminal, closed, or none at all
+        return _COLUMNS
 
 
 class _Version(argparse.Action):

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
@@ -174,6 +175,7 @@ def read_identity(identities: IdentityFolder) -> Identity:
 
 
 def _grpc_link(url: str, read_credentials: Callable[[], Credentials]) -> Link:
+    _load_event_loop()
     try:
         from muster_agent.adapters.link_grpc import GrpcLink
     except ModuleNotFoundError as error:
@@ -183,6 +185,20 @@ def _grpc_link(url: str, read_credentials: Callable[[], Credentials]) -> Link:
             "expected grpcio for a grpcs:// link, found none; run: pip install 'muster-edge[grpc]'"
         ) from error
     return GrpcLink(url, read_credentials)
+
+
+def _load_event_loop() -> None:
+    """asyncio without ``ssl``: gRPC brings its own TLS, and OpenSSL's would hold a megabyte that nobody uses.
+
+    asyncio is made for a Python that lacks it. Only before other threads run: one of them may import ``ssl`` just now.
+    """
+    if threading.active_count() > 1 or "ssl" in sys.modules or "asyncio" in sys.modules:
+        return
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+    try:
+        import asyncio  # noqa: F401
+    finally:
+        del sys.modules["ssl"]
 
 
 def choose_link(typed: Sequence[str], identity: Identity, identities: IdentityFolder, broker_ca: bytes = b"") -> Link:
