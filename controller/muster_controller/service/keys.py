@@ -63,7 +63,7 @@ class SigningKeys:
 
     def sign_again(self) -> int:
         """Sign the manifests again that today's key has not signed; how many that were. At start and with the cleaning,
-        too: a controller that was killed right after a rotation has not come to it; one is added beside it."""
+        too: a rotation may have been cut off by a kill or a locked store, or a variant been added beside it."""
         authority = self._context.authority
         count = 0
         for newest in every(lambda cursor: self._store.list_models(cursor, 500)):
