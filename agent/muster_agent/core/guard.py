@@ -218,7 +218,8 @@ class Guard:
         limit_ns = self._slo_ns * (1 - self.settings.margin_ratio) - self._overhead.reserve_ns
         rescue_ns = math.inf
         if waiting_ns and limit_ns < math.inf:
-            rescue_ns = rescue_start_ns(waiting_ns, limit_ns, self._fastest_ns(slowdown, now_ns))
+            drain_ns = self.cpu.busy_ns(self._fastest_ns(slowdown, now_ns))  # reading and writing hold them up, too
+            rescue_ns = rescue_start_ns(waiting_ns, limit_ns, drain_ns)
         return _Moment(
             now_ns=now_ns,
             slack_ns=limit_ns - (now_ns - arrival_ns),

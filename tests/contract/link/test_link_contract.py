@@ -199,7 +199,7 @@ class TestLink:
         first.wait_for(lambda: bodies(first, Goodbye))  # a broker drops it without a word: it hears when it comes back
         second.wait_for(lambda: second.calls[-1:] == ["online"])
         assert bodies(first, Goodbye)[0].retry_after_ms > 0
-        assert first.calls[-1].startswith("offline")
+        first.wait_for(lambda: first.calls[-1].startswith("offline"))
         assert "a newer session of this device took over" in pair.sink.close_reasons
         what = [call for call, _ in pair.sink.calls]
         assert what == ["opened" if number % 2 == 0 else "closed" for number in range(len(what))]

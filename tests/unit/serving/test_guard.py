@@ -68,6 +68,19 @@ def test_reading_and_writing_count_where_they_take_cpu_from_the_inferences() -> 
         assert [move.direction for move in quiet(guard, 1, 3, rate_hz=50)] == direction, cores
 
 
+def test_those_who_wait_are_saved_earlier_where_writing_their_answers_takes_the_cpu() -> None:
+    """Twelve behind: 1 ms each on the cheap rung, but 6 ms with reading and writing on a quarter of a core."""
+    moves = []
+    for beside_ms in (0.0, 1.25):
+        guard = Guard(grant_of(10, 1, slo_ms=100))
+        quiet(guard, 1, 2)
+        guard.spent_cpu(beside_ms * MS, 0.25)
+        moves.append(one_request(guard, 4 * S, waited_ms=21, behind_ms=(20,) * 12))
+    assert moves[0] is None
+    assert moves[1] is not None
+    assert "12 wait" in moves[1].reason
+
+
 def test_costs_that_make_no_sense_are_ignored() -> None:
     guard = Guard(grant_of(10, 1))
     for beside_ns, cores in ((float("nan"), 1.0), (-1.0, 1.0), (float("inf"), 1.0), (1.0, 0.0)):
