@@ -38,6 +38,8 @@ def test_device_writes_nothing_else(visit: Callable[..., Visit], retain: bool) -
         f"{ROOT}/a/desired",
         f"{ROOT}/a/down/welcome",
         f"{ROOT}/a/other",
+        f"{ROOT}/a/up/other",
+        f"{ROOT}/a/up/hello/other",
         f"{ROOT}/controller/presence",
         "muster/1/fleet-2/a/up/hello",
         f"{ROOT}/a",

@@ -20,7 +20,21 @@ def test_every_right_is_named_and_no_more() -> None:
         "pattern read muster/1/lab/%u/down/#",
         "pattern write muster/1/lab/%u/presence",
         "pattern write muster/1/lab/%u/reported",
-        "pattern write muster/1/lab/%u/up/#",
+        *(
+            f"pattern write muster/1/lab/%u/up/{name}"
+            for name in [
+                "greeting",
+                "hello",
+                "report",
+                "telemetry",
+                "progress",
+                "goodbye",
+                "fetch",
+                "renew",
+                "join",
+                "door",
+            ]
+        ),
         "pattern read muster/1/lab/controller/presence",
     ]
 
