@@ -23,6 +23,8 @@ class SystemClock:
         return self._told is not None
 
     def learn(self, wall_ns: int) -> None:
+        if wall_ns < self._earliest[0]:
+            return  # a word without a time, or of a controller whose own clock has lost it
         self._told = (wall_ns, time.monotonic_ns())
 
     def now_ns(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ class FolderIdentity:
         self._folder = folder
         self._check = check
         self._door_url = door_url
+        self._lock = threading.Lock()  # a renewal ends in a thread beside the loop, and each change is read, then write
 
     def life(self) -> Life:
         return read_life(self._read().certificate_pem)
@@ -42,7 +44,8 @@ class FolderIdentity:
         if life.ends_ns < read_life(identity.certificate_pem).ends_ns:
             raise InvalidInputError("expected a certificate that ends later than this device's, found another")
         check_pair(replace(identity, certificate_pem=certificate_pem), self._folder)
-        self._folder.renew(certificate_pem)
+        with self._lock:
+            self._folder.renew(certificate_pem)
         return life
 
     def renew_at_door(self, learn: Callable[[int], None]) -> bytes:
@@ -74,16 +77,18 @@ class FolderIdentity:
                 yield BrokerRenewal(link, identity, self._folder.read_key())
 
     def learn_door(self, url: str) -> None:
-        identity = self._read()
-        if url and url != identity.door_url:
-            self._folder.write(replace(identity, door_url=url))
+        with self._lock:
+            identity = self._read()
+            if url and url != identity.door_url:
+                self._folder.write(replace(identity, door_url=url))
 
     def follow(self, key_sets: Sequence[SignedEnvelope]) -> bool:
         identity = self._read()
         trust = follow(identity.trust, identity.fleet_id, key_sets, self._check)
         if trust is identity.trust or trust == identity.trust:
             return False
-        self._folder.write(identity.trusting(trust))
+        with self._lock:
+            self._folder.write(self._read().trusting(trust))
         log.info("set %d of the fleet's signing keys is trusted now", trust.version)
         return True
 

@@ -33,6 +33,14 @@ def test_a_clock_at_1970_is_not_before_what_is_known_to_be_past_and_goes_on_from
     assert clock.now_ns() == 1_700_000_000 * 10**9 + HOUR_NS
 
 
+@pytest.mark.parametrize("told_ns", [0, -1, 1_699_999_999 * 10**9])
+def test_a_word_of_the_controller_before_what_is_known_to_be_past_is_none(wall: list[int], told_ns: int) -> None:
+    clock = SystemClock(earliest_ns=1_700_000_000 * 10**9)
+    clock.learn(told_ns)
+    assert not clock.is_told
+    assert clock.now_ns() == wall[0]
+
+
 @pytest.mark.parametrize("wrong_by_ns", [-1_800_000_000 * 10**9, -24 * HOUR_NS, 10 * 365 * 24 * HOUR_NS])
 def test_the_controllers_word_counts_whatever_the_own_clock_says_or_does_later(
     wall: list[int], wrong_by_ns: int

@@ -165,7 +165,7 @@ class Conversation:
                 self._desired = payload or None
                 self._hand_over_desired()
             else:
-                self._take(codec.decode(DownMessage, payload), now_s)
+                self._take(codec.decode(DownMessage, payload), len(payload), now_s)
         except CodecError as error:
             _log.warning("a message on %s was dropped: %s", topic, error)
 
@@ -223,7 +223,7 @@ class Conversation:
         greeting = Greeting(self.connection_id, self._controller_id, self._run_id)
         self._say(Up.GREETING, UpMessage(self._greeted_id, body=greeting))
 
-    def _take(self, message: DownMessage, now_s: float) -> None:
+    def _take(self, message: DownMessage, size_bytes: int, now_s: float) -> None:
         if not self._greeted_id or message.session_id != self._greeted_id:
             return  # of a session that is over
         session = self.session
@@ -233,15 +233,17 @@ class Conversation:
             case Welcome() if session is None:
                 self._open(now_s)
             case ControllerMessage() as body if session is not None and message.sequence:
-                self._take_numbered(session, message.sequence, body, now_s)
+                self._take_numbered(session, message.sequence, body, size_bytes, now_s)
             case ControllerMessage(body=Goodbye() as goodbye):
                 self._part(goodbye, now_s)
             case (Block() | RenewAnswer() | Refusal()) as answer if session is not None:
                 session.calls.answered(answer)
 
-    def _take_numbered(self, session: Session, sequence: int, body: ControllerMessage, now_s: float) -> None:
+    def _take_numbered(
+        self, session: Session, sequence: int, body: ControllerMessage, size_bytes: int, now_s: float
+    ) -> None:
         try:
-            ready = session.incoming.take(sequence, body, 0, now_s)
+            ready = session.incoming.take(sequence, body, size_bytes, now_s)
         except InvalidInputError as error:
             self.end = End(str(error))
             return

@@ -147,8 +147,9 @@ class MqttLink:
         )
         end = End("the agent stops")
         is_clean = False
-        if not self._closing.is_set():
-            self._leaving = None
+        with self._lock:  # or a wish to close that comes just now would be forgotten
+            if not self._closing.is_set():
+                self._leaving = None
         try:
             connection.open(self._read_credentials(), self._topics.subscriptions())
             with self._lock:
@@ -188,7 +189,8 @@ class MqttLink:
 
     def _leave(self, reason: str) -> None:
         """Have the link's thread say goodbye, and end this connection."""
-        self._leaving = _Leaving(reason, time.monotonic() + _FAREWELL_S)
+        with self._lock:
+            self._leaving = _Leaving(reason, time.monotonic() + _FAREWELL_S)
         self._hurry.set()
         self._wake()
 

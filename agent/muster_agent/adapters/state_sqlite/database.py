@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from muster_agent.adapters.state_sqlite.schema import SchemaError, prepare
+from muster_agent.adapters.state_sqlite.schema import VERSION, SchemaError, prepare
 from muster_devices.failpoint import hit
 from muster_protos.errors import TemporaryError
 
@@ -167,7 +167,7 @@ def _open(path: Path) -> sqlite3.Connection:
         if path.stat().st_mode & 0o777 != 0o600:
             path.chmod(0o600)
         database.execute("BEGIN IMMEDIATE")  # a disk that only reads lets us come as far as this
-        database.execute("PRAGMA user_version = 2")
+        database.execute(f"PRAGMA user_version = {VERSION}")
         database.execute("COMMIT")
     except BaseException:
         database.close()
@@ -183,8 +183,8 @@ def _reader(path: Path) -> sqlite3.Connection:
         reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error:
         reader.close()
-        log = path.with_name(f"{path.name}-wal")
-        if log.exists() and log.stat().st_size:
+        written_ahead = path.with_name(f"{path.name}-wal")
+        if written_ahead.exists() and written_ahead.stat().st_size:
             raise
         return sqlite3.connect(f"{uri}&immutable=1", uri=True)
     return reader

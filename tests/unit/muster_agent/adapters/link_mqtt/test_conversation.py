@@ -9,7 +9,7 @@ from muster_agent.adapters.link_mqtt.timing import LinkTiming
 from muster_agent.testing_link import RecordingLinkSink
 from muster_protos import codec
 from muster_protos.errors import UnreachableError
-from muster_protos.limits import MAX_UNTAKEN_BYTES, MAX_UNTAKEN_MESSAGES
+from muster_protos.limits import MAX_CONTROLLER_MESSAGE_BYTES, MAX_UNTAKEN_BYTES, MAX_UNTAKEN_MESSAGES
 from muster_protos.model import (
     AgentMessage,
     BlockRequest,
@@ -246,6 +246,16 @@ def test_message_of_the_controller_that_stays_away_ends_the_connection(online: S
     online.at(9.0)
     assert online.talk.end is None
     online.at(11.0)
+    assert online.talk.end is not None
+
+
+def test_what_waits_for_its_turn_is_bounded_in_bytes(online: Stage) -> None:
+    session_id = online.greetings()[-1].session_id
+    large = ControllerMessage(ReportAck("events", 1, 1, "x" * (MAX_CONTROLLER_MESSAGE_BYTES // 2 - 100)))
+    online.down(DownMessage(session_id, 2, body=large))
+    online.down(DownMessage(session_id, 3, body=large))
+    assert online.talk.end is None
+    online.down(DownMessage(session_id, 4, body=large))
     assert online.talk.end is not None
 
 
