@@ -40,6 +40,7 @@ _THREADS = 16
 _CHECK_AGAIN_S = 1.0  # a revocation ends a running fetch within this time and a block
 _REPLACED_RETRY_MS = 30_000  # two agents with one identity shall not chase each other
 _STOPPED_RETRY_MS = 1_000
+_TELL_EVERY_S = 10.0  # a device that sends garbage without end does not fill the log
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class GrpcLink:
         self._names = names
         self._options = options
         self._monotonic_s = monotonic_s
+        self._dropped_told_s = float("-inf")
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="link-grpc")
         self._sessions: dict[str, StreamSession] = {}
         self._endings: set[asyncio.Task[None]] = set()
@@ -109,7 +111,7 @@ class GrpcLink:
     def _methods(self) -> grpc.GenericRpcHandler:
         """``muster.v1.Link`` as the generated code would register it, except that Fetch writes encoded chunks."""
         connect = grpc.stream_stream_rpc_method_handler(
-            self._connect, _agent_message, link_pb2.ControllerMessage.SerializeToString
+            self._connect, self._agent_message, link_pb2.ControllerMessage.SerializeToString
         )
         fetch: Any = grpc.unary_stream_rpc_method_handler(self._fetch)
         renew: Any = grpc.unary_unary_rpc_method_handler(
@@ -117,6 +119,17 @@ class GrpcLink:
         )
         methods: dict[str, Any] = {"Connect": connect, "Fetch": fetch, "Renew": renew}
         return grpc.method_handlers_generic_handler("muster.v1.Link", methods)
+
+    def _agent_message(self, payload: bytes) -> Message:
+        """What does not parse counts as a message without a body, which is dropped: the session goes on."""
+        try:
+            return link_pb2.AgentMessage.FromString(payload)
+        except (DecodeError, ValueError) as error:
+            now_s = self._monotonic_s()
+            if now_s - self._dropped_told_s > _TELL_EVERY_S:
+                self._dropped_told_s = now_s
+                _log.warning("a message of %d bytes was dropped: %s", len(payload), error)
+            return link_pb2.AgentMessage()
 
     async def _connect(self, request_iterator: AsyncIterator[Message], context: Any) -> None:
         """One session; ends with a goodbye of either side."""
@@ -209,15 +222,6 @@ class GrpcLink:
 
     def _offload(self, call: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
         return asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
-
-
-def _agent_message(payload: bytes) -> Message:
-    """What does not parse counts as a message without a body, which is dropped: the session goes on."""
-    try:
-        return link_pb2.AgentMessage.FromString(payload)
-    except (DecodeError, ValueError) as error:
-        _log.warning("a message of %d bytes was dropped: %s", len(payload), error)
-        return link_pb2.AgentMessage()
 
 
 async def _decoded(cls: type[T], payload: bytes, context: Any) -> T:
