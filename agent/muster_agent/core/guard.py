@@ -38,6 +38,7 @@ class GuardSettings:
 
     z: float = 2.0  # standard deviations of the slowdown that a service time is charged
     margin_ratio: float = 0.05  # of the SLO, kept free for what is not seen here
+    drain_ratio: float = 1.5  # of the time that those who wait would take on the fastest rung
     climb_ratio: float = 0.9  # a better rung must fit into this share of the SLO
     dwell_ns: int = 2 * _S  # for this long, when the stream had
     dip_dwell_ns: int = 1 * _S  # for this long, when only a cluster of requests had forced it down
@@ -218,7 +219,8 @@ class Guard:
         limit_ns = self._slo_ns * (1 - self.settings.margin_ratio) - self._overhead.reserve_ns
         rescue_ns = math.inf
         if waiting_ns and limit_ns < math.inf:
-            drain_ns = self.cpu.busy_ns(self._fastest_ns(slowdown, now_ns))  # reading and writing hold them up, too
+            # At the pace of whole requests, and not to the last: while they are served others come and are read.
+            drain_ns = self.settings.drain_ratio * self.cpu.busy_ns(self._fastest_ns(slowdown, now_ns))
             rescue_ns = rescue_start_ns(waiting_ns, limit_ns, drain_ns)
         return _Moment(
             now_ns=now_ns,

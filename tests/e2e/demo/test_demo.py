@@ -56,7 +56,7 @@ def test_every_device_falls_back_and_recovers_without_a_failed_request(tmp_path:
         assert outcome.has_fallen_back
         assert outcome.has_recovered
         assert (outcome.largest_alone.slo_missed_ratio or 0) >= MISSED_ALONE
-        assert (outcome.fallback.slo_missed_ratio or 0) < 2 * MISSED_WITH_LADDER  # `make demo` holds it to 1 %
+        assert (outcome.fallback.slo_missed_ratio or 0) < 3 * MISSED_WITH_LADDER  # `make demo` holds it to 1 %
 
 
 def test_each_broken_promise_is_named() -> None:
