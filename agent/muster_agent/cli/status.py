@@ -7,9 +7,8 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from urllib.parse import quote
 
+from muster_agent.adapters.state_sqlite.database import open_reader
 from muster_agent.adapters.state_sqlite.rows import SELECT_SERVING, record_from_row
 from muster_agent.cli.doctor import OK, agent_finding, disk_finding, state_finding
 from muster_agent.cli.probe import to_json
@@ -72,7 +71,7 @@ def read_status(folder: StateFolder) -> Status:
     desired, waiting, bad = "none yet", 0, {}
     records: tuple[ServingRecord, ...] = ()
     try:
-        with closing(_reader(folder.database)) as database:
+        with closing(open_reader(folder.database)) as database:
             desired = _version(database.execute("SELECT envelope FROM desired").fetchone())
             (waiting,) = database.execute("SELECT count(*) FROM reports").fetchone()
             records = tuple(record_from_row(row) for row in database.execute(SELECT_SERVING).fetchall())
@@ -90,10 +89,6 @@ def read_status(folder: StateFolder) -> Status:
         bad=bad,
         troubles=troubles,
     )
-
-
-def _reader(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=2)
 
 
 def _version(row: tuple[bytes] | None) -> str:

@@ -21,7 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode
 
 from muster_protos.credentials import Credentials
 from muster_protos.errors import MusterError, NotAuthorisedError, UnreachableError
-from muster_protos.limits import MAX_BROKER_PACKET_BYTES
+from muster_protos.mqtt.bounded import BoundedPaho
 from muster_protos.mqtt.stream import BufferedStream, dial
 from muster_protos.mqtt.tls import mutual_tls
 
@@ -244,8 +244,8 @@ class BrokerConnection:
             self._trouble = text
 
 
-class _Paho(paho.Client):
-    """paho over our own stream; it would take packets of 256 MiB, and copy what is left of a packet for each piece."""
+class _Paho(BoundedPaho):
+    """paho over our own stream; it would copy what is left of a packet for each piece."""
 
     stream: BufferedStream | None = None
 
@@ -257,11 +257,6 @@ class _Paho(paho.Client):
     def _create_socket(self) -> Any:
         self.stream = dial(self.host, self.port, self._secure_context, self.connect_timeout)
         return self.stream
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if bufsize > MAX_BROKER_PACKET_BYTES:
-            raise ConnectionError(f"expected packets of at most {MAX_BROKER_PACKET_BYTES} bytes, found {bufsize}")
-        return super()._sock_recv(bufsize)
 
     def _packet_queue(
         self, command: int, packet: Any, mid: int, qos: int, info: paho.MQTTMessageInfo | None = None

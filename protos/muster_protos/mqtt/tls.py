@@ -21,7 +21,7 @@ def mutual_tls(credentials: Credentials) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_verify_locations(cadata=credentials.ca.decode("ascii"))
-        with _file_of(credentials.certificate.rstrip() + b"\n" + credentials.key) as path:
+        with private_file(credentials.certificate.rstrip() + b"\n" + credentials.key) as path:
             context.load_cert_chain(path)
     except (ssl.SSLError, ValueError, OSError) as error:
         raise PermanentError(f"expected a certificate, its key and a CA as PEM, found: {error}; join again") from error
@@ -29,7 +29,8 @@ def mutual_tls(credentials: Credentials) -> ssl.SSLContext:
 
 
 @contextmanager
-def _file_of(content: bytes) -> Iterator[str]:
+def private_file(content: bytes) -> Iterator[str]:
+    """A path under which this process alone finds ``content``, in memory where the system can, while the block runs."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("credentials", os.MFD_CLOEXEC)
         try:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -23,8 +21,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from muster_protos.credentials import Credentials
 from muster_protos.errors import NotAuthorisedError, PermanentError, UnreachableError
+from muster_protos.limits import MAX_BROKER_PACKET_BYTES
+from muster_protos.mqtt.bounded import BoundedPaho
+from muster_protos.mqtt.tls import private_file
 
 _KEEPALIVE_S = 30
+_MAX_WAITING_BYTES = 4 * MAX_BROKER_PACKET_BYTES  # received and not yet asked for; more ends the visit
 _REFUSED = (4, 5)  # MQTT 3.1.1, 3.2.2.3: bad user name or password, not authorised
 
 
@@ -56,11 +58,12 @@ class Visit:
         self._timeout_s = timeout_s
         self._where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._received: deque[tuple[str, bytes]] = deque()
+        self._waiting_bytes = 0
         self._code: int | None = None
         self._is_over = False
         self._alert = ""
         self._answered: set[int] = set()
-        self._peer = paho.Client(
+        self._peer = BoundedPaho(
             CallbackAPIVersion.VERSION2, client_id=principal, clean_session=True, protocol=paho.MQTTv311
         )
         self._peer.connect_timeout = timeout_s
@@ -95,7 +98,7 @@ class Visit:
             raise NotAuthorisedError(
                 f"expected {self._where} to show a certificate of the CA for its name, found: {error.verify_message}"
             ) from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: no DNS name can be so
             self.break_off()
             if "ALERT" in str(error).upper():
                 raise NotAuthorisedError(f"the broker at {self._where} refuses this certificate: {error}") from error
@@ -143,11 +146,16 @@ class Visit:
         deadline_s = time.monotonic() + timeout_s
         while not self._received and not self._is_over and time.monotonic() < deadline_s:
             self._turn(deadline_s)
-        return self._received.popleft() if self._received else None
+        if not self._received:
+            return None
+        topic, payload = self._received.popleft()
+        self._waiting_bytes -= len(payload)
+        return topic, payload
 
     def put_back(self, messages: Sequence[tuple[str, bytes]]) -> None:
         """Have ``receive`` return these again, before what has come since."""
         self._received.extendleft(reversed(messages))
+        self._waiting_bytes += sum(len(payload) for _, payload in messages)
 
     def _wait(self, is_done: Callable[[], bool], what: str) -> None:
         deadline_s = time.monotonic() + self._timeout_s
@@ -212,6 +220,10 @@ class Visit:
         self._answered.add(number)
 
     def _on_message(self, _peer: object, _data: object, message: paho.MQTTMessage) -> None:
+        self._waiting_bytes += len(message.payload)
+        if self._waiting_bytes > _MAX_WAITING_BYTES:
+            self._is_over = True
+            return
         self._received.append((message.topic, bytes(message.payload)))
 
 
@@ -242,10 +254,7 @@ def tls_context(credentials: Credentials, is_verified: bool = True) -> ssl.SSLCo
         context.verify_mode = ssl.CERT_NONE
     if not credentials.certificate:
         return context
-    with tempfile.TemporaryDirectory(prefix="muster-") as folder:  # 0700; OpenSSL reads files only
-        pair = Path(folder) / "pair.pem"
-        pair.touch(mode=0o600)
-        pair.write_bytes(credentials.certificate + b"\n" + credentials.key)
+    with private_file(credentials.certificate + b"\n" + credentials.key) as pair:  # OpenSSL reads files only
         try:
             context.load_cert_chain(pair)
         except ssl.SSLError as error:

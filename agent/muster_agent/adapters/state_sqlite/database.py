@@ -107,7 +107,7 @@ class Database:
         log.error("%s; what is known is served on, nothing new is begun", self.problem)
         self._thaw_s = time.monotonic() + _THAW_EVERY_S
         memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        with suppress(sqlite3.Error), closing(_reader(self._path)) as source:
+        with suppress(sqlite3.Error), closing(open_reader(self._path)) as source:
             source.backup(memory)
         try:
             prepare(memory)
@@ -175,8 +175,12 @@ def _open(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _reader(path: Path) -> sqlite3.Connection:
-    """Read only; ``immutable`` when even the index beside the log cannot be made and there is nothing in the log."""
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Read only; ``immutable`` when even the index beside the log cannot be made and there is nothing in the log.
+
+    Raises:
+        sqlite3.Error: it is not there, or cannot be read.
+    """
     uri = f"file:{quote(str(path))}?mode=ro"
     reader = sqlite3.connect(uri, uri=True, timeout=5.0)
     try:
