@@ -169,6 +169,9 @@ class FleetBroker:
         )
         await self._link.start()
         self._service.devices.follow(self.removed)
+
+    def advertise(self) -> None:
+        """Let devices join over it, once the joining knows all links."""
         self._service.broker_joins.advertise(BrokerAddress(self._host, self._port))
 
     async def stop(self) -> None:

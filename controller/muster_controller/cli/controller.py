@@ -163,7 +163,14 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
     broker = _broker(options, parts, device_host, address) if options.mqtt.broker else None
     started = []
     agent = LocalAgent(options.data / "agent")
+
+    def renew() -> None:
+        joining.renew_certificate()
+        rest.renew_certificate(*authority.issue_host_certificate([address]))
+
     try:
+        if broker is not None:  # first, since it takes a while: nobody shall join before all links are known
+            await broker.start()
         for what, flag, part in (
             ("REST", "--port", rest),
             ("gRPC", "--grpc-port", link),
@@ -175,18 +182,19 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
         links = [f"grpcs://{address}:{grpc_port}"]
         endpoints = _endpoints(options, address, rest_port, grpc_port, join_port)
         if broker is not None:
-            await broker.start()
             service.fleets.watch_broker(lambda: (broker.url, broker.problem))
             endpoints["mqtt"] = broker.url
             links.append(broker.url)
         broker_ca_pem = broker.ca_pem if broker is not None else b""
         service.joining.advertise(tuple(links), address, join_port, broker_ca_pem)
+        if broker is not None:
+            broker.advertise()
         _write_endpoints(options.data / ENDPOINTS, endpoints)
         if options.has_device:
             await asyncio.to_thread(agent.start, service, endpoints["grpc"], endpoints["join"])
         token = service.tokens.new(note="printed by muster up")
         say_welcome(Welcome(service, options.data, endpoints, token, options.is_lan, agent.outcome))
-        await _until_stopped(service, stop, agent, joining)
+        await _until_stopped(service, stop, agent, renew)
     finally:
         app.state.stopping.set()
         _forget_endpoints(options.data / ENDPOINTS)
@@ -234,7 +242,7 @@ async def _start(what: str, flag: str, part: RestEndpoint | GrpcLink | JoinEndpo
         raise taken(what, flag, str(error)) from error
 
 
-async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgent, joining: JoinEndpoint) -> None:
+async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgent, renew: Callable[[], None]) -> None:
     """Tick once a second; a tick that fails is logged and the next one comes all the same."""
     cleaned_at = renewed_at = time.monotonic()
     while not stop.is_set():
@@ -248,7 +256,7 @@ async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgen
             await asyncio.to_thread(_survived, "cleaning", service.clean, _CLEAN_EVERY_S)
         if time.monotonic() - renewed_at > HOST_CERTIFICATE_LIFE_S:
             renewed_at = time.monotonic()
-            await asyncio.to_thread(_survived, "a new key", joining.renew_certificate, HOST_CERTIFICATE_LIFE_S)
+            await asyncio.to_thread(_survived, "a new key", renew, HOST_CERTIFICATE_LIFE_S)
 
 
 def _survived(what: str, call: Callable[[], None], again_s: float) -> None:

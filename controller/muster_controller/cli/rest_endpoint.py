@@ -32,6 +32,7 @@ class RestEndpoint:
         self._port = port
         self._tls = tls
         self._patience = patience
+        self._shown: ssl.SSLContext | None = None
         self._embedded: EmbeddedServer | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -50,11 +51,16 @@ class RestEndpoint:
         )
         config.load()
         if self._tls is not None:
-            config.ssl = _context(*self._tls)
+            config.ssl = self._shown = _context(*self._tls)
         self._embedded = EmbeddedServer(config, self._patience)
         self._serving = asyncio.create_task(self._embedded.serve(sockets=[listening]), name="REST endpoint")
         port: int = listening.getsockname()[1]
         return port
+
+    def renew_certificate(self, certificate_pem: bytes, key_pem: bytes) -> None:
+        """Show this one from the next handshake on, where TLS is spoken at all."""
+        if self._shown is not None:
+            _load(self._shown, certificate_pem, key_pem)
 
     async def stop(self) -> None:
         """Finish running requests within three seconds. Safe to call twice."""
@@ -82,8 +88,12 @@ def _listen(host: str, port: int) -> socket.socket:
 def _context(certificate_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load(context, certificate_pem, key_pem)
+    return context
+
+
+def _load(context: ssl.SSLContext, certificate_pem: bytes, key_pem: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:  # 0700; the ssl module reads only files
         path = Path(folder) / "host.pem"
         path.write_bytes(certificate_pem + key_pem)
         context.load_cert_chain(path)
-    return context

@@ -50,7 +50,7 @@ class BrokerJoins:
         self._broker: BrokerAddress | None = None
 
     def advertise(self, broker: BrokerAddress | None) -> None:
-        """Say where the broker is; None = there is none."""
+        """Say where the broker is, and answer from now on; None = there is none."""
         self._broker = broker
 
     def link(self, secret: str, ends_at_ns: int) -> str:
@@ -74,6 +74,8 @@ class BrokerJoins:
         if len(payload) > _MAX_ASK_BYTES:
             raise InvalidInputError(f"expected a join of at most {_MAX_ASK_BYTES} bytes, found {len(payload)}")
         ask = codec.decode(BrokerJoinAsk, payload)
+        if self._broker is None:
+            return None  # just started; whoever is not heard asks again
         token = next((t for t in self._store.list_tokens() if claim_name(t.secret_sha256) == name), None)
         if token is None or len(ask.nonce) != NONCE_BYTES:
             return None

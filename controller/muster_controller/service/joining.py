@@ -32,6 +32,7 @@ class Joining:
         self._reserved = RESERVED_DEVICE_IDS
         self._on_replaced: Callable[[str], None] | None = None
         self._join_address = ("127.0.0.1", DEFAULT_PORT)
+        self._is_advertised = False
 
     def follow(self, on_replaced: Callable[[str], None]) -> None:
         """Have ``on_replaced`` called before other hardware becomes the device of an id that was freed."""
@@ -59,10 +60,13 @@ class Joining:
         self._links = links
         self._broker_ca_pem = broker_ca_pem
         self._join_address = (join_host, join_port)
+        self._is_advertised = True
 
     @property
     def door_url(self) -> str:
-        """Where a device renews whose certificate has run out."""
+        """Where a device renews whose certificate has run out; "" while that is not known yet."""
+        if not self._is_advertised:
+            return ""
         host, port = self._join_address
         return JoinLink(host, port, "", "").endpoint()
 

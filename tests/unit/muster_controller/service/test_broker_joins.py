@@ -120,3 +120,10 @@ def test_malformed_requests_are_told_apart(lab: ServiceLab, holder: Holder) -> N
 
 def test_without_a_broker_there_is_no_such_link(lab: ServiceLab) -> None:
     assert lab.service.tokens.new().broker_link == ""
+
+
+def test_nobody_is_answered_before_the_broker_is_advertised(lab: ServiceLab, holder: Holder) -> None:
+    lab.service.broker_joins.advertise(None)
+    assert holder.ask(holder.request) is None
+    lab.service.broker_joins.advertise(BrokerAddress("broker.example", 8883))
+    assert isinstance(holder.verdict(holder.request), JoinResponse)

@@ -58,6 +58,11 @@ class AddressedRecording(RecordingSession):
 # ---- terms and clocks ----
 
 
+def test_a_session_before_the_doors_are_open_learns_no_door(lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    assert lab.open_session("pi").sent[0].body == SessionTerms(lab.clock.now_ns(), "")
+
+
 def test_the_first_word_of_a_session_is_the_time_and_the_door(lab: ServiceLab) -> None:
     lab.service.joining.advertise(("grpcs://127.0.0.1:1",), "127.0.0.1", 8472)
     lab.add_device("pi")
