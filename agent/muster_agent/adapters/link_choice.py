@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from muster_agent.ports import Link, LinkSink
 from muster_protos.errors import MusterError, UnreachableError
@@ -28,6 +29,14 @@ class Candidate:
 
     url: str
     make: Callable[[], Link]
+
+
+class _Outcome(Enum):
+    """What came of one candidate."""
+
+    LEFT_OUT = "left out"
+    SILENT = "silent"
+    SERVED = "served"
 
 
 class LinkChoice:
@@ -88,25 +97,30 @@ class LinkChoice:
     def _run(self, sink: LinkSink) -> None:
         patience_s = self._patience_s
         while not self._closing.is_set():
-            has_served = False
+            outcomes = set()
             for candidate in self._candidates:
-                has_served |= self._use(candidate, sink, patience_s)
+                outcomes.add(self._use(candidate, sink, patience_s))
                 if self._closing.is_set():
                     return
-            patience_s = self._patience_s if has_served else min(_LONGEST_PATIENCE_S, 2 * patience_s)
+            if outcomes == {_Outcome.LEFT_OUT}:  # the identity cannot be read just now, say
+                self._closing.wait(patience_s)
+            is_well = _Outcome.SERVED in outcomes
+            patience_s = self._patience_s if is_well else min(_LONGEST_PATIENCE_S, 2 * patience_s)
 
-    def _use(self, candidate: Candidate, sink: LinkSink, patience_s: float) -> bool:
-        """Hold the link until it had no session for ``patience_s`` seconds; whether it ever had one."""
+    def _use(self, candidate: Candidate, sink: LinkSink, patience_s: float) -> _Outcome:
+        """Hold the link until it had no session for ``patience_s`` seconds."""
         try:
             link = candidate.make()
         except MusterError as error:
             log.warning("%s is left out: %s", candidate.url, error)
-            self._closing.wait(0.0 if len(self._candidates) > 1 else patience_s)
-            return False
+            return _Outcome.LEFT_OUT
+        except Exception:  # a loop's top: the agent outlives a fault of one link
+            log.exception("%s is left out", candidate.url)
+            return _Outcome.LEFT_OUT
         watch = _Watch(sink, self._closing)
         with self._lock:
             if self._closing.is_set():
-                return False
+                return _Outcome.SILENT
             self._link, self._watch, self.name = link, watch, link.name
             link.start(watch)
         watch.until_silent_for(patience_s)
@@ -115,7 +129,7 @@ class LinkChoice:
         link.close()
         if not self._closing.is_set():
             log.warning("no session over %s for %.0f s; trying the next link", candidate.url, patience_s)
-        return watch.was_online
+        return _Outcome.SERVED if watch.was_online else _Outcome.SILENT
 
 
 class _Watch:

@@ -115,6 +115,31 @@ def test_link_whose_library_is_missing_is_left_out() -> None:
     choice.close()
 
 
+@pytest.mark.parametrize("fault", [MissingExtraError("expected grpcio, found none"), OSError("no descriptor is left")])
+def test_links_that_cannot_be_made_are_tried_again_after_a_while_and_not_at_once(fault: Exception) -> None:
+    makings: list[str] = []
+    is_second_round = threading.Event()
+
+    def fail(name: str) -> FakeLink:
+        makings.append(name)
+        if len(makings) > 2:
+            is_second_round.set()
+        raise fault
+
+    def choice_with(patience_s: float) -> LinkChoice:
+        return LinkChoice([Candidate(name, lambda name=name: fail(name)) for name in ("one", "two")], patience_s)
+
+    choice = choice_with(60.0)
+    choice.start(RecordingLinkSink())
+    assert not is_second_round.wait(0.1)
+    choice.close()
+    assert makings == ["one", "two"]
+    choice = choice_with(QUICK_S)
+    choice.start(RecordingLinkSink())
+    assert is_second_round.wait(10)
+    choice.close()
+
+
 def test_word_of_the_controller_is_passed_on_and_closing_is_quick() -> None:
     grpc = FakeLink("grpc")
     choice, sink = _choice(grpc, FakeLink("mqtt"))
