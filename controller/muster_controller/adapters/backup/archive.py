@@ -47,7 +47,7 @@ def write_archive(path: Path, backup: Backup, sources: Mapping[str, Path | bytes
                 file.flush()
                 os.fsync(file.fileno())
             try:
-                os.link(temporary, path)  # fails where a file of that name appeared meanwhile
+                _name(temporary, path)
             except FileExistsError as error:
                 raise ConflictError(f"expected no file at {path}, found one; choose another name") from error
         finally:
@@ -82,6 +82,17 @@ def read_archive(path: Path, folder: Path, check: Callable[[Backup], None]) -> B
         if expected:
             raise PermanentError(f"expected a whole backup at {path}, found it cut off before {min(expected)}")
     return backup
+
+
+def _name(temporary: Path, path: Path) -> None:
+    """Give the file its name; FileExistsError where one of that name appeared meanwhile."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # FAT, as on a stick, has no hard links
+        temporary.replace(path)
 
 
 def _member(name: str, size_bytes: int) -> tarfile.TarInfo:

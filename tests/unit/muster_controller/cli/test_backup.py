@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import shutil
 import sqlite3
 import stat
@@ -207,6 +209,18 @@ def test_the_identity_may_stay_out_and_then_both_ends_say_so(bench: Bench) -> No
     found = bench.muster("import", str(bench.file), data=bench.target)
     assert (found.code, "every device has to join again" in " ".join(found.err.split())) == (0, True)
     assert not (bench.target / "identity").exists()
+
+
+def test_a_file_system_without_hard_links_takes_a_backup(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_source: object, _target: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", refuse)
+        made = bench.export()
+    assert made.code == 0, made.err
+    assert [path.name for path in bench.folder.glob("*fleet.tar*")] == ["fleet.tar"]
+    assert bench.restore().code == 0
 
 
 class TestRefused:
