@@ -98,9 +98,10 @@ class Devices:
     def remove(self, reference: str) -> Device:
         """Revoke its identity, close its streams and cancel what it was still asked to do."""
         device = self.get(reference)
+        self._authority.revoke_certificates(device.device_id)  # first: where that fails, all of it can be tried again
         self._store.revoke_device(device.device_id)
         self._live.close(device.device_id, "removed from the fleet", is_revoked=True)
-        self._authority.revoke_certificates(device.device_id)
+        self._authority.revoke_certificates(device.device_id)  # what was renewed meanwhile
         if self._on_removed is not None:
             self._on_removed(device.device_id)
         for entry in self._store.list_requests(device_id=device.device_id, state=RequestState.OPEN):

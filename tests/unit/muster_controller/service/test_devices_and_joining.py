@@ -15,7 +15,7 @@ from muster_controller.service.bench import RunOrder
 from muster_controller.service.loads import LoadOrder
 from muster_controller.service.rollout import RolloutOrder
 from muster_controller.testing_service import ONNXRUNTIME, RecordingSession, ServiceLab
-from muster_protos.errors import ConflictError, InvalidInputError, NotAuthorisedError, NotFoundError
+from muster_protos.errors import ConflictError, InvalidInputError, NotAuthorisedError, NotFoundError, PermanentError
 from muster_protos.join_link import parse_join_link
 from muster_protos.model import (
     AgentMessage,
@@ -258,3 +258,18 @@ def test_no_device_gets_the_name_that_the_controller_has_at_a_broker(
     assert join(lab, key, lab.service.tokens.new().secret, "boss") == "boss-2"
     with pytest.raises(ConflictError, match="--mqtt-cert"):
         lab.service.joining.reserve("boss-2")
+
+
+def test_a_removal_that_cannot_be_written_down_can_be_tried_again(
+    lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.add_device("pi")
+    with monkeypatch.context() as patched:
+
+        def refuse(_device_id: str) -> None:
+            raise PermanentError("the disk is full")
+
+        patched.setattr(lab.authority, "revoke_certificates", refuse)
+        with pytest.raises(PermanentError, match="full"):
+            lab.service.devices.remove("pi")
+    assert lab.service.devices.remove("pi").device_id == "pi"
