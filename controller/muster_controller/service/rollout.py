@@ -95,18 +95,18 @@ class Rollouts:
         While a rollout of this model version is under way the device becomes part of it, in its last wave: a device
         that comes later must not get ahead of the canary. Otherwise it gets a rollout of its own, at once.
         """
-        for deployment in in_force(self._store.list_deployments(device_id=decision.device_id)):
-            if deployment.model_id != decision.model_id or deployment.model_version != decision.model_version:
-                continue
-            if tuple(rung.configuration for rung in deployment.grant.ladder) == decision.ladder:
-                return None
         with self._lock:
+            for deployment in in_force(self._store.list_deployments(device_id=decision.device_id)):
+                if deployment.model_id != decision.model_id or deployment.model_version != decision.model_version:
+                    continue
+                if tuple(rung.configuration for rung in deployment.grant.ladder) == decision.ladder:
+                    return None
             joined = self._join(decision)
-        if joined is not None:
-            return joined
-        model = self._store.get_model(decision.model_id, decision.model_version)
-        decisions = {decision.device_id: decision}
-        return self._begin(model, ((decision.device_id,),), decisions, RolloutOrder())
+            if joined is not None:
+                return joined
+            model = self._store.get_model(decision.model_id, decision.model_version)
+            decisions = {decision.device_id: decision}
+            return self._begin(model, ((decision.device_id,),), decisions, RolloutOrder())
 
     def get(self, rollout_id: str) -> Rollout:
         try:
