@@ -42,7 +42,6 @@ VARIANTS = {
     "PARENT": "manifest.parent_variant_id",
     "DROPPED": "dropped_reason",
 }
-TENSORS = {"TENSOR": "name", "DTYPE": "dtype", "SHAPE": "shape"}
 Reference = Annotated[str, typer.Argument(help="name or name:version")]
 
 
