@@ -1,7 +1,7 @@
 """What the agent's daemon needs from the outside.
 
 The daemon is synchronous and threaded: nothing here needs asyncio, so an agent that speaks only MQTT never imports it.
-Adapters: ``adapters/link_grpc.py``, ``adapters/link_mqtt``, ``adapters/state_sqlite.py``, ``adapters/cache_folder.py``,
+Adapters: ``adapters/link_grpc.py``, ``adapters/link_mqtt``, ``adapters/state_sqlite``, ``adapters/cache_folder.py``,
 ``adapters/verifier_child.py``, ``adapters/measurer_child.py``, ``adapters/serving_local.py``,
 ``adapters/sensors_device.py``; in-memory ones ship in ``testing.py``. One contract-test class per port.
 """
@@ -66,7 +66,8 @@ class Clock(Protocol):
         ...
 
     def learn(self, wall_ns: int) -> None:
-        """The controller's wall clock, just now: from here on ``now_ns`` counts from it."""
+        """The controller's wall clock, just now: from here on ``now_ns`` counts from it. One that is before what this
+        device knows to have passed is not believed."""
         ...
 
     def now_ns(self) -> int: ...
@@ -154,7 +155,7 @@ class OwnIdentity(Protocol):
         ...
 
     def learn_door(self, url: str) -> None:
-        """Remember where ``renew_at_door`` has to ask."""
+        """Remember where ``renew_at_door`` has to ask; "" changes nothing. InvalidInputError: not such a URL."""
         ...
 
     def follow(self, key_sets: Sequence[SignedEnvelope]) -> bool:
