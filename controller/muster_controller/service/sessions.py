@@ -92,13 +92,14 @@ class Sessions:
         self._on_inventory = on_inventory
 
     def session_opened(self, session: DeviceSession) -> None:
-        device = self._known(session)
-        if device is None:
+        if self._known(session) is None:
             return
         session.send(ControllerMessage(SessionTerms(self._context.clock.now_ns(), self._joining.door_url)))
         replaced = self._live.add(session)
         if replaced is not None:
             replaced.close("a newer session of this device has opened")
+        if self._known(session) is None:  # removed before the session could be found and closed
+            return
         self._store.put_presence(session.device_id, Presence.ONLINE, session.link, self._context.clock.now_ns())
         self._subscribe(session.device_id)
         self._events.record("device.online", session.device_id, details={"link": session.link})

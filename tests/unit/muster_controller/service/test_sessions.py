@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from muster_controller.core.entities import Presence, RequestState
+from muster_controller.ports import DeviceSession
 from muster_controller.service.bench import RunOrder
 from muster_controller.testing_service import RecordingSession, ServiceLab
 from muster_protos import codec
@@ -49,6 +50,23 @@ def test_a_device_is_online_while_its_session_lasts(lab: ServiceLab) -> None:
     assert lab.store.get_device("pi").presence is Presence.ONLINE
     lab.service.sessions.session_closed(session, "gone")
     assert lab.store.get_device("pi").presence is Presence.OFFLINE
+
+
+def test_a_device_that_is_removed_while_its_session_opens_has_none(
+    lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.add_device("pi")
+    add = lab.service.live.add
+
+    def add_late(session: DeviceSession) -> DeviceSession | None:
+        lab.service.devices.remove("pi")
+        return add(session)
+
+    monkeypatch.setattr(lab.service.live, "add", add_late)
+    session = lab.open_session("pi")
+    assert session.closed == [("this device was removed from the fleet", True)]
+    lab.service.sessions.session_closed(session, "removed")
+    assert lab.service.live.get("pi") is None
 
 
 def test_a_newer_session_replaces_the_older_and_its_end_does_not_take_the_device_offline(lab: ServiceLab) -> None:
