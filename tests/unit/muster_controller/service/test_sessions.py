@@ -63,7 +63,8 @@ def test_a_device_that_is_removed_while_its_session_opens_has_none(
         return add(session)
 
     monkeypatch.setattr(lab.service.live, "add", add_late)
-    session = lab.open_session("pi")
+    session = RecordingSession("pi")
+    lab.service.sessions.session_opened(session)
     assert session.closed == [("this device was removed from the fleet", True)]
     lab.service.sessions.session_closed(session, "removed")
     assert lab.service.live.get("pi") is None
