@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from muster_bench.errors import HostileArtifactError, NotExecutableError
@@ -15,6 +16,8 @@ MAX_NAME_CHARACTERS = 1024
 _MAX_EXPANDED_NODES = 1 << 20  # with every model-local function written out, as the runtime does
 _DOMAINS = frozenset(("", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft", "com.microsoft.nchwc"))
 _STRING = 8
+
+_Name = tuple[str, str]  # of a function: domain and operator type
 
 
 def check_onnx(model: Model) -> None:
@@ -161,33 +164,47 @@ def _check_order(graph: Graph, outer: tuple[set[str], ...]) -> None:
 
 
 def _check_recursion(model: Model) -> None:
-    """Model-local functions may call each other, but not themselves, and not so that the whole explodes."""
-    sizes: dict[tuple[str, str], int] = {}
-    bodies = dict(model.functions)
-    while bodies:
-        ready = {name: size for name, body in bodies.items() if (size := _expanded(body, sizes, bodies)) is not None}
-        if not ready:
-            raise HostileArtifactError(f"function {next(iter(bodies))[1]!r} calls itself")
-        sizes |= ready
-        bodies = {name: body for name, body in bodies.items() if name not in ready}
-        _check_expanded(max(ready.values()))
+    """Model-local functions may call each other, but not themselves, and not so that the whole explodes.
+
+    Each body is read once and sized when all that it calls is (Kahn, 1962): a chain of thousands takes no longer.
+    """
+    contents = {name: _content(body, model.functions) for name, body in model.functions.items()}
+    callers: dict[_Name, list[_Name]] = {name: [] for name in contents}
+    for name, (_, calls) in contents.items():
+        for called in calls:
+            callers[called].append(name)
+    missing = {name: len(calls) for name, (_, calls) in contents.items()}
+    ready = [name for name, number in missing.items() if number == 0]
+    sizes: dict[_Name, int] = {}
+    while ready:
+        name = ready.pop()
+        sizes[name] = _expanded(contents[name], sizes)
+        for caller in callers[name]:
+            missing[caller] -= 1
+            if missing[caller] == 0:
+                ready.append(caller)
+    for name in contents:
+        if name not in sizes:
+            raise HostileArtifactError(f"function {name[1]!r} calls itself")
     assert model.graph is not None
-    _check_expanded(_expanded(model.graph, sizes, {}) or 0)
+    _expanded(_content(model.graph, model.functions), sizes)
 
 
-def _check_expanded(nodes: int) -> None:
-    if nodes > _MAX_EXPANDED_NODES:
+def _content(body: Graph, functions: Mapping[_Name, Graph]) -> tuple[int, Counter[_Name]]:
+    """(operators, calls of functions) in it and its subgraphs."""
+    names = Counter((node.domain, node.op_type) for node in all_nodes(Model(graph=body)))
+    calls = Counter({name: number for name, number in names.items() if name in functions})
+    return names.total() - calls.total(), calls
+
+
+def _expanded(content: tuple[int, Counter[_Name]], sizes: Mapping[_Name, int]) -> int:
+    """How many operators it has with its functions written out.
+
+    Raises:
+        HostileArtifactError: too many.
+    """
+    operators, calls = content
+    total = operators + sum(number * sizes[name] for name, number in calls.items())
+    if total > _MAX_EXPANDED_NODES:
         raise HostileArtifactError(f"with its functions written out it has more than {_MAX_EXPANDED_NODES} operators")
-
-
-def _expanded(
-    body: Graph, sizes: Mapping[tuple[str, str], int], unknown: Mapping[tuple[str, str], Graph]
-) -> int | None:
-    """How many operators it has with its functions written out; None while it calls one of ``unknown`` size."""
-    total = 0
-    for node in all_nodes(Model(graph=body)):
-        called = (node.domain, node.op_type)
-        if called in unknown:
-            return None
-        total += sizes.get(called, 1)
     return total

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -52,6 +54,26 @@ def test_a_function_that_calls_itself_is_refused():
     twice = helper.make_function("own", "Twice", ["a"], ["b"], [again], [])
     with pytest.raises(HostileArtifactError, match="calls itself"):
         check_onnx(model([helper.make_node("Twice", ["x"], ["y"], domain="own")], functions=[twice]))
+
+
+def call(name):
+    return helper.make_node(name, ["a"], ["b"], domain="own")
+
+
+def test_functions_that_call_each_other_in_a_circle_are_refused():
+    circle = [helper.make_function("own", name, ["a"], ["b"], [call(other)], []) for name, other in ("PQ", "QP")]
+    with pytest.raises(HostileArtifactError, match="calls itself"):
+        check_onnx(model([helper.make_node("P", ["x"], ["y"], domain="own")], functions=circle))
+
+
+def test_a_chain_of_thousands_of_functions_is_judged_in_the_time_that_reading_it_takes():
+    count = 6000
+    last = helper.make_function("own", f"F{count - 1}", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], [])
+    chain = [helper.make_function("own", f"F{i}", ["a"], ["b"], [call(f"F{i + 1}")], []) for i in range(count - 1)]
+    read = model([helper.make_node("F0", ["x"], ["y"], domain="own")], functions=[*chain, last])
+    began_s = time.process_time()
+    check_onnx(read)
+    assert time.process_time() - began_s < 3
 
 
 @pytest.mark.parametrize("location", ["weights.bin", "../../secrets", "/etc/shadow", ""])
