@@ -39,6 +39,7 @@ class Node:
 
     op_type: str = ""
     domain: str = ""
+    overload: str = ""
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
@@ -57,6 +58,10 @@ class Graph:
     value_infos: list[Value] = field(default_factory=list)
 
 
+FunctionName = tuple[str, str, str]
+"""(domain, name, overload) of a model-local function, as a node names it."""
+
+
 @dataclass(slots=True)
 class Model:
     """A whole file."""
@@ -64,26 +69,31 @@ class Model:
     ir_version: int = 0
     graph: Graph | None = None
     opsets: dict[str, int] = field(default_factory=dict)
-    functions: dict[tuple[str, str], Graph] = field(default_factory=dict)
+    functions: dict[FunctionName, Graph] = field(default_factory=dict)
 
 
 def read_onnx(content: memoryview) -> Model:
     """Parse ``content``.
 
     Raises:
-        HostileArtifactError: it is no ONNX model, is cut off, or nests deeper than 16 levels.
+        HostileArtifactError: it is no ONNX model, is cut off, nests deeper than 16 levels, or has two graphs or two
+            functions of one name, which runtimes put together or choose among.
     """
     model = Model()
     for number, _, value in walk(content):
         if number == 1 and isinstance(value, int):
             model.ir_version = value
         elif number == 7:
+            if model.graph is not None:
+                raise HostileArtifactError("malformed: the file holds more than one graph")
             model.graph = _graph(view(value), 0)
         elif number == 8:
             domain, version = _opset(view(value))
             model.opsets[domain] = version
         elif number == 25:
             name, body = _function(view(value))
+            if name in model.functions:
+                raise HostileArtifactError(f"malformed: the file holds more than one function {name[1]!r}")
             model.functions[name] = body
     return model
 
@@ -121,6 +131,8 @@ def _node(message: memoryview, depth: int) -> Node:
             _attribute(view(value), node, depth)
         elif number == 7:
             node.domain = text(value)
+        elif number == 8:
+            node.overload = text(value)
     return node
 
 
@@ -220,8 +232,8 @@ def _opset(message: memoryview) -> tuple[str, int]:
     return domain, version
 
 
-def _function(message: memoryview) -> tuple[tuple[str, str], Graph]:
-    name = domain = ""
+def _function(message: memoryview) -> tuple[FunctionName, Graph]:
+    name = domain = overload = ""
     body = Graph()
     defaults = Node()  # of attributes, which may hold tensors and graphs too
     for number, _, value in walk(message):
@@ -229,6 +241,8 @@ def _function(message: memoryview) -> tuple[tuple[str, str], Graph]:
             name = text(value)
         elif number == 10:
             domain = text(value)
+        elif number == 13:
+            overload = text(value)
         elif number == 7:
             body.nodes.append(_node(view(value), 1))
         elif number == 4:
@@ -239,4 +253,4 @@ def _function(message: memoryview) -> tuple[tuple[str, str], Graph]:
             _attribute(view(value), defaults, 1)
     if defaults.tensors or defaults.graphs:
         body.nodes.append(defaults)
-    return (domain, name), body
+    return (domain, name, overload), body

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from muster_bench.errors import HostileArtifactError, NotExecutableError
-from muster_bench.files.onnx_reader import Graph, Model, Node, Tensor, Value
+from muster_bench.files.onnx_reader import FunctionName, Graph, Model, Node, Tensor, Value
 
 MAX_ELEMENTS = 1 << 31  # of one declared tensor
 MAX_RANK = 32
@@ -16,8 +16,6 @@ MAX_NAME_CHARACTERS = 1024
 _MAX_EXPANDED_NODES = 1 << 20  # with every model-local function written out, as the runtime does
 _DOMAINS = frozenset(("", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft", "com.microsoft.nchwc"))
 _STRING = 8
-
-_Name = tuple[str, str]  # of a function: domain and operator type
 
 
 def check_onnx(model: Model) -> None:
@@ -86,7 +84,7 @@ def _check_dims(name: str, dims: list[int]) -> None:
 def _check_domain(node: Node, model: Model) -> None:
     if node.op_type == "EPContext":
         raise HostileArtifactError("operator EPContext is compiled code of one accelerator, or names a file of it")
-    if node.domain in _DOMAINS or (node.domain, node.op_type) in model.functions:
+    if node.domain in _DOMAINS or (node.domain, node.op_type, node.overload) in model.functions:
         return
     raise HostileArtifactError(
         f"operator {node.domain}.{node.op_type} needs a library of custom operators; none is ever loaded: export with "
@@ -169,13 +167,13 @@ def _check_recursion(model: Model) -> None:
     Each body is read once and sized when all that it calls is (Kahn, 1962): a chain of thousands takes no longer.
     """
     contents = {name: _content(body, model.functions) for name, body in model.functions.items()}
-    callers: dict[_Name, list[_Name]] = {name: [] for name in contents}
+    callers: dict[FunctionName, list[FunctionName]] = {name: [] for name in contents}
     for name, (_, calls) in contents.items():
         for called in calls:
             callers[called].append(name)
     missing = {name: len(calls) for name, (_, calls) in contents.items()}
     ready = [name for name, number in missing.items() if number == 0]
-    sizes: dict[_Name, int] = {}
+    sizes: dict[FunctionName, int] = {}
     while ready:
         name = ready.pop()
         sizes[name] = _expanded(contents[name], sizes)
@@ -190,14 +188,14 @@ def _check_recursion(model: Model) -> None:
     _expanded(_content(model.graph, model.functions), sizes)
 
 
-def _content(body: Graph, functions: Mapping[_Name, Graph]) -> tuple[int, Counter[_Name]]:
+def _content(body: Graph, functions: Mapping[FunctionName, Graph]) -> tuple[int, Counter[FunctionName]]:
     """(operators, calls of functions) in it and its subgraphs."""
-    names = Counter((node.domain, node.op_type) for node in all_nodes(Model(graph=body)))
+    names = Counter((node.domain, node.op_type, node.overload) for node in all_nodes(Model(graph=body)))
     calls = Counter({name: number for name, number in names.items() if name in functions})
     return names.total() - calls.total(), calls
 
 
-def _expanded(content: tuple[int, Counter[_Name]], sizes: Mapping[_Name, int]) -> int:
+def _expanded(content: tuple[int, Counter[FunctionName]], sizes: Mapping[FunctionName, int]) -> int:
     """How many operators it has with its functions written out.
 
     Raises:

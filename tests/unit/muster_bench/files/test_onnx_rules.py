@@ -2,7 +2,7 @@ import time
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from muster_bench.errors import HostileArtifactError, NotExecutableError
 from muster_bench.files.onnx_reader import read_onnx
@@ -58,6 +58,35 @@ def test_a_function_that_calls_itself_is_refused():
 
 def call(name):
     return helper.make_node(name, ["a"], ["b"], domain="own")
+
+
+def test_external_data_in_an_overload_of_a_function_is_refused():
+    outside = TensorProto(name="c", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    overloads = [
+        helper.make_function("own", "F", ["a"], ["b"], [helper.make_node("Constant", [], ["b"], value=outside)], []),
+        helper.make_function("own", "F", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], []),
+    ]
+    overloads[0].overload = "other"
+    called = helper.make_node("F", ["x"], ["y"], domain="own")
+    called.overload = "other"
+    with pytest.raises(HostileArtifactError, match="another file"):
+        check_onnx(model([called], functions=overloads))
+    overloads[0].CopyFrom(overloads[1])
+    overloads[0].overload = "other"
+    check_onnx(model([called], functions=overloads))
+
+
+def test_two_functions_of_one_name_are_refused():
+    twice = [helper.make_function("own", "F", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], [])] * 2
+    with pytest.raises(HostileArtifactError, match="more than one function 'F'"):
+        model([helper.make_node("F", ["x"], ["y"], domain="own")], functions=twice)
+
+
+def test_a_graph_in_two_pieces_which_a_runtime_would_put_together_is_refused():
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value("x")], [value("y")])
+    whole = helper.make_model(graph).SerializeToString()
+    with pytest.raises(HostileArtifactError, match="more than one graph"):
+        read_onnx(memoryview(whole + ModelProto(graph=graph).SerializeToString()))
 
 
 def test_functions_that_call_each_other_in_a_circle_are_refused():
