@@ -118,12 +118,19 @@ class IdentityFolder:
         except OSError as error:
             raise PermanentError(f"expected to write {self.folder}, found: {error.strerror}") from error
 
-    def renew(self, certificate_pem: bytes) -> Identity:
-        """Keep a renewed certificate. Signing keys come only by the chain of their sets (``core/key_sets.py``)."""
+    def renew(self, certificate_pem: bytes, door_certificate_pem: bytes = b"") -> Identity:
+        """Keep renewed certificates; b"" = the old one for the door counts on.
+
+        Signing keys come only by the chain of their sets (``core/key_sets.py``).
+        """
         identity = self.read()
         if identity is None:
             raise NotAuthorisedError("expected a joined device, found none; run: muster-agent join")
-        renewed = replace(identity, certificate_pem=certificate_pem)
+        renewed = replace(
+            identity,
+            certificate_pem=certificate_pem,
+            door_certificate_pem=door_certificate_pem or identity.door_certificate_pem,
+        )
         self.write(renewed)
         return renewed
 

@@ -34,9 +34,9 @@ from muster_protos.model import (
     LocalReady,
     LocalStatus,
     Progress,
+    RenewResponse,
     Report,
     SignedEnvelope,
-    SigningKey,
     VariantManifest,
 )
 
@@ -111,8 +111,8 @@ class Link(Protocol):
         """
         ...
 
-    def renew(self, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
-        """A fresh certificate for the same key holder (PEM) and today's signing keys."""
+    def renew(self, csr_pem: bytes) -> RenewResponse:
+        """Fresh certificates for the holder of the same key, and today's signing keys."""
         ...
 
     def reconnect(self, reason: str) -> None:
@@ -135,8 +135,8 @@ class OwnIdentity(Protocol):
         """A certificate request (PEM) signed by the device's key, over ``challenge`` when there is one; blocking."""
         ...
 
-    def keep(self, certificate_pem: bytes) -> Life:
-        """Store a renewed certificate, whole or not at all, before it is used.
+    def keep(self, renewed: RenewResponse) -> Life:
+        """Store renewed certificates, whole or not at all, before one is used.
 
         Raises:
             InvalidInputError: it is not for this device's key, or ends before the old one.
@@ -144,8 +144,8 @@ class OwnIdentity(Protocol):
         """
         ...
 
-    def renew_at_door(self, learn: Callable[[int], None]) -> bytes:
-        """A new certificate without a link; ``learn`` is told the time.
+    def renew_at_door(self, learn: Callable[[int], None]) -> RenewResponse:
+        """New certificates without a link; ``learn`` is told the time.
 
         Raises:
             RemovedError: the device was removed.

@@ -64,8 +64,8 @@ class BrokerRenewal:
             raise InvalidInputError("expected a challenge, found another answer; is the controller older?")
         return found
 
-    def renew(self, certificate_pem: bytes, csr_pem: bytes) -> bytes:
-        """The new certificate, PEM.
+    def renew(self, certificate_pem: bytes, csr_pem: bytes) -> RenewResponse:
+        """The new certificates.
 
         Raises:
             RemovedError: this device was removed from the fleet.
@@ -75,7 +75,7 @@ class BrokerRenewal:
         found = self._ask(RenewRequest(csr_pem, certificate_pem))
         if not isinstance(found, RenewResponse):
             raise InvalidInputError("expected a certificate, found another answer; is the controller older?")
-        return found.certificate_pem
+        return found
 
     def _ask(self, request: RenewRequest | None) -> RenewalChallenge | RenewResponse | None:
         nonce = secrets.token_bytes(NONCE_BYTES)

@@ -36,10 +36,10 @@ class HttpsRenewal:
         """A one-time number and the controller's clock; errors as ``https.exchange``."""
         return _decoded(RenewalChallenge, self._exchange("GET", "/v1/challenge", None))
 
-    def renew(self, certificate_pem: bytes, csr_pem: bytes) -> bytes:
-        """The new certificate, PEM; errors as ``https.exchange``."""
+    def renew(self, certificate_pem: bytes, csr_pem: bytes) -> RenewResponse:
+        """The new certificates; errors as ``https.exchange``."""
         body = codec.encode(RenewRequest(csr_pem, certificate_pem))
-        return _decoded(RenewResponse, self._exchange("POST", "/v1/renew", body)).certificate_pem
+        return _decoded(RenewResponse, self._exchange("POST", "/v1/renew", body))
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> bytes:
         return exchange(self._host, self._port, self._context, method, path, body, self._timeout_s)

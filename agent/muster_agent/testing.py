@@ -36,11 +36,11 @@ from muster_protos.model import (
     LocalStatus,
     Progress,
     RecordState,
+    RenewResponse,
     Report,
     ReportAck,
     ReportedState,
     SignedEnvelope,
-    SigningKey,
     VariantManifest,
 )
 
@@ -175,10 +175,10 @@ class FakeLink:
                 raise InterruptedError
             on_chunk(Chunk(start, content[start : start + self._chunk_bytes], len(content)))
 
-    def renew(self, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
+    def renew(self, csr_pem: bytes) -> RenewResponse:
         if not self.renewed:
             raise UnreachableError("the fake renews nothing")
-        return self.renewed, ()
+        return RenewResponse(self.renewed)
 
     def reconnect(self, reason: str) -> None:
         self.reconnects.append(reason)

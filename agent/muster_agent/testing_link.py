@@ -17,7 +17,7 @@ from muster_agent.outbox import Outbox
 from muster_agent.ports import LinkSink
 from muster_protos import codec
 from muster_protos.errors import TemporaryError, UnreachableError
-from muster_protos.model import AgentMessage, Chunk, ControllerMessage, Goodbye, SigningKey
+from muster_protos.model import AgentMessage, Chunk, ControllerMessage, Goodbye, RenewResponse
 
 
 class Line(Protocol):
@@ -35,7 +35,7 @@ class Switchboard(Protocol):
         ...
 
     def fetch(self, certificate_pem: bytes, sha256: str, offset: int) -> Iterator[Chunk]: ...
-    def renew(self, certificate_pem: bytes, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]: ...
+    def renew(self, certificate_pem: bytes, csr_pem: bytes) -> RenewResponse: ...
 
 
 class MemoryLink:
@@ -69,7 +69,7 @@ class MemoryLink:
             if stop.is_set():
                 raise InterruptedError("the fetch was stopped")
 
-    def renew(self, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
+    def renew(self, csr_pem: bytes) -> RenewResponse:
         if self._outbox is None:
             raise UnreachableError("expected a session, found none; it reconnects by itself")
         return self._switchboard.renew(self._certificate_pem, csr_pem)

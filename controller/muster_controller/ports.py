@@ -42,6 +42,7 @@ from muster_protos.model import (
     Inventory,
     JoinRequest,
     JoinResponse,
+    RenewResponse,
     ReportedState,
     SignedEnvelope,
     SigningKey,
@@ -427,7 +428,10 @@ class FleetAuthority(Protocol):
         ...
 
     def issue_door_certificate(self, csr_pem: bytes, device_id: str) -> bytes:
-        """A certificate (PEM) without end for a device's key, good for asking for a renewal at a broker and no more."""
+        """A certificate (PEM) for a device's key, good for asking for a renewal at a broker and no more.
+
+        It lasts as long as renewals are answered, and is revoked with the device's others.
+        """
         ...
 
     def sign_claim(self, secret: str, ends_s: int) -> str:
@@ -477,4 +481,4 @@ class SessionSink(Protocol):
         ...
 
     def join(self, request: JoinRequest) -> JoinResponse: ...
-    def renew(self, device_id: str, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]: ...
+    def renew(self, device_id: str, csr_pem: bytes) -> RenewResponse: ...

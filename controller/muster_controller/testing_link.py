@@ -28,9 +28,9 @@ from muster_protos.model import (
     Goodbye,
     JoinRequest,
     JoinResponse,
+    RenewResponse,
     Report,
     ReportAck,
-    SigningKey,
 )
 
 
@@ -159,7 +159,7 @@ class MemorySwitchboard:
             yield Chunk(offset, data, total_bytes)
             offset += len(data)
 
-    def renew(self, certificate_pem: bytes, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
+    def renew(self, certificate_pem: bytes, csr_pem: bytes) -> RenewResponse:
         device_id = self._authenticator.authenticate_certificate(certificate_pem).principal_id
         return self._sink.renew(device_id, csr_pem)
 
@@ -199,7 +199,7 @@ class RecordingSink:
     reports: dict[tuple[str, str, int, int], Report] = field(default_factory=dict)
     batches: list[int] = field(default_factory=list)
     is_acknowledging: bool = True
-    renewal: Callable[[str, bytes], tuple[bytes, tuple[SigningKey, ...]]] | None = None
+    renewal: Callable[[str, bytes], RenewResponse] | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def session_opened(self, session: DeviceSession) -> None:
@@ -236,7 +236,7 @@ class RecordingSink:
     def join(self, request: JoinRequest) -> JoinResponse:  # noqa: ARG002 - the port's name
         raise PermanentError("this sink takes no joins")
 
-    def renew(self, device_id: str, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
+    def renew(self, device_id: str, csr_pem: bytes) -> RenewResponse:
         if self.renewal is None:
             raise PermanentError("this sink renews nothing")
         return self.renewal(device_id, csr_pem)

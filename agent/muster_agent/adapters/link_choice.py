@@ -15,7 +15,7 @@ from enum import Enum
 
 from muster_agent.ports import Link, LinkSink
 from muster_protos.errors import MusterError, UnreachableError
-from muster_protos.model import AgentMessage, Chunk, ControllerMessage, SigningKey
+from muster_protos.model import AgentMessage, Chunk, ControllerMessage, RenewResponse
 
 _LONGEST_PATIENCE_S = 300.0
 _FAREWELL_S = 5.0
@@ -65,7 +65,7 @@ class LinkChoice:
     def fetch(self, sha256: str, offset: int, on_chunk: Callable[[Chunk], None], stop: threading.Event) -> None:
         self._present().fetch(sha256, offset, on_chunk, stop)
 
-    def renew(self, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
+    def renew(self, csr_pem: bytes) -> RenewResponse:
         return self._present().renew(csr_pem)
 
     def reconnect(self, reason: str) -> None:

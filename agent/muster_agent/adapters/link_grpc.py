@@ -51,7 +51,6 @@ from muster_protos.model import (
     Goodbye,
     RenewRequest,
     RenewResponse,
-    SigningKey,
 )
 
 # gRPC's core reads these when it is loaded; its own log would repeat every refused handshake on standard error.
@@ -184,14 +183,13 @@ class GrpcLink:
         if stop.is_set():
             raise InterruptedError("the fetch was stopped")
 
-    def renew(self, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
-        """A fresh certificate for the same key holder (PEM) and today's signing keys."""
+    def renew(self, csr_pem: bytes) -> RenewResponse:
+        """Fresh certificates for the holder of the same key, and today's signing keys."""
         call = self._begin("Renew", codec.to_message(RenewRequest(csr_pem)), timeout_s=30.0)
         try:
-            response = codec.from_message(RenewResponse, call.result())
+            return codec.from_message(RenewResponse, call.result())
         except grpc.RpcError as error:
             raise _translate(error) from error
-        return response.certificate_pem, response.signing_keys
 
     def reconnect(self, reason: str) -> None:
         """End the session, if there is one, and come back with the credentials of now. Returns at once."""

@@ -16,7 +16,7 @@ from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_agent.join import check_pair, make_request
 from muster_agent.renew_https import HttpsRenewal
 from muster_protos.errors import InvalidInputError, NotAuthorisedError, UnreachableError
-from muster_protos.model import SignedEnvelope
+from muster_protos.model import RenewResponse, SignedEnvelope
 
 if TYPE_CHECKING:
     from muster_agent.renew_broker import BrokerRenewal
@@ -39,17 +39,19 @@ class FolderIdentity:
     def make_request(self, challenge: bytes = b"") -> bytes:
         return make_request(self._folder.key_path, challenge)
 
-    def keep(self, certificate_pem: bytes) -> Life:
-        identity = self._read()
+    def keep(self, renewed: RenewResponse) -> Life:
+        identity, certificate_pem, door_pem = self._read(), renewed.certificate_pem, renewed.door_certificate_pem
         life = read_life(certificate_pem)
         if life.ends_ns < read_life(identity.certificate_pem).ends_ns:
             raise InvalidInputError("expected a certificate that ends later than this device's, found another")
         check_pair(replace(identity, certificate_pem=certificate_pem), self._folder)
+        if door_pem:
+            check_pair(replace(identity, certificate_pem=door_pem), self._folder)
         with self._lock:
-            self._folder.renew(certificate_pem)
+            self._folder.renew(certificate_pem, door_pem)
         return life
 
-    def renew_at_door(self, learn: Callable[[int], None]) -> bytes:
+    def renew_at_door(self, learn: Callable[[int], None]) -> RenewResponse:
         identity = self._read()
         unreachable: UnreachableError | None = None
         for door in self._doors(identity):

@@ -137,10 +137,10 @@ class Renewal:
         identity = self._own()
         try:
             if way is Way.LINK:
-                certificate_pem = self._parts.link.renew(identity.make_request())[0]
+                renewed = self._parts.link.renew(identity.make_request())
             else:
-                certificate_pem = identity.renew_at_door(self._parts.clock.learn)
-            return RenewalEnded(way, identity.keep(certificate_pem))
+                renewed = identity.renew_at_door(self._parts.clock.learn)
+            return RenewalEnded(way, identity.keep(renewed))
         except MusterError as error:
             return RenewalEnded(way, error=error)
         except Exception as error:

@@ -32,10 +32,10 @@ from muster_controller.cli.local_agent import LocalAgent
 from muster_controller.cli.ports import Listener, check_ports, taken
 from muster_controller.cli.rest_endpoint import RestEndpoint
 from muster_controller.cli.welcome import Welcome, say_welcome
+from muster_controller.core.join_rules import GRACE_S
 from muster_controller.ports import Authenticator, Store
 from muster_controller.service.context import Context
 from muster_controller.service.fleet import ensure_fleet
-from muster_controller.service.renewals import GRACE_S
 from muster_controller.service.service import Service
 from muster_controller.web.app import create_app
 from muster_protos.errors import ConflictError, MusterError, PermanentError, TemporaryError, UsageError, as_usage
@@ -124,7 +124,9 @@ def _wire(options: UpOptions, certificate_life_s: float) -> Parts:
     has_fleet = (options.data / "identity" / "ca.pem").exists()  # made after the store
     store = open_store(options.data / "fleet.sqlite3", is_expected=has_fleet)
     fleet = ensure_fleet(store, clock, options.fleet_name)
-    authority = open_authority(options.data / "identity", fleet.fleet_id, clock.now_ns, certificate_life_s)
+    authority = open_authority(
+        options.data / "identity", fleet.fleet_id, clock.now_ns, certificate_life_s, options.grace_s
+    )
     token = open_admin_token(options.data / "identity")
     context = Context(
         store=store,

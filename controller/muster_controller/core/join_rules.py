@@ -11,6 +11,7 @@ from muster_protos.errors import ConflictError, InvalidInputError
 from muster_protos.ids import DeviceId, check_id
 
 DEFAULT_TTL_S = 24 * 3600
+GRACE_S = 90 * 86_400.0  # for which a device certificate that ran out is still renewed
 _MAX_TTL_S = 366 * 24 * 3600
 _MAX_USES = 100_000
 _MAX_NAMESAKES = 10_000

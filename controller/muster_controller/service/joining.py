@@ -15,7 +15,7 @@ from muster_protos.broker_names import RESERVED_DEVICE_IDS
 from muster_protos.errors import ConflictError, InvalidInputError, NotAuthorisedError, NotFoundError
 from muster_protos.ids import check_id
 from muster_protos.join_link import DEFAULT_PORT, JoinLink
-from muster_protos.model import JoinRequest, JoinResponse, ReportedState, SigningKey
+from muster_protos.model import JoinRequest, JoinResponse, RenewResponse, ReportedState
 
 
 class Joining:
@@ -132,8 +132,8 @@ class Joining:
             door_certificate_pem=self._authority.issue_door_certificate(request.csr_pem, device_id),
         )
 
-    def renew(self, device_id: str, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
-        """A fresh certificate for the key that the device joined with.
+    def renew(self, device_id: str, csr_pem: bytes) -> RenewResponse:
+        """Fresh certificates for the key that the device joined with.
 
         Raises:
             NotAuthorisedError: the device was removed, or the request is for another key.
@@ -145,7 +145,8 @@ class Joining:
             raise NotAuthorisedError(f"expected a renewal of device {device_id}'s own key, found another key")
         certificate_pem, serial, _ = self._authority.issue_device_certificate(csr_pem, device_id)
         self._store.put_certificate(device_id, serial)
-        return certificate_pem, self._authority.signing_keys()
+        door_pem = self._authority.issue_door_certificate(csr_pem, device_id)
+        return RenewResponse(certificate_pem, self._authority.signing_keys(), door_pem)
 
     def _use_token(self, request: JoinRequest, token_sha256: str, now_ns: int, key_sha256: str) -> JoinToken:
         """One use of the secret. A removed device that asks with a worthless one is told why it is out: its request

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 
+from muster_controller.core.join_rules import GRACE_S
 from muster_controller.ports import Clock, FleetAuthority
 from muster_controller.service.events import Events
 from muster_controller.service.joining import Joining
 from muster_protos.errors import NotAuthorisedError
 from muster_protos.model import RenewalChallenge, RenewRequest, RenewResponse
 
-GRACE_S = 90 * 86_400.0
 _AGAIN_NS = 3600 * 10**9  # an expired device may ask as often as it likes: one event an hour is enough
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Renewals:
         return RenewalChallenge(self._authority.new_challenge(), self._clock.now_ns())
 
     def renew(self, request: RenewRequest) -> RenewResponse:
-        """A certificate for the key that the device joined with.
+        """Certificates for the key that the device joined with.
 
         Raises:
             DeviceRevokedError: the device was removed.
@@ -58,9 +58,9 @@ class Renewals:
             )
             self._tell(device_id, reason)
             raise NotAuthorisedError(reason)
-        certificate_pem, keys = self._joining.renew(device_id, request.csr_pem)
+        renewed = self._joining.renew(device_id, request.csr_pem)
         _log.info("device %s renewed its certificate at the door", device_id)
-        return RenewResponse(certificate_pem, keys)
+        return renewed
 
     def _tell(self, device_id: str, reason: str) -> None:
         now_ns = self._clock.monotonic_ns()

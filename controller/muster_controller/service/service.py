@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from muster_controller.core.entities import DeviceRequest, FleetEvent, RequestState
+from muster_controller.core.join_rules import GRACE_S
 from muster_controller.service import gc, recovery
 from muster_controller.service.bench import Benchmarks
 from muster_controller.service.broker_door import BrokerDoor
@@ -25,7 +26,7 @@ from muster_controller.service.models import Models
 from muster_controller.service.operations import Operations
 from muster_controller.service.progress import ProgressBoard
 from muster_controller.service.push import Pushes
-from muster_controller.service.renewals import GRACE_S, Renewals
+from muster_controller.service.renewals import Renewals
 from muster_controller.service.reports import Reports
 from muster_controller.service.rollout import Rollouts
 from muster_controller.service.select import Selections

@@ -36,10 +36,10 @@ from muster_protos.model import (
     JoinRequest,
     JoinResponse,
     Progress,
+    RenewResponse,
     Report,
     ReportedState,
     SessionTerms,
-    SigningKey,
     Telemetry,
 )
 
@@ -145,7 +145,7 @@ class Sessions:
     def join(self, request: JoinRequest) -> JoinResponse:
         return self._joining.join(self._fleets.fleet, request)
 
-    def renew(self, device_id: str, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
+    def renew(self, device_id: str, csr_pem: bytes) -> RenewResponse:
         return self._joining.renew(device_id, csr_pem)
 
     def worst_clock(self) -> tuple[float | None, str]:

@@ -134,10 +134,11 @@ class RenewRequest:
 
 @dataclass(frozen=True, slots=True)
 class RenewResponse:
-    """The new certificate and the signing keys of today."""
+    """The new certificates and the signing keys of today."""
 
     certificate_pem: bytes = b""
     signing_keys: tuple[SigningKey, ...] = ()
+    door_certificate_pem: bytes = b""  # as in JoinResponse; empty = the old one counts on
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class JoinResponse:
     links: tuple[str, ...] = ()  # "grpcs://127.0.0.1:8471", ...
     key_set_version: int = 0  # of signing_keys; 0 = 1
     broker_ca_pem: bytes = b""  # that signed the broker's certificate, where it is not ca_pem
-    door_certificate_pem: bytes = b""  # for the same key, without end: lets it ask for a renewal at a broker, no more
+    door_certificate_pem: bytes = b""  # for the same key: lets it ask for a renewal at a broker, no more
 
 
 @dataclass(frozen=True, slots=True)

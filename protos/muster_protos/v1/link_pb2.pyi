@@ -176,12 +176,14 @@ class RenewRequest(_message.Message):
     def __init__(self, csr_pem: _Optional[bytes] = ..., certificate_pem: _Optional[bytes] = ...) -> None: ...
 
 class RenewResponse(_message.Message):
-    __slots__ = ("certificate_pem", "signing_keys")
+    __slots__ = ("certificate_pem", "signing_keys", "door_certificate_pem")
     CERTIFICATE_PEM_FIELD_NUMBER: _ClassVar[int]
     SIGNING_KEYS_FIELD_NUMBER: _ClassVar[int]
+    DOOR_CERTIFICATE_PEM_FIELD_NUMBER: _ClassVar[int]
     certificate_pem: bytes
     signing_keys: _containers.RepeatedCompositeFieldContainer[SigningKey]
-    def __init__(self, certificate_pem: _Optional[bytes] = ..., signing_keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ...) -> None: ...
+    door_certificate_pem: bytes
+    def __init__(self, certificate_pem: _Optional[bytes] = ..., signing_keys: _Optional[_Iterable[_Union[SigningKey, _Mapping]]] = ..., door_certificate_pem: _Optional[bytes] = ...) -> None: ...
 
 class SigningKey(_message.Message):
     __slots__ = ("key_id", "public_key")

@@ -26,7 +26,7 @@ from muster_controller.adapters.identity_x509 import X509Authority, open_authori
 from muster_controller.adapters.link_grpc import GrpcLink as ControllerGrpcLink
 from muster_controller.testing_link import CertificateBook, MemorySwitchboard, RecordingSink
 from muster_protos.credentials import Credentials
-from muster_protos.model import AgentMessage, SigningKey
+from muster_protos.model import AgentMessage, RenewResponse, SigningKey
 
 QUICK = LinkTiming(
     keepalive_time_s=1.0, keepalive_timeout_s=1.0, connect_timeout_s=5.0, retry_base_s=0.05, retry_cap_s=0.2
@@ -111,7 +111,9 @@ class MemoryPair(_Devices):
     def __init__(self) -> None:
         super().__init__()
         self._switchboard = MemorySwitchboard(self.sink, self.book)
-        self.sink.renewal = lambda device_id, csr: (f"renewed {device_id}".encode(), (SigningKey("k", b"p"),))
+        self.sink.renewal = lambda device_id, csr: RenewResponse(
+            f"renewed {device_id}".encode(), (SigningKey("k", b"p"),), b"door"
+        )
 
     def device(self, device_id: str, greeting: AgentMessage | None = None) -> tuple[Link, RecordingLinkSink]:
         self.book.admit(device_id.encode(), device_id)
@@ -146,9 +148,10 @@ class GrpcPair(_Devices):
         self._make_proxy = proxy
         self._proxies: dict[str, Any] = {}
         self._credentials: dict[str, Credentials] = {}
-        self.sink.renewal = lambda device_id, csr: (
+        self.sink.renewal = lambda device_id, csr: RenewResponse(
             authority.issue_device_certificate(csr, device_id)[0],
             authority.signing_keys(),
+            authority.issue_door_certificate(csr, device_id),
         )
 
     def device(self, device_id: str, greeting: AgentMessage | None = None) -> tuple[Link, RecordingLinkSink]:
@@ -197,9 +200,10 @@ class MqttPair(_Devices):
         self.proxies: dict[str, TcpProxy] = {}
         self.credentials: dict[str, Credentials] = {}
         self.authority_at: Callable[[Callable[[], int]], X509Authority]  # the same authority with another clock
-        self.sink.renewal = lambda device_id, csr: (
+        self.sink.renewal = lambda device_id, csr: RenewResponse(
             authority.issue_device_certificate(csr, device_id)[0],
             authority.signing_keys(),
+            authority.issue_door_certificate(csr, device_id),
         )
         self.start_controller()
 

@@ -311,6 +311,7 @@ class TestLink:
     def test_renewal_returns_a_certificate_and_the_signing_keys(self, pair: Any, make_csr: Any) -> None:
         link, agent = pair.device("pi-1")
         agent.wait_for(lambda: "online" in agent.calls)
-        certificate, keys = link.renew(make_csr("pi-1")[1])
-        assert certificate
-        assert keys
+        renewed = link.renew(make_csr("pi-1")[1])
+        assert renewed.certificate_pem
+        assert renewed.door_certificate_pem
+        assert renewed.signing_keys

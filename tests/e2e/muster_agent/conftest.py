@@ -43,6 +43,7 @@ from muster_protos.model import (
     Inventory,
     JoinRequest,
     JoinResponse,
+    RenewResponse,
     Report,
     ReportAck,
     ReportedState,
@@ -50,7 +51,6 @@ from muster_protos.model import (
     ServingGrant,
     Signature,
     SignedEnvelope,
-    SigningKey,
     Slo,
     TensorSpec,
     VariantManifest,
@@ -193,7 +193,7 @@ class Lab:
     def join(self, request: JoinRequest) -> JoinResponse:
         raise PermanentError("not used")
 
-    def renew(self, device_id: str, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
+    def renew(self, device_id: str, csr_pem: bytes) -> RenewResponse:
         raise PermanentError("not used")
 
     # ---- what the test says ----

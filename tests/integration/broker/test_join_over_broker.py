@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -31,6 +32,7 @@ from muster_controller.service.renewals import Renewals
 from muster_controller.service.tokens import NewToken, Tokens
 from muster_controller.testing import MemoryChangeFeed, MemoryStore
 from muster_controller.testing_link import RecordingSink
+from muster_protos.broker_door import door_name
 from muster_protos.broker_join import answer_topic, ask_topic, claim_certificate, claim_name, secret_sha256
 from muster_protos.credentials import Credentials
 from muster_protos.errors import MusterError, NotAuthorisedError, UnreachableError
@@ -261,6 +263,9 @@ def test_certificate_that_ran_out_is_renewed_over_the_broker_alone(
     life = own.keep(own.renew_at_door(told.append))
     assert life.ends_ns > time.time_ns()
     assert abs(told[0] - time.time_ns()) < 60 * 10**9
+    renewed = folder.read()
+    assert renewed is not None
+    assert renewed.door_certificate_pem not in (b"", identity.door_certificate_pem)
     sink = RecordingLinkSink()
     link = make_link(identity.links[0], folder)
     link.start(sink)
@@ -285,6 +290,27 @@ def test_door_of_the_broker_has_the_rules_of_the_other_door(
     thief.write(replace(own, certificate_pem=victim.certificate_pem))
     with pytest.raises(NotAuthorisedError):
         _identity(thief).renew_at_door(lambda _: None)
+
+
+def test_removed_device_is_let_in_at_the_broker_by_no_certificate(
+    house: House,
+    broker: MosquittoBroker,
+    away: Callable[[str, int], IdentityFolder],
+    visit: Callable[..., Visit],
+) -> None:
+    folder = away("kitchen", 1)
+    identity = folder.read()
+    assert identity is not None
+    door = Credentials(identity.ca_pem, identity.door_certificate_pem, folder.read_key())
+    own, root = door_name("kitchen"), f"{ROOT}/{door_name('kitchen')}"
+    with visit(EYE) as eye, visit(own, door) as holder:
+        eye.subscribe(f"{root}/up/door")
+        broker.revoke("kitchen")
+        with contextlib.suppress(MusterError):
+            holder.publish(f"{root}/up/door", b"still here")
+        assert eye.receive(0.5) is None
+    with pytest.raises(NotAuthorisedError, match="refuses this certificate"), visit(own, door):
+        pass
 
 
 def test_door_certificate_is_worth_nothing_else(

@@ -268,8 +268,7 @@ def test_renewal_over_the_link_is_for_the_own_key_only(house: House, tmp_path: P
     identity = joined(house, folder)
     link, agent = connect(identity, folder)
     agent.wait_for(lambda: "online" in agent.calls)
-    certificate, _ = link.renew(make_request(folder.key_path))
-    renewed = folder.renew(certificate)
+    renewed = folder.renew(link.renew(make_request(folder.key_path)).certificate_pem)
     assert renewed.certificate_pem != identity.certificate_pem
     _, second = connect(renewed, folder)
     second.wait_for(lambda: "online" in second.calls)

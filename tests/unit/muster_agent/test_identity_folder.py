@@ -74,6 +74,14 @@ def test_renewal_changes_the_certificate_only(folder: IdentityFolder) -> None:
     assert folder.read() == replace(IDENTITY, certificate_pem=b"new")
 
 
+def test_certificate_for_the_door_stays_until_another_comes(folder: IdentityFolder) -> None:
+    folder.write(IDENTITY)
+    folder.key_path.write_bytes(b"key")
+    assert folder.renew(b"newer", b"door").door_certificate_pem == b"door"
+    assert folder.renew(b"newest").door_certificate_pem == b"door"
+    assert folder.read() == replace(IDENTITY, certificate_pem=b"newest", door_certificate_pem=b"door")
+
+
 def test_device_outside_a_fleet_has_nothing_to_renew(folder: IdentityFolder) -> None:
     with pytest.raises(NotAuthorisedError):
         folder.renew(b"new")

@@ -9,7 +9,7 @@ from muster_agent.adapters.link_choice import Candidate, LinkChoice
 from muster_agent.ports import LinkSink
 from muster_agent.testing_link import RecordingLinkSink
 from muster_protos.errors import MissingExtraError, UnreachableError
-from muster_protos.model import AgentMessage, Chunk, ControllerMessage, Goodbye, Hello, SigningKey
+from muster_protos.model import AgentMessage, Chunk, ControllerMessage, Goodbye, Hello, RenewResponse
 
 QUICK_S = 0.05
 
@@ -36,8 +36,8 @@ class FakeLink:
     def fetch(self, sha256: str, offset: int, on_chunk: Callable[[Chunk], None], stop: threading.Event) -> None:
         on_chunk(Chunk(offset, b"bytes over " + self.name.encode(), 100))
 
-    def renew(self, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
-        return csr_pem + self.name.encode(), ()
+    def renew(self, csr_pem: bytes) -> RenewResponse:
+        return RenewResponse(csr_pem + self.name.encode())
 
     def reconnect(self, reason: str) -> None:
         self.sent.append(AgentMessage(Goodbye(reason)))
@@ -66,7 +66,7 @@ def test_first_link_that_works_is_used_and_kept() -> None:
     sink.wait_for(lambda: sink.calls == ["online"])
     assert choice.name == "grpc"
     assert choice.send(AgentMessage(Hello()))
-    assert choice.renew(b"csr over ") == (b"csr over grpc", ())
+    assert choice.renew(b"csr over ") == RenewResponse(b"csr over grpc")
     chunks: list[Chunk] = []
     choice.fetch("0" * 64, 3, chunks.append, threading.Event())
     assert chunks == [Chunk(3, b"bytes over grpc", 100)]

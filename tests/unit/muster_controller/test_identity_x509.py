@@ -47,6 +47,27 @@ def key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+def test_door_certificate_ends_with_the_grace_and_is_revoked_with_the_others(
+    tmp_path: Path, key: ec.EllipticCurvePrivateKey
+) -> None:
+    day_s = 86_400
+    now_ns = int(NOW.timestamp() * 1e9)
+    authority = open_authority(tmp_path / "identity", "lab", lambda: now_ns, device_life_s=day_s, grace_s=9 * day_s)
+    door = x509.load_pem_x509_certificate(authority.issue_door_certificate(csr_of(key), "pi-1"))
+    assert door.not_valid_after_utc - NOW == datetime.timedelta(days=10)
+    authority.revoke_certificates("pi-2")
+    assert _revoked(authority, door) is None
+    authority.revoke_certificates("pi-1")
+    assert _revoked(authority, door) is not None
+    again = open_authority(tmp_path / "identity", "lab", lambda: now_ns + 9 * day_s * 10**9)
+    assert _revoked(again, door) is not None
+
+
+def _revoked(authority: X509Authority, certificate: x509.Certificate) -> x509.RevokedCertificate | None:
+    listed = x509.load_pem_x509_crl(authority.revocation_list_pem())
+    return listed.get_revoked_certificate_by_serial_number(certificate.serial_number)
+
+
 def test_secrets_are_private_files_in_a_private_folder(authority: X509Authority, tmp_path: Path) -> None:
     folder = tmp_path / "identity"
     open_admin_token(folder)

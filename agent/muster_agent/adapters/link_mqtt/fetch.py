@@ -18,7 +18,7 @@ from muster_protos.model import (
     RenewAnswer,
     RenewCall,
     RenewRequest,
-    SigningKey,
+    RenewResponse,
 )
 from muster_protos.mqtt.refusals import error_of
 
@@ -56,8 +56,8 @@ def fetch_blocks(
                 raise TemporaryError(f"expected a block within {timing.stall_timeout_s:g} s, found none")
 
 
-def renew(calls: Calls, csr_pem: bytes, timing: LinkTiming) -> tuple[bytes, tuple[SigningKey, ...]]:
-    """(certificate PEM, signing keys).
+def renew(calls: Calls, csr_pem: bytes, timing: LinkTiming) -> RenewResponse:
+    """New certificates and the signing keys.
 
     Raises:
         TemporaryError: no answer in time, or the link broke.
@@ -67,7 +67,7 @@ def renew(calls: Calls, csr_pem: bytes, timing: LinkTiming) -> tuple[bytes, tupl
         call.ask(RenewCall(call.request_id, RenewRequest(csr_pem)))
         match call.wait(timing.renew_timeout_s):
             case RenewAnswer(response=response):
-                return response.certificate_pem, response.signing_keys
+                return response
             case Refusal() as refusal:
                 raise error_of(refusal)
             case _:

@@ -18,7 +18,7 @@ from muster_agent.backoff import Backoff
 from muster_agent.ports import LinkSink
 from muster_protos.credentials import Credentials
 from muster_protos.errors import InvalidInputError, MusterError, UnreachableError
-from muster_protos.model import AgentMessage, Chunk, Goodbye, SigningKey
+from muster_protos.model import AgentMessage, Chunk, Goodbye, RenewResponse
 from muster_protos.mqtt.connection import BrokerConnection, Endpoint, Patience, Will
 from muster_protos.mqtt.topics import DeviceTopics
 
@@ -99,8 +99,8 @@ class MqttLink:
         """
         fetch_blocks(self._session().calls, sha256, offset, on_chunk, stop, self._timing)
 
-    def renew(self, csr_pem: bytes) -> tuple[bytes, tuple[SigningKey, ...]]:
-        """A fresh certificate for the same key holder (PEM) and today's signing keys."""
+    def renew(self, csr_pem: bytes) -> RenewResponse:
+        """Fresh certificates for the holder of the same key, and today's signing keys."""
         return renew(self._session().calls, csr_pem, self._timing)
 
     def reconnect(self, reason: str) -> None:

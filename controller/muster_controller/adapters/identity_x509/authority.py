@@ -19,6 +19,7 @@ from muster_controller.adapters.identity_x509.folder import open_private_folder,
 from muster_controller.adapters.identity_x509.key_ring import KeyRing
 from muster_controller.adapters.identity_x509.ledger import CertificateLedger
 from muster_controller.adapters.identity_x509.revocation import revocation_list_pem
+from muster_controller.core.join_rules import GRACE_S
 from muster_protos.broker_door import door_name
 from muster_protos.broker_join import ca_common_name, sign_claim
 from muster_protos.errors import InvalidInputError, NotAuthorisedError, PermanentError
@@ -41,6 +42,7 @@ class X509Authority:
         now_ns: Callable[[], int] = time.time_ns,
         device_life_s: float = DEVICE_CERTIFICATE_LIFE_S,
         ledger: CertificateLedger | None = None,
+        grace_s: float = GRACE_S,
     ) -> None:
         self.fleet_id = fleet_id
         self._ring = ring
@@ -49,6 +51,7 @@ class X509Authority:
         self._ca_key = ca_key
         self._now_ns = now_ns
         self._device_life = datetime.timedelta(seconds=device_life_s)
+        self._door_life = datetime.timedelta(seconds=device_life_s + grace_s)
         self._ledger = CertificateLedger() if ledger is None else ledger
 
     def ca_pem(self) -> bytes:
@@ -117,8 +120,7 @@ class X509Authority:
         life = self._life(self._device_life)
         uri = certificates.device_uri(self.fleet_id, device_id)
         certificate = certificates.make_device(self._ca, self._ca_key, key, uri, life)
-        ends_s = int(life[1].timestamp()) + 1
-        self._ledger.issued(device_id, certificate.serial_number, ends_s, self._now_ns() // 10**9)
+        self._note(device_id, certificate)
         return (
             certificate.public_bytes(Encoding.PEM),
             format(certificate.serial_number, "x"),
@@ -144,14 +146,15 @@ class X509Authority:
         return certificate.public_bytes(Encoding.PEM), certificates.key_pem(key)
 
     def issue_door_certificate(self, csr_pem: bytes, device_id: str) -> bytes:
-        """A certificate (PEM) without end for a device's key, good for asking for a renewal at a broker and no more.
+        """A certificate (PEM) for a device's key, good for asking for a renewal at a broker and no more.
 
-        It has no device's URI, so no link and no endpoint knows it. It is on no revocation list: a removed device that
-        asks is told that it was removed.
+        It has no device's URI, so no link and no endpoint knows it. It ends when a certificate that is issued now is
+        renewed no more, and is revoked with the device's others.
         """
         key = certificates.read_csr_key(csr_pem)
-        life = (certificates.BEGINNING, certificates.NO_END)
+        life = (certificates.BEGINNING, self._life(self._door_life)[1])
         certificate = certificates.make_client(self._ca, self._ca_key, key, door_name(device_id), life)
+        self._note(device_id, certificate)
         return certificate.public_bytes(Encoding.PEM)
 
     def sign_claim(self, secret: str, ends_s: int) -> str:
@@ -168,6 +171,11 @@ class X509Authority:
         """The fleet's revocation list as of now."""
         return revocation_list_pem(self._ca, self._ca_key, self._ledger.revoked(self._now_ns() // 10**9))
 
+    def _note(self, device_id: str, certificate: x509.Certificate) -> None:
+        """Remember a certificate before it is handed out."""
+        ends_s = int(certificate.not_valid_after_utc.timestamp()) + 1
+        self._ledger.issued(device_id, certificate.serial_number, ends_s, self._now_ns() // 10**9)
+
     def _life(self, life: datetime.timedelta) -> tuple[datetime.datetime, datetime.datetime]:
         now = datetime.datetime.fromtimestamp(self._now_ns() / 1e9, tz=datetime.timezone.utc)
         return now - min(_CLOCK_SKEW, life / 10), now + life
@@ -183,6 +191,7 @@ def open_authority(
     fleet_id: str,
     now_ns: Callable[[], int] = time.time_ns,
     device_life_s: float = DEVICE_CERTIFICATE_LIFE_S,
+    grace_s: float = GRACE_S,
 ) -> X509Authority:
     """The authority kept in ``folder`` (0700, files 0600); made there on first use.
 
@@ -209,4 +218,4 @@ def open_authority(
         raise InvalidInputError(f"expected the CA of fleet {fleet_id} in {folder}, found another fleet's")
     ledger = CertificateLedger(folder / "issued", now_ns() // 10**9)
     ring = KeyRing(folder, fleet_id, now_ns)
-    return X509Authority(fleet_id, ca, ca_key, ring, now_ns, device_life_s, ledger)
+    return X509Authority(fleet_id, ca, ca_key, ring, now_ns, device_life_s, ledger, grace_s)

@@ -179,10 +179,10 @@ class GrpcLink:
         device_id = await self._identify(context)
         request = await _decoded(RenewRequest, payload, context)
         try:
-            certificate, keys = await self._offload(self._sink.renew, device_id, request.csr_pem)
+            renewed: RenewResponse = await self._offload(self._sink.renew, device_id, request.csr_pem)
         except MusterError as error:
             await _refuse(context, error)
-        return codec.to_message(RenewResponse(certificate, keys))
+        return codec.to_message(renewed)
 
     async def _converse(
         self, session: StreamSession, conversation: Conversation, incoming: AsyncIterator[Message], context: Any

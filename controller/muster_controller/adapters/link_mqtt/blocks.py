@@ -23,7 +23,6 @@ from muster_protos.model import (
     Refusal,
     RenewAnswer,
     RenewCall,
-    RenewResponse,
 )
 from muster_protos.mqtt.refusals import refusal_of
 from muster_protos.mqtt.topics import DeviceTopics, Down
@@ -91,8 +90,7 @@ class Answers:
 
     def _answer_renewal(self, session: BrokerSession, call: RenewCall) -> None:
         def renew() -> RenewAnswer:
-            certificate, keys = self._sink.renew(session.device_id, call.request.csr_pem)
-            return RenewAnswer(call.request_id, RenewResponse(certificate, keys))
+            return RenewAnswer(call.request_id, self._sink.renew(session.device_id, call.request.csr_pem))
 
         self._post(session, Down.RENEWED, _ask(renew, call.request_id))
 

@@ -38,6 +38,7 @@ from muster_protos.model import (
     Event,
     Goodbye,
     Inventory,
+    RenewResponse,
     SessionTerms,
     SignedEnvelope,
 )
@@ -71,18 +72,18 @@ class FakeIdentity:
         self.requests.append(challenge)
         return b"csr"
 
-    def keep(self, certificate_pem: bytes) -> Life:
-        assert certificate_pem == b"new"
+    def keep(self, renewed: RenewResponse) -> Life:
+        assert renewed.certificate_pem == b"new"
         self.begun_ns = self.clock.now_ns()
         return self.life()
 
-    def renew_at_door(self, learn: Callable[[int], None]) -> bytes:
+    def renew_at_door(self, learn: Callable[[int], None]) -> RenewResponse:
         self.asked += 1
         learn(self.clock.now_ns())
         answer = self.door_answers.pop(0) if self.door_answers else UnreachableError("nobody there")
         if isinstance(answer, MusterError):
             raise answer
-        return answer
+        return RenewResponse(answer)
 
     def learn_door(self, url: str) -> None:
         self.door_url = url

@@ -177,9 +177,9 @@ def test_a_certificate_is_renewed_only_for_the_device_s_own_key(
     lab: ServiceLab, key: ec.EllipticCurvePrivateKey
 ) -> None:
     join(lab, key, lab.service.tokens.new().secret)
-    certificate, keys = lab.service.sessions.renew("pi", csr(key))
-    assert certificate.startswith(b"-----BEGIN CERTIFICATE")
-    assert keys == lab.authority.signing_keys()
+    renewed = lab.service.sessions.renew("pi", csr(key))
+    assert renewed.certificate_pem.startswith(b"-----BEGIN CERTIFICATE")
+    assert renewed.signing_keys == lab.authority.signing_keys()
     with pytest.raises(NotAuthorisedError, match="another key"):
         lab.service.sessions.renew("pi", csr(ec.generate_private_key(ec.SECP256R1())))
     lab.service.devices.remove("pi")
