@@ -3,6 +3,8 @@
 Invariants:
 - the secret does not travel: the ask proves it, and so does the answer, which nobody else can make or change;
 - an ask that was answered is answered again in the same words, so that a lost answer costs no second use;
+- one that is being answered just now is not answered twice;
+- no lock is held over the store: an ask that waits for it keeps nobody else waiting;
 - whoever cannot prove a secret of this fleet gets no answer at all.
 """
 
@@ -47,6 +49,7 @@ class BrokerJoins:
         self._fleet = fleet
         self._lock = threading.Lock()
         self._answers: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
+        self._asked: set[tuple[str, bytes]] = set()  # being answered just now
         self._broker: BrokerAddress | None = None
 
     def advertise(self, broker: BrokerAddress | None) -> None:
@@ -66,7 +69,7 @@ class BrokerJoins:
         ).text()
 
     def answer(self, name: str, payload: bytes) -> bytes | None:
-        """What to tell the holder of the claim ``name``; None = nothing, to nobody we know.
+        """What to tell the holder of the claim ``name``; None = nothing: not known, or being answered.
 
         Raises:
             InvalidInputError: the ask is malformed.
@@ -82,19 +85,29 @@ class BrokerJoins:
         if not is_proof(ask.proof, token.secret_sha256, ASK, ask.nonce, ask.request):
             _log.warning("a join over the broker was ignored: no proof of the secret of token %s", token.token_id)
             return None
+        asked = (name, ask.nonce)
         with self._lock:  # the same ask twice at once is one join
-            known = self._answers.get((name, ask.nonce))
-            if known is not None:
+            known = self._answers.get(asked)
+            if known is not None or asked in self._asked:
                 return known
-            verdict, is_final = self._verdict(token, ask)
-            content = codec.encode(verdict)
-            proof = prove(token.secret_sha256, ANSWER, ask.nonce, content)
-            answer = codec.encode(BrokerJoinAnswer(ask.nonce, content, proof))
-            if is_final:
-                self._answers[name, ask.nonce] = answer
+            self._asked.add(asked)
+        try:
+            return self._answer(asked, token, ask)
+        finally:
+            with self._lock:
+                self._asked.discard(asked)
+
+    def _answer(self, asked: tuple[str, bytes], token: JoinToken, ask: BrokerJoinAsk) -> bytes:
+        verdict, is_final = self._verdict(token, ask)
+        content = codec.encode(verdict)
+        proof = prove(token.secret_sha256, ANSWER, ask.nonce, content)
+        answer = codec.encode(BrokerJoinAnswer(ask.nonce, content, proof))
+        if is_final:
+            with self._lock:
+                self._answers[asked] = answer
                 while len(self._answers) > _ANSWERS_KEPT:
                     self._answers.popitem(last=False)
-            return answer
+        return answer
 
     def _verdict(self, token: JoinToken, ask: BrokerJoinAsk) -> tuple[BrokerJoinVerdict, bool]:
         """(what became of it, whether it stays so)."""

@@ -99,7 +99,7 @@ class MqttLink:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="link-mqtt")
         self._outgoing = Outgoing(self._wake)
         stands = desks(answer_join, answer_door)
-        self._strangers = Strangers(fleet_id, stands, self.submit, self._outgoing.post, self.drops)
+        self._strangers = Strangers(fleet_id, stands, self._outgoing.post, self.drops)
         self._answers = Answers(sink, fleet_id, self._outgoing, self.drops, options.unsent_blocks)
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}  # the link's thread adds and removes
@@ -139,6 +139,7 @@ class MqttLink:
         self._wake()
         await asyncio.to_thread(thread.join, grace_s + _ENDS_S)  # it may be dialling
         self._answers.close()
+        self._strangers.close()
         deadline_s = time.monotonic() + max(grace_s, _ENDS_S)
         while any(not lane.is_idle for lane in tuple(self._lanes.values())) and time.monotonic() < deadline_s:
             await asyncio.sleep(0.01)  # the sink hears of every end

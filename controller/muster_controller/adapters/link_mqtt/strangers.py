@@ -2,15 +2,19 @@
 
 ``<root>/_join-.../up/join``: who holds a join link and no identity yet; answered in ``down/joined``.
 ``<root>/_door-.../up/door``: a device whose certificate has run out; answered in ``down/opened``.
+
+They have threads of their own: whatever they cost, no device waits for them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from muster_controller.adapters.link_mqtt.drops import Drops
@@ -20,7 +24,9 @@ from muster_protos.broker_join import answer_topic, ask_topic
 from muster_protos.broker_names import DOOR_PREFIX, JOINING_PREFIX
 from muster_protos.errors import MusterError
 
-_MAX_WAITING = 64  # asks in the pool; whoever is not heard asks again
+_THREADS = 2
+_MAX_WAITING = 64  # asks, those that are being answered among them; whoever is not heard asks again
+_MAX_ASK_BYTES = 256 * 1024
 _HASH = "[0-9a-f]{1,58}"
 
 _log = logging.getLogger(__name__)
@@ -57,12 +63,11 @@ class Strangers:
         self,
         fleet_id: str,
         desks: Sequence[Desk],
-        submit: Callable[[Callable[[], None]], None],
         post: Callable[[Packet], None],
         drops: Drops,
     ) -> None:
         self._fleet_id = fleet_id
-        self._submit = submit
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="link-mqtt-strangers")
         self._post = post
         self._drops = drops
         self._desks = tuple((_pattern(desk, fleet_id), desk) for desk in desks)
@@ -70,7 +75,7 @@ class Strangers:
         self._lock = threading.Lock()
 
     def take(self, topic: str, payload: bytes) -> bool:
-        """Whether ``topic`` is an ask's; if so, it will be answered from a thread of the pool."""
+        """Whether ``topic`` is an ask's; if so, it will be answered from another thread."""
         for pattern, desk in self._desks:
             match = pattern.fullmatch(topic)
             if match is not None:
@@ -78,14 +83,23 @@ class Strangers:
                 return True
         return False
 
+    def close(self) -> None:
+        """Answer nobody any more. Does not wait."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
     def _take(self, desk: Desk, name: str, payload: bytes) -> None:
+        if len(payload) > _MAX_ASK_BYTES:
+            found = f"a {desk.what} of {len(payload)} bytes, more than {_MAX_ASK_BYTES}"
+            self._drops.note("", found, time.monotonic())
+            return
         with self._lock:
             is_full = self._waiting >= _MAX_WAITING
             self._waiting += not is_full
         if is_full:
             self._drops.note("", f"more at once than can be answered, the last a {desk.what}", time.monotonic())
         else:
-            self._submit(lambda: self._reply(desk, name, payload))
+            with contextlib.suppress(RuntimeError):  # closed
+                self._pool.submit(self._reply, desk, name, payload)
 
     def _reply(self, desk: Desk, name: str, payload: bytes) -> None:
         try:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from muster_agent.join import make_request
+from muster_controller.core.entities import JoinToken
 from muster_controller.service.broker_joins import BrokerAddress
 from muster_controller.testing_service import ServiceLab
 from muster_protos import codec
@@ -79,6 +82,30 @@ def test_cas_cost_no_use_and_the_join_costs_one(lab: ServiceLab, holder: Holder)
 
 def test_lost_answer_comes_again_in_the_same_words(holder: Holder) -> None:
     assert holder.ask(holder.request) == holder.ask(holder.request)
+
+
+def test_ask_that_waits_for_the_store_is_joined_once_and_keeps_nobody_waiting(
+    lab: ServiceLab, csr_pem: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, other = Holder(lab, csr_pem, uses=2), Holder(lab, csr_pem)
+    use_token, has_come, may_go = lab.store.use_token, threading.Event(), threading.Event()
+
+    def wait(token_sha256: str, now_ns: int) -> JoinToken:
+        if token_sha256 == slow.token:
+            has_come.set()
+            assert may_go.wait(10)
+        return use_token(token_sha256, now_ns)
+
+    monkeypatch.setattr(lab.store, "use_token", wait)
+    with ThreadPoolExecutor(1) as pool:
+        joining = pool.submit(slow.verdict, slow.request)
+        assert has_come.wait(10)
+        assert slow.ask(slow.request) is None
+        assert isinstance(other.verdict(other.request, b"o" * 16), JoinResponse)
+        may_go.set()
+        assert isinstance(joining.result(10), JoinResponse)
+    assert slow.ask(slow.request) is not None
+    assert [token.uses_left for token in lab.store.list_tokens() if token.secret_sha256 == slow.token] == [1]
 
 
 def test_used_up_expired_and_revoked_links_are_refused(lab: ServiceLab, csr_pem: bytes) -> None:
