@@ -211,6 +211,10 @@ class Store(Protocol):
         """In the order of arrival; the quarantined ones alone with ``is_rejected=True``."""
         ...
 
+    def prune_rejected_reports(self, before_ns: int) -> int:
+        """Forget quarantined reports that arrived before ``before_ns``; how many that were."""
+        ...
+
     def forget_reports(self, device_id: str) -> None:
         """Forget which reports of the device are known; what they yielded (records, events, results) stays.
 
@@ -290,6 +294,15 @@ class Store(Protocol):
         self, device_id: str | None = None, kind: str | None = None, limit: int = 200
     ) -> tuple[FleetEvent, ...]:
         """The last ``limit`` of them, oldest first."""
+        ...
+
+    def prune_events(self, before_ns: int, kept: int, kept_per_device: int) -> int:
+        """Forget events, oldest first; how many that were. Sequences of what is left stay, and none is used again.
+
+        Those that had arrived before ``before_ns`` by the controller's own events among them (the time of a device's
+        is the device's), those beyond the newest ``kept``, and those of a device beyond its newest
+        ``kept_per_device``; never one of ``core.event_rules.KEPT_KINDS``.
+        """
         ...
 
     def add_telemetry(self, device_id: str, samples: Sequence[Telemetry]) -> None: ...

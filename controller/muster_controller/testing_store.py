@@ -7,6 +7,7 @@ it follows. One file, because it is one class over a few dictionaries.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -33,6 +34,7 @@ from muster_controller.core.entities import (
     StoredReport,
     Variant,
 )
+from muster_controller.core.event_rules import KEPT_KINDS, is_controllers
 from muster_controller.core.tokens import take_use
 from muster_controller.core.unfold import TAKEN, Unfolded, quarantine, unfold
 from muster_controller.ports import Page
@@ -66,6 +68,7 @@ class MemoryStore:
         self._deployments: dict[str, Deployment] = {}
         self._operations: dict[str, Operation] = {}
         self._events: list[FleetEvent] = []
+        self._last_sequence = 0
         self._telemetry: list[tuple[str, Telemetry]] = []
 
     def close(self) -> None:
@@ -413,6 +416,13 @@ class MemoryStore:
             }
         return _page_by_position(found, cursor, limit, is_newest_first=False)
 
+    def prune_rejected_reports(self, before_ns: int) -> int:
+        with self._lock:
+            old = [key for key, r in self._reports.items() if r.rejected_reason and r.received_at_ns < before_ns]
+            for key in old:
+                del self._reports[key]
+            return len(old)
+
     def forget_reports(self, device_id: str) -> None:
         with self._lock:
             self._reports = {key: report for key, report in self._reports.items() if key[0] != device_id}
@@ -528,7 +538,8 @@ class MemoryStore:
 
     def add_event(self, event: FleetEvent) -> FleetEvent:
         with self._lock:
-            self._events.append(replace(event, sequence=len(self._events) + 1))
+            self._last_sequence += 1
+            self._events.append(replace(event, sequence=self._last_sequence))
             return self._events[-1]
 
     def list_events(
@@ -546,6 +557,24 @@ class MemoryStore:
         self, device_id: str | None = None, kind: str | None = None, limit: int = 200
     ) -> tuple[FleetEvent, ...]:
         return self.list_events(0, device_id, kind, len(self._events))[-limit:]
+
+    def prune_events(self, before_ns: int, kept: int, kept_per_device: int) -> int:
+        with self._lock:
+            young = (
+                event.sequence for event in self._events if event.at_ns >= before_ns and is_controllers(event.kind)
+            )
+            newest = [event.sequence for event in self._events][-kept:]
+            floor = max(min(young, default=0), newest[0] if len(newest) == kept else 0)
+            left: list[FleetEvent] = []
+            of_device: Counter[str] = Counter()
+            for event in reversed(self._events):
+                of_device[event.device_id] += 1
+                is_beyond = bool(event.device_id) and of_device[event.device_id] > kept_per_device
+                if event.kind in KEPT_KINDS or (event.sequence >= floor and not is_beyond):
+                    left.insert(0, event)
+            pruned = len(self._events) - len(left)
+            self._events = left
+            return pruned
 
     def add_telemetry(self, device_id: str, samples: Sequence[Telemetry]) -> None:
         with self._lock:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from muster_controller.core.entities import DeviceRequest, Variant
+from muster_controller.core.event_rules import is_controllers
 from muster_controller.core.field_rules import range_reasons, shape_reasons
 from muster_protos.errors import InvalidInputError
 from muster_protos.ids import check_id
@@ -30,17 +31,6 @@ from muster_protos.model import (
 _LONGEST_LATENCY_NS = 3_600 * 10**9  # one inference may take an hour, no more
 _LARGEST_BYTES = 2**50
 _CONFIDENCE = 0.99
-_CONTROLLER_PREFIXES = ("decision.", "device.", "key.", "message.", "model.", "push.", "rollout.", "variant.")
-_CONTROLLER_KINDS = frozenset(
-    (
-        "benchmark.cancelled",
-        "benchmark.finished",
-        "benchmark.started",
-        "identity.cloned",
-        "identity.expired",
-        "load.requested",
-    )
-)
 
 
 def check_report(
@@ -206,7 +196,7 @@ def _accuracy_reasons(accuracy: Accuracy) -> Iterator[str]:
 def _event_reasons(event: Event) -> Iterator[str]:
     yield from _id_reasons(event.event_id, "event id")
     yield from _id_reasons(event.kind, "event kind")
-    if event.kind in _CONTROLLER_KINDS or event.kind.startswith(_CONTROLLER_PREFIXES):
+    if is_controllers(event.kind):
         yield f"event kind {event.kind!r} is the controller's to say"
     yield from _not_negative("event duration", event.duration_ms)
 

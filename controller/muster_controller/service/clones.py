@@ -7,6 +7,7 @@ number that the other has used is refused with the reason instead of being taken
 from __future__ import annotations
 
 import threading
+from collections.abc import Set
 
 from muster_controller.core.clones import Runs, Sighting, seen_again
 from muster_controller.ports import AddressedSession, DeviceSession
@@ -26,6 +27,12 @@ class Clones:
         self._lock = threading.Lock()
         self._runs: dict[str, Runs] = {}
         self._told_ns: dict[str, int] = {}
+
+    def keep_only(self, device_ids: Set[str]) -> None:
+        """Forget all other devices."""
+        with self._lock:
+            self._runs = {key: runs for key, runs in self._runs.items() if key in device_ids}
+            self._told_ns = {key: told_ns for key, told_ns in self._told_ns.items() if key in device_ids}
 
     def said_hello(self, session: DeviceSession, hello: Hello) -> None:
         """Record ``identity.cloned`` when this run and another one of the same device are both alive."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from muster_controller.core.entities import Device, DeviceLoad, RequestState
+from muster_controller.core.event_rules import LOAD_ENDS
 from muster_controller.ports import Clock, Store
 from muster_controller.service.context import new_id
 from muster_controller.service.desired import DesiredStates
@@ -17,7 +18,6 @@ from muster_protos.model import LoadPhase, LoadRequest, LoadResult
 MAX_DURATION_MS = 24 * 3600 * 1000
 START_WITHIN_S = 600
 _EVENTS_LOOKED_AT = 200
-_ENDS = ("load.finished", "load.failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Loads:
             return
         if load.result is None or load.state is RequestState.OPEN:
             return
-        kind = _ENDS[0] if load.state is RequestState.DONE else _ENDS[1]
+        kind = LOAD_ENDS[0] if load.state is RequestState.DONE else LOAD_ENDS[1]
         past = self._store.newest_events(load.device_id, kind, _EVENTS_LOOKED_AT)
         if any(event.details.get("load") == load_id for event in past):
             return
@@ -88,7 +88,7 @@ class Loads:
     def tell_ends(self) -> None:
         """At start: results that were stored, but whose end the feed does not have."""
         told: set[str] = set()
-        for kind in _ENDS:
+        for kind in LOAD_ENDS:
             after = 0
             while events := self._store.list_events(after, kind=kind, limit=_EVENTS_LOOKED_AT):
                 after = events[-1].sequence

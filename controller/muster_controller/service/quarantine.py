@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from muster_controller.core.entities import StoredReport
@@ -65,6 +65,13 @@ class Quarantine:
         with self._lock:
             self._kept[device_id] = (count + has_room, counted_ns)
         return has_room
+
+    def keep_only(self, device_ids: Set[str]) -> None:
+        """Forget all other devices."""
+        with self._lock:
+            for remembered in (self._kept, self._told_ns, self._untold):
+                for device_id in remembered.keys() - device_ids:
+                    del remembered[device_id]
 
     def tell(self, kind: str, device_id: str, reason: str, what: str) -> None:
         """Record an event, unless the device has caused twenty of them within a minute; those are counted."""

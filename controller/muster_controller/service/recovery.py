@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from muster_controller.core.entities import BenchmarkRun, Device, DeviceRequest, RequestState
+from muster_controller.core.event_rules import RUN_ENDS
 from muster_controller.core.unfold import FAILED_STATES, QUARANTINED
 from muster_controller.ports import Store
 from muster_controller.service.bench import MAX_ATTEMPTS, Benchmarks
@@ -45,7 +46,7 @@ def retry_failed(store: Store, bench: Benchmarks) -> tuple[DeviceRequest, ...]:
 
 def tell_ends(store: Store, bench: Benchmarks) -> None:
     """Record the end of each run that is through and whose end nobody was told."""
-    told = {run_id for kind in ("benchmark.finished", "benchmark.cancelled") for run_id in _runs_of(store, kind)}
+    told = {run_id for kind in RUN_ENDS for run_id in _runs_of(store, kind)}
     for run in every(lambda cursor: store.list_runs(cursor, 500)):
         if run.run_id not in told:
             bench.tell_when_done(run.run_id)

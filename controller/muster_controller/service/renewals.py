@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Set
 
 from muster_controller.core.join_rules import GRACE_S
 from muster_controller.ports import Clock, FleetAuthority
@@ -61,6 +62,11 @@ class Renewals:
         renewed = self._joining.renew(device_id, request.csr_pem)
         _log.info("device %s renewed its certificate at the door", device_id)
         return renewed
+
+    def keep_only(self, device_ids: Set[str]) -> None:
+        """Forget all other devices."""
+        with self._lock:
+            self._told_ns = {key: told_ns for key, told_ns in self._told_ns.items() if key in device_ids}
 
     def _tell(self, device_id: str, reason: str) -> None:
         now_ns = self._clock.monotonic_ns()

@@ -41,6 +41,9 @@ from muster_protos.model import BenchmarkPhase, ReportedState, Telemetry
 _log = logging.getLogger(__name__)
 
 TELEMETRY_KEPT_S = 7 * 86_400
+EVENTS_KEPT_S = 90 * 86_400  # and rejected reports
+EVENTS_KEPT = 1_000_000
+EVENTS_KEPT_PER_DEVICE = 20_000
 
 
 class Service:
@@ -111,11 +114,20 @@ class Service:
         """Free what nobody needs any more. Call it about once an hour."""
         now_ns = self._context.clock.now_ns()
         self._context.store.prune_telemetry(now_ns - TELEMETRY_KEPT_S * 10**9)
+        self._context.store.prune_events(now_ns - EVENTS_KEPT_S * 10**9, EVENTS_KEPT, EVENTS_KEPT_PER_DEVICE)
+        self._context.store.prune_rejected_reports(now_ns - EVENTS_KEPT_S * 10**9)
+        self.forget_the_removed()
         self.uploads.prune(now_ns)
         self.tokens.prune()
         if self.keys.sign_again():  # what a rotation has missed: made beside it, or the store was locked
             self.desired.refresh_all()
         self.collect_garbage()
+
+    def forget_the_removed(self) -> None:
+        """What is remembered of devices in memory, of those that are in the fleet no more."""
+        living = frozenset(device.device_id for device in self.devices.every())
+        self.sessions.keep_only(living)
+        self.renewals.keep_only(living)
 
     def collect_garbage(self) -> tuple[str, ...]:
         """Remove unreferenced artifacts, unless an operation may be shelving some just now."""

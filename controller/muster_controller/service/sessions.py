@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 
 from muster_controller.core.entities import Device, Presence
@@ -153,6 +153,14 @@ class Sessions:
         skews = {device_id: abs(skew) for device_id, skew in dict(self._clock_skews_s).items()}
         worst = max(skews, key=lambda device_id: skews[device_id], default="")
         return skews.get(worst), worst
+
+    def keep_only(self, device_ids: Set[str]) -> None:
+        """Forget all other devices."""
+        for device_id in tuple(self._clock_skews_s):
+            if device_id not in device_ids:
+                self._clock_skews_s.pop(device_id, None)
+        self._clones.keep_only(device_ids)
+        self._reports.quarantine.keep_only(device_ids)
 
     def close(self) -> None:
         """Say goodbye to every device and stop pushing."""

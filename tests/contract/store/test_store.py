@@ -573,6 +573,50 @@ class TestFeeds:
         assert store.newest_events(kind="a", limit=2) == (events[2], events[4])
         assert store.newest_events(device_id="pi-1") == (events[0],)
 
+    def test_events_are_pruned_by_their_arrival_whatever_a_device_s_clock_says(self, store: Store) -> None:
+        for n, (kind, at_ns) in enumerate(
+            [
+                ("device.online", 10),
+                ("benchmark.finished", 11),
+                ("rung.changed", 10**18),  # years ahead
+                ("device.offline", 12),
+                ("rung.changed", 1),
+                ("device.online", 20),
+                ("rung.changed", 1),  # 1970
+            ]
+        ):
+            store.add_event(FleetEvent(f"e{n}", kind, at_ns, "" if kind.startswith("benchmark") else "pi-1"))
+        before = store.list_events()
+        assert store.prune_events(20, 1000, 1000) == 4
+        left = store.list_events()
+        assert left == (before[1], *before[5:])
+        assert store.list_events(before[2].sequence) == before[5:]  # a reader whose cursor is gone goes on behind it
+        assert store.prune_events(10**17, 1000, 1000) == 0  # no event of the controller is as young
+        assert store.prune_events(20, 1000, 1000) == 0
+        assert store.add_event(replace(before[0], event_id="new")).sequence == before[-1].sequence + 1
+
+    def test_events_are_pruned_by_their_count_in_all_and_of_a_device(self, store: Store) -> None:
+        for n in range(1, 7):
+            store.add_event(FleetEvent(f"a{n}", "rung.changed", n, "pi-1"))
+        for n in range(1, 4):
+            store.add_event(FleetEvent(f"b{n}", "rung.changed", n, "pi-2"))
+            store.add_event(FleetEvent(f"c{n}", "device.online", 0, ""))
+        assert store.prune_events(1, 1000, 4) == 2
+        assert [event.event_id for event in store.list_events(device_id="pi-1")] == ["a3", "a4", "a5", "a6"]
+        assert store.prune_events(1, 5, 4) == 5
+        assert [event.event_id for event in store.list_events()] == ["c1", "b2", "c2", "b3", "c3"]
+        assert store.prune_events(1, 1, 1) == 4
+        last = store.list_events()[-1]
+        assert last.event_id == "c3"
+        assert store.add_event(last).sequence == last.sequence + 1
+
+    def test_rejected_reports_are_pruned_by_their_arrival(self, store: Store) -> None:
+        old = make_stored_report(Event("e1", "x"), rejected_reason="no")
+        store.store_reports([old, replace(old, sequence=2, received_at_ns=NOW_NS + 5)])
+        store.store_reports([make_stored_report(Event("e3", "x"), sequence=3)])
+        assert store.prune_rejected_reports(NOW_NS + 5) == 1
+        assert [report.sequence for report in store.list_reports().items] == [2, 3]
+
     def test_telemetry_is_read_newest_within_the_limit_and_pruned(self, store: Store) -> None:
         samples = [Telemetry(at_ns=n, model_id="digits" if n % 2 else "", p95_ns=n) for n in range(1, 7)]
         store.add_telemetry("pi-1", samples)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, Select, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, CursorResult, Engine, Select, delete, func, insert, or_, select, true
 
 from muster_controller.adapters.store_sqlalchemy.group_commit import GroupCommit
 from muster_controller.adapters.store_sqlalchemy.paging import one, page_of
@@ -14,12 +14,14 @@ from muster_controller.adapters.store_sqlalchemy.rows import RowShape
 from muster_controller.adapters.store_sqlalchemy.tables import EVENTS, OPERATIONS, TELEMETRY
 from muster_controller.adapters.store_sqlalchemy.transactions import BUSY_TIMEOUT_S, Transactions
 from muster_controller.core.entities import FleetEvent, Operation
+from muster_controller.core.event_rules import CONTROLLER_KINDS, CONTROLLER_PREFIXES, KEPT_KINDS
 from muster_controller.ports import Page
 from muster_protos import codec
 from muster_protos.model import Telemetry
 
 _OPERATION = RowShape(Operation)
 _EVENT = RowShape(FleetEvent)
+_DELETED_AT_ONCE = 5_000
 
 
 class FeedRows(Transactions):
@@ -63,6 +65,29 @@ class FeedRows(Transactions):
             rows = connection.execute(query).mappings().all()
         return tuple(_EVENT.value(row) for row in reversed(rows))
 
+    def prune_events(self, before_ns: int, kept: int, kept_per_device: int) -> int:
+        with self._reading() as connection:
+            oldest_kept = [_first_young(connection, before_ns), _nth_newest(connection, true(), kept)]
+            count = func.count()
+            many = select(EVENTS.c.device_id).where(EVENTS.c.device_id != "").group_by(EVENTS.c.device_id)
+            device_ids = connection.execute(many.having(count > kept_per_device)).scalars().all()
+            of_devices = [EVENTS.c.device_id == device_id for device_id in device_ids]
+            bounds = [(of_device, _nth_newest(connection, of_device, kept_per_device)) for of_device in of_devices]
+        old = [EVENTS.c.sequence < max(oldest_kept), *(of & (EVENTS.c.sequence < bound) for of, bound in bounds)]
+        return sum(self._delete_events(where) for where in old)
+
+    def _delete_events(self, where: ColumnElement[bool]) -> int:
+        """In several transactions, so that no report waits for a long one."""
+        chosen = select(EVENTS.c.sequence).where(where, EVENTS.c.kind.not_in(KEPT_KINDS)).limit(_DELETED_AT_ONCE)
+        total = 0
+        while True:
+            with self._writing() as connection:
+                query = delete(EVENTS).where(EVENTS.c.sequence.in_(chosen.scalar_subquery()))
+                result: CursorResult[None] = connection.execute(query)
+            total += result.rowcount
+            if result.rowcount < _DELETED_AT_ONCE:
+                return total
+
     def add_telemetry(self, device_id: str, samples: Sequence[Telemetry]) -> None:
         if samples:
             self._telemetry_commits.submit([_telemetry_row(device_id, sample) for sample in samples])
@@ -87,6 +112,21 @@ class FeedRows(Transactions):
         with self._writing() as connection:
             result: CursorResult[None] = connection.execute(delete(TELEMETRY).where(TELEMETRY.c.at_ns < before_ns))
             return result.rowcount
+
+
+def _first_young(connection: Connection, before_ns: int) -> int:
+    """The sequence before which everything had arrived before ``before_ns``; 0 when no event tells."""
+    is_controllers = EVENTS.c.kind.in_(CONTROLLER_KINDS) | or_(
+        *(EVENTS.c.kind.startswith(prefix, autoescape=True) for prefix in CONTROLLER_PREFIXES)
+    )
+    query = select(func.min(EVENTS.c.sequence)).where(EVENTS.c.at_ns >= before_ns, is_controllers)
+    return connection.execute(query).scalar_one() or 0
+
+
+def _nth_newest(connection: Connection, where: ColumnElement[bool], n: int) -> int:
+    """The sequence of the ``n``-th newest event; 0 when there are fewer."""
+    query = select(EVENTS.c.sequence).where(where).order_by(EVENTS.c.sequence.desc()).offset(n - 1).limit(1)
+    return connection.execute(query).scalar() or 0
 
 
 def append_event(connection: Connection, event: FleetEvent) -> FleetEvent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import CursorResult, Engine, delete, select
 
 from muster_controller.adapters.store_sqlalchemy.group_commit import GroupCommit
 from muster_controller.adapters.store_sqlalchemy.paging import one, page_by_position
@@ -53,6 +53,12 @@ class ReportRows(Transactions):
             return page_by_position(
                 connection, query, REPORTS.c.position, cursor, limit, _REPORT.value, is_newest_first=False
             )
+
+    def prune_rejected_reports(self, before_ns: int) -> int:
+        with self._writing() as connection:
+            old = (REPORTS.c.rejected_reason != "") & (REPORTS.c.received_at_ns < before_ns)
+            result: CursorResult[None] = connection.execute(delete(REPORTS).where(old))
+            return result.rowcount
 
     def forget_reports(self, device_id: str) -> None:
         with self._writing() as connection:

@@ -10,6 +10,7 @@ import pytest
 from muster_agent.join import make_request
 from muster_controller.core.unfold import TAKEN
 from muster_controller.ports import DeviceRevokedError
+from muster_controller.service.service import EVENTS_KEPT_S
 from muster_controller.service.tokens import TOKENS_KEPT_S
 from muster_controller.testing_service import RecordingSession, ServiceLab
 from muster_protos import codec
@@ -227,6 +228,24 @@ def test_spent_tokens_are_forgotten_a_week_after_their_end(lab: ServiceLab) -> N
     lab.clock.advance(1)
     lab.service.clean()
     assert lab.service.tokens.list() == ()
+
+
+def test_cleaning_prunes_events_and_forgets_removed_devices_but_tells_no_end_again(
+    lab: ServiceLab, tmp_path: Path
+) -> None:
+    csr = make_request(tmp_path / "key.pem")
+    lab.service.sessions.join(JoinRequest(lab.service.tokens.new().secret, csr, Inventory(), "pi"))
+    session = RecordingSession("pi")
+    lab.service.sessions.session_opened(session)
+    say(lab, session, hello("r", clock_ns=lab.clock.now_ns() + 10**9))
+    lab.service.events.record("benchmark.finished", details={"run": "run-1"})
+    assert lab.service.sessions.worst_clock()[1] == "pi"
+    lab.service.devices.remove("pi")
+    lab.clock.advance(EVENTS_KEPT_S + 1)
+    lab.service.events.record("device.joined", "pi-2")
+    lab.service.clean()
+    assert [event.kind for event in lab.service.events.list()] == ["benchmark.finished", "device.joined"]
+    assert lab.service.sessions.worst_clock() == (None, "")
 
 
 def test_a_removed_device_is_told_so_at_the_join_even_with_a_worthless_secret(lab: ServiceLab, tmp_path: Path) -> None:
