@@ -49,10 +49,12 @@ def play(stage: Stage, screen: Screen, actors: tuple[Actor, ...] = ACTORS) -> li
     return outcomes
 
 
-def rehearse(stage: Stage, screen: Screen, actors: tuple[Actor, ...] = ACTORS) -> list[DeviceOutcome]:
-    """The same up to the choice, without serving."""
+def rehearse(
+    stage: Stage, screen: Screen, actors: tuple[Actor, ...] = ACTORS, measured: tuple[str, ...] = MEASURED
+) -> list[DeviceOutcome]:
+    """The same up to the choice among ``measured`` variants, without serving."""
     with _opened(stage, screen) as fleet:
-        return _until_chosen(stage, screen, fleet, actors)[2]
+        return _until_chosen(stage, screen, fleet, actors, measured)[2]
 
 
 def _opened(stage: Stage, screen: Screen) -> Fleet:
@@ -73,7 +75,7 @@ def _has_broker(screen: Screen) -> bool:
 
 
 def _until_chosen(
-    stage: Stage, screen: Screen, fleet: Fleet, actors: tuple[Actor, ...]
+    stage: Stage, screen: Screen, fleet: Fleet, actors: tuple[Actor, ...], measured: tuple[str, ...] = MEASURED
 ) -> tuple[Plan, Model, list[DeviceOutcome]]:
     links = {}
     with screen.step(f"{len(actors)} emulated devices join over mTLS"):
@@ -89,7 +91,7 @@ def _until_chosen(
     outcomes = [_outcome(stage, screen, fleet, actor, links[actor.device_id]) for actor in actors]
     model = _variants(screen, fleet, files)
     _push(screen, fleet, model)
-    _bench(screen, fleet, model)
+    _bench(screen, fleet, model, measured)
     return _select(screen, fleet, model, outcomes), model, outcomes
 
 
@@ -133,9 +135,9 @@ def _push(screen: Screen, fleet: Fleet, model: Model) -> None:
         fleet.push(model).wait(_PATIENCE_S)
 
 
-def _bench(screen: Screen, fleet: Fleet, model: Model) -> None:
+def _bench(screen: Screen, fleet: Fleet, model: Model, measured: tuple[str, ...]) -> None:
     with screen.step("bench: every configuration on every device (tier demo: 1 s, for demonstrations only)"):
-        run = fleet.bench(model, tier="demo", names=MEASURED, threads=[1], percentiles=[50, 95])
+        run = fleet.bench(model, tier="demo", names=measured, threads=[1], percentiles=[50, 95])
         for record in run.stream(_PATIENCE_S):
             name = record.configuration.split(".", 2)[2]
             screen.device(record.device_id, f"{name}  p50 {_ms(record.p50_ms)}  p95 {_ms(record.p95_ms)}")
