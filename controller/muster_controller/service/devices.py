@@ -96,8 +96,11 @@ class Devices:
         return self._store.get_device(device.device_id)
 
     def remove(self, reference: str) -> Device:
-        """Revoke its identity, close its streams and cancel what it was still asked to do."""
-        device = self.get(reference)
+        """Revoke its identity, close its streams and cancel what it was still asked to do.
+
+        A removal that failed half-way goes on when it is asked for again; its event is the last of it.
+        """
+        device = self._half_removed(reference) or self.get(reference)
         self._authority.revoke_certificates(device.device_id)  # first: where that fails, all of it can be tried again
         self._store.revoke_device(device.device_id)
         self._live.close(device.device_id, "removed from the fleet", is_revoked=True)
@@ -111,6 +114,20 @@ class Devices:
         self._rollouts.cancel_device(device.device_id, "device removed from the fleet")
         self._events.record("device.removed", device_id=device.device_id)
         return self._store.get_device(device.device_id)
+
+    def _half_removed(self, device_id: str) -> Device | None:
+        """The device of that id, if it was revoked without coming to the event of its removal."""
+        try:
+            device = self._store.get_device(device_id)
+        except NotFoundError:
+            return None
+        if not device.is_revoked:
+            return None
+        joined, removed = (
+            self._store.newest_events(device_id, kind, 1) for kind in ("device.joined", "device.removed")
+        )
+        is_told = bool(removed) and (not joined or removed[0].sequence > joined[0].sequence)
+        return None if is_told else device
 
     def _by_name(self, reference: str) -> Device:
         devices = self.every()

@@ -105,6 +105,7 @@ class Joining:
             device_id = settle_device_id(request.requested_device_id, key_sha256, self._find, self._reserved)
             known = self._find(device_id)
             certificate_pem, serial, _ = self._authority.issue_device_certificate(request.csr_pem, device_id)
+            door_pem = self._authority.issue_door_certificate(request.csr_pem, device_id)
             device = known or Device(device_id, device_id, now_ns, serial, key_sha256, request.inventory)
             if device.is_revoked and device.public_key_sha256 != key_sha256:
                 self._forget(device_id, now_ns)
@@ -129,24 +130,30 @@ class Joining:
             links=self._links,
             key_set_version=self._authority.key_set().version,
             broker_ca_pem=self._broker_ca_pem,
-            door_certificate_pem=self._authority.issue_door_certificate(request.csr_pem, device_id),
+            door_certificate_pem=door_pem,
         )
 
     def renew(self, device_id: str, csr_pem: bytes) -> RenewResponse:
         """Fresh certificates for the key that the device joined with.
 
         Raises:
-            NotAuthorisedError: the device was removed, or the request is for another key.
+            DeviceRevokedError: the device was removed.
+            NotAuthorisedError: the request is for another key.
         """
+        self._check_renewal(device_id, csr_pem)
+        certificate_pem, serial, _ = self._authority.issue_device_certificate(csr_pem, device_id)
+        door_pem = self._authority.issue_door_certificate(csr_pem, device_id)
+        # A removal marks the device before it revokes: one that the store does not know by now revokes these, too.
+        self._check_renewal(device_id, csr_pem)
+        self._store.put_certificate(device_id, serial)
+        return RenewResponse(certificate_pem, self._authority.signing_keys(), door_pem)
+
+    def _check_renewal(self, device_id: str, csr_pem: bytes) -> None:
         device = self._store.get_device(device_id)
         if device.is_revoked:
             raise DeviceRevokedError(f"device {device_id} was removed from the fleet; join it again")
         if self._authority.public_key_sha256(csr_pem) != device.public_key_sha256:
             raise NotAuthorisedError(f"expected a renewal of device {device_id}'s own key, found another key")
-        certificate_pem, serial, _ = self._authority.issue_device_certificate(csr_pem, device_id)
-        self._store.put_certificate(device_id, serial)
-        door_pem = self._authority.issue_door_certificate(csr_pem, device_id)
-        return RenewResponse(certificate_pem, self._authority.signing_keys(), door_pem)
 
     def _use_token(self, request: JoinRequest, token_sha256: str, now_ns: int, key_sha256: str) -> JoinToken:
         """One use of the secret. A removed device that asks with a worthless one is told why it is out: its request

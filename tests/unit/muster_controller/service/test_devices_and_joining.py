@@ -11,11 +11,20 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from muster_controller.core.entities import RequestState
+from muster_controller.ports import DeviceRevokedError
 from muster_controller.service.bench import RunOrder
 from muster_controller.service.loads import LoadOrder
 from muster_controller.service.rollout import RolloutOrder
 from muster_controller.testing_service import ONNXRUNTIME, RecordingSession, ServiceLab
-from muster_protos.errors import ConflictError, InvalidInputError, NotAuthorisedError, NotFoundError, PermanentError
+from muster_controller.testing_values import make_request, make_run
+from muster_protos.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotAuthorisedError,
+    NotFoundError,
+    PermanentError,
+    TemporaryError,
+)
 from muster_protos.join_link import parse_join_link
 from muster_protos.model import (
     AgentMessage,
@@ -185,6 +194,47 @@ def test_a_certificate_is_renewed_only_for_the_device_s_own_key(
     lab.service.devices.remove("pi")
     with pytest.raises(NotAuthorisedError, match="removed"):
         lab.service.sessions.renew("pi", csr(key))
+
+
+def test_removal_while_a_certificate_is_renewed_leaves_none_that_is_not_revoked(
+    lab: ServiceLab, key: ec.EllipticCurvePrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join(lab, key, lab.service.tokens.new().secret)
+    issue = lab.authority.issue_door_certificate
+
+    def remove_first(csr_pem: bytes, device_id: str) -> bytes:
+        lab.service.devices.remove(device_id)
+        return issue(csr_pem, device_id)
+
+    monkeypatch.setattr(lab.authority, "issue_door_certificate", remove_first)
+    with pytest.raises(DeviceRevokedError):
+        lab.service.sessions.renew("pi", csr(key))
+    assert lab.store.get_device("pi").is_revoked
+
+
+def test_removal_that_failed_half_way_is_completed_when_asked_for_again(
+    lab: ServiceLab, key: ec.EllipticCurvePrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join(lab, key, lab.service.tokens.new().secret)
+    lab.store.add_run(make_run(device_ids=("pi",)), [replace(make_request(), device_id="pi")])
+
+    def fail(*_: object, **__: object) -> None:
+        raise TemporaryError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.store, "list_requests", fail)
+        with pytest.raises(TemporaryError):
+            lab.service.devices.remove("pi")
+    assert lab.store.get_device("pi").is_revoked
+    assert [entry.state for entry in lab.store.list_requests(device_id="pi")] == [RequestState.OPEN]
+    lab.service.devices.remove("pi")
+    assert [entry.state for entry in lab.store.list_requests(device_id="pi")] == [RequestState.CANCELLED]
+    assert len(lab.service.events.list(kind="device.removed")) == 1
+    with pytest.raises(NotFoundError, match="was removed"):
+        lab.service.devices.remove("pi")
+    join(lab, key, lab.service.tokens.new().secret)
+    assert lab.service.devices.remove("pi").is_revoked
+    assert len(lab.service.events.list(kind="device.removed")) == 2
 
 
 @pytest.mark.parametrize(("lifetime_s", "uses"), [(0, 1), (-5, 1), (1e12, 1), (60, 0), (60, 10**9)])
