@@ -138,7 +138,7 @@ class Joining:
 
         Raises:
             DeviceRevokedError: the device was removed.
-            NotAuthorisedError: the request is for another key.
+            NotAuthorisedError: the device is unknown, or the request is for another key.
         """
         self._check_renewal(device_id, csr_pem)
         certificate_pem, serial, _ = self._authority.issue_device_certificate(csr_pem, device_id)
@@ -149,7 +149,11 @@ class Joining:
         return RenewResponse(certificate_pem, self._authority.signing_keys(), door_pem)
 
     def _check_renewal(self, device_id: str, csr_pem: bytes) -> None:
-        device = self._store.get_device(device_id)
+        device = self._find(device_id)
+        if device is None:
+            raise NotAuthorisedError(
+                f"expected a device of this fleet, found {device_id}, which is unknown; join it again"
+            )
         if device.is_revoked:
             raise DeviceRevokedError(f"device {device_id} was removed from the fleet; join it again")
         if self._authority.public_key_sha256(csr_pem) != device.public_key_sha256:

@@ -7,6 +7,14 @@ from muster_protos.errors import NotAuthorisedError
 from muster_protos.model import RenewRequest
 
 
+def test_device_that_the_store_does_not_know_is_not_authorised(
+    lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab.authority, "check_renewal", lambda *_: ("pi", lab.clock.now_ns()))
+    with pytest.raises(NotAuthorisedError, match="unknown; join it again"):
+        lab.service.renewals.renew(RenewRequest(b"", b""))
+
+
 def test_expired_device_that_asks_without_end_is_one_event_an_hour(
     lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
