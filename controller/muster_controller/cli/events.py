@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from muster_controller.cli.layout import wrapped
 from muster_controller.cli.options import Output, chosen, fleet
 from muster_controller.cli.output import Format, Row, emit, err, iso_time, out, terminal_width
+from muster_protos.errors import UsageError
 
 COLUMNS = {
     "TIME": "at_ns",
@@ -25,6 +27,16 @@ COLUMNS = {
     "DETAILS": "details",
 }
 
+REJECTED = {
+    "TIME": "received_at_ns",
+    "DEVICE": "device_id",
+    "WHAT": "what",
+    "REQUEST": "request_id",
+    "ATTEMPT": "attempt",
+    "SEQUENCE": "sequence",
+    "REASON": "rejected_reason",
+}
+
 
 def register(app: typer.Typer) -> None:
     app.command("events")(events)
@@ -35,11 +47,20 @@ def events(
     device: Annotated[str, typer.Option("-d", "--device", help="Only this device.")] = "",
     kind: Annotated[str, typer.Option(help="Only this kind, e.g. rung.changed.")] = "",
     limit: Annotated[int, typer.Option(help="The last so many.")] = 50,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Reports that were not believed, and why.")] = False,
     output: Output = None,
 ) -> None:
     """Show what happened, oldest first."""
     form = chosen(output)
+    if rejected and (follow or kind):
+        raise UsageError("expected --rejected without --follow and --kind: it lists reports, found both")
+    if limit < 1:
+        raise UsageError(f"expected a limit of 1 or more, found {limit}")
     with fleet() as found:
+        if rejected:
+            reports = found.connection.items("/v1/reports", rejected=True, device=device)
+            emit(list(deque(reports, maxlen=limit)), form, REJECTED, "no report was rejected", heads=3)
+            return
         device_id = found.devices.get(device).id if device else ""
         past = list(found.connection.get("/v1/events", newest=True, device=device_id, kind=kind, limit=limit)["items"])
         if not follow:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from muster_controller.core.entities import DeviceRequest, FleetEvent, RequestState
+from muster_controller.core.entities import DeviceRequest, FleetEvent, RequestState, StoredReport
 from muster_controller.core.join_rules import GRACE_S
+from muster_controller.ports import Page
 from muster_controller.service import gc, recovery
 from muster_controller.service.bench import Benchmarks
 from muster_controller.service.broker_door import BrokerDoor
@@ -155,6 +156,11 @@ class Service:
         self, device: str, since_ns: int, model_id: str | None = None, limit: int = 1000
     ) -> tuple[Telemetry, ...]:
         return self._context.store.list_telemetry(self.devices.get(device).device_id, since_ns, model_id, limit)
+
+    def reports(self, device: str, is_rejected: bool | None, cursor: str, limit: int) -> Page[StoredReport]:
+        """In the order of arrival; "" = of every device."""
+        device_id = self.devices.get(device).device_id if device else None
+        return self._context.store.list_reports(device_id, is_rejected, cursor, limit)
 
     def subscribe(self, topic: str, callback: Callable[[], None]) -> Callable[[], None]:
         """Call ``callback`` whenever something of ``topic`` changed; returns the unsubscriber."""

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from muster_controller.ports import Authenticator
 from muster_controller.service.service import Service
 from muster_controller.service.version import product_version
-from muster_controller.web import benchmarks, devices, errors, events, keys, models, rollouts
+from muster_controller.web import benchmarks, devices, errors, events, keys, models, reports, rollouts
 from muster_controller.web.access import BodyLimit, require_admin
 from muster_controller.web.replies import ErrorReply, reply
 
@@ -34,7 +34,7 @@ def create_app(service: Service, authenticator: Authenticator) -> FastAPI:
     app.add_middleware(BodyLimit)
     errors.install(app)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(require_admin)], responses=_ANSWERS)
-    for part in (devices, keys, models, benchmarks, rollouts, events):
+    for part in (devices, keys, models, benchmarks, rollouts, reports, events):
         v1.include_router(part.router)
     app.include_router(v1)
 

@@ -12,6 +12,7 @@ import pytest
 
 from muster_controller.service.bench import RunOrder
 from muster_controller.testing_service import ServiceLab
+from muster_controller.testing_values import make_stored_report
 from muster_protos.model import (
     AgentMessage,
     BenchmarkPhase,
@@ -52,6 +53,19 @@ def test_names_are_shown_letter_by_letter(muster, lab: ServiceLab) -> None:
     assert muster("device", "rename", "a", name).code == 0
     assert name in muster("device", "ls").out
     assert name in muster("device", "show", "a").out
+
+
+def test_rejected_reports_are_listed_with_their_reasons(muster, lab: ServiceLab) -> None:
+    assert "no report was rejected" in muster("events", "--rejected").err
+    lab.add_device("pi-1")
+    for sequence in (1, 2, 3):
+        report = make_stored_report(Event("e", "x.y"), sequence=sequence, rejected_reason=f"\x1b[2J lie {sequence}")
+        lab.store.store_reports([report])
+    said = muster("events", "--rejected", "--device", "pi-1")
+    assert "lie 1" in said.out
+    assert "\x1b" not in said.out
+    found = json.loads(muster("events", "--rejected", "--limit", "2", "-o", "json").out)
+    assert [(report["sequence"], report["what"]) for report in found] == [(2, "Event"), (3, "Event")]
 
 
 def test_nothing_that_a_device_wrote_steers_the_terminal(muster, lab: ServiceLab) -> None:

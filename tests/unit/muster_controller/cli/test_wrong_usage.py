@@ -75,6 +75,9 @@ USAGE = [
     ("rollout", "begin", "kws"),
     ("events", "--limit", "0"),
     ("events", "--limit", "x"),
+    ("events", "--rejected", "--follow"),
+    ("events", "--rejected", "--kind", "rung.changed"),
+    ("events", "--rejected", "--limit", "0"),
     ("config", "set", "output", "xml"),
     ("config", "set", "timeout_s", "banana"),
     ("config", "set", "timeout_s"),
@@ -122,6 +125,7 @@ NOT_FOUND = [
     ("rollout", "rollback", "rollout-0"),
     ("rollout", "start", "kws"),
     ("events", "--device", "nothing"),
+    ("events", "--rejected", "--device", "nothing"),
     ("config", "set", "urll", "x"),
     ("leave", "--state", "nothing"),
 ]

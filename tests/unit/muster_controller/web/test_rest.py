@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from starlette.testclient import TestClient
 
 from muster_controller.adapters.identity_x509.authenticator import StoreAuthenticator
 from muster_controller.testing_service import ServiceLab
+from muster_controller.testing_values import make_stored_report
 from muster_controller.web.access import MAX_JSON_BYTES
 from muster_controller.web.app import create_app
+from muster_protos.model import Event
 
 TOKEN = "secret-admin-token"
 POLICY = "constraints: {p95_ms: {max: 40}}\nobjective: accuracy\n"
@@ -59,6 +62,30 @@ def test_lists_are_paged(rest: TestClient, lab: ServiceLab) -> None:
     assert found == ["d0", "d1", "d2", "d3", "d4"]
     filtered = rest.get("/v1/devices", params={"label": "even=False"}).json()["items"]
     assert [item["device_id"] for item in filtered] == ["d1", "d3"]
+
+
+def test_reports_are_paged_and_told_apart_by_whether_they_were_believed(rest: TestClient, lab: ServiceLab) -> None:
+    lab.add_device("pi-1")
+    lab.add_device("pi-2")
+    for sequence, reason in enumerate(("", "a lie", "", "another lie", "a third"), start=1):
+        lab.store.store_reports([make_stored_report(Event("e", "x.y"), sequence=sequence, rejected_reason=reason)])
+    lab.store.store_reports([replace(make_stored_report(Event("e", "x.y"), device_id="pi-2"), payload=b"\xff")])
+    first = rest.get("/v1/reports", params={"rejected": True, "limit": 2}).json()
+    assert [(item["sequence"], item["rejected_reason"]) for item in first["items"]] == [
+        (2, "a lie"),
+        (4, "another lie"),
+    ]
+    rest_of_it = rest.get("/v1/reports", params={"rejected": True, "cursor": first["next_cursor"]}).json()
+    assert [(item["device_id"], item["sequence"]) for item in rest_of_it["items"]] == [("pi-1", 5), ("pi-2", 1)]
+    assert rest_of_it["next_cursor"] == ""
+    assert len(rest.get("/v1/reports").json()["items"]) == 6
+    believed = rest.get("/v1/reports", params={"rejected": False}).json()["items"]
+    assert [(item["sequence"], item["what"]) for item in believed] == [(1, "Event"), (3, "Event")]
+    (odd,) = rest.get("/v1/reports", params={"device": "pi-2"}).json()["items"]
+    assert (odd["what"], odd["payload_bytes"]) == ("", 1)
+    assert error_of(rest.get("/v1/reports", params={"device": "pi-3"}))[:2] == (404, "not_found")
+    assert error_of(rest.get("/v1/reports", params={"rejected": "perhaps"}))[:2] == (400, "invalid_input")
+    assert error_of(rest.get("/v1/reports", params={"cursor": "x"}))[:2] == (400, "invalid_input")
 
 
 def test_errors_have_one_shape(rest: TestClient, lab: ServiceLab) -> None:
