@@ -92,7 +92,7 @@ def test_what_a_function_may_not_do_is_one_line(net_path, tmp_path, function, er
     with pytest.raises(error, match=words) as caught:
         import_model(f"{net_path}:{function}", "m", 1, "", tmp_path / "out")
     assert "\n" not in str(caught.value)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_operator_that_cannot_be_exported_is_named(net_path, tmp_path):
