@@ -25,7 +25,7 @@ def next_steps(kept: Path | None) -> tuple[str, ...]:
         ("your own fleet", "muster up                # a controller, and this machine as its first device"),
         ("a model", "muster model add examples/digits.py:make --name digits --data builtin:digits"),
         ("its variants", "muster compress digits --recipe quick"),
-        ("measure them", "muster bench run digits"),
+        ("measure them", "muster push digits && muster bench run digits --tier demo"),
         ("choose", "muster select digits --p95-ms 100 --explain"),
         ("serve", "muster rollout start digits"),
         ("see it fall back", "muster load $(hostname) --model digits --rate 700 --for 20s"),

@@ -13,7 +13,7 @@ import pytest
 from muster_protos.broker_names import CONTROLLER
 from muster_protos.errors import PermanentError, UnreachableError
 from muster_protos.limits import MAX_BROKER_PACKET_BYTES
-from muster_protos.mqtt import connection as module
+from muster_protos.mqtt import bounded as module
 from muster_protos.mqtt.connection import BrokerConnection, Endpoint, Patience, Will
 
 TOPIC = "muster/1/lab/pi-1/presence"
