@@ -28,7 +28,7 @@ from muster_protos.model import LocalCap, LocalGrant
 
 log = logging.getLogger(__name__)
 
-__all__ = ["LocalListener", "Peer", "ServingOptions", "ServingProcess", "ServingSink"]
+__all__ = ["LocalListener", "Peer", "ServingOptions", "ServingProcess", "ServingSink", "left_behind"]
 
 _STDERR_TAIL_BYTES = 2048
 _ADOPTION_POLL_S = 0.5
@@ -82,7 +82,7 @@ class ServingProcess:
         if self.is_alive:
             return
         self._is_stopping = False
-        adopted = self._orphan()
+        adopted = left_behind(self._listener.path, self.model_id)
         if adopted is None:
             self._spawn()
         else:
@@ -167,7 +167,7 @@ class ServingProcess:
             reason = _ending(process.wait(), self._oom_kills)
         else:
             pid = self._pid or 0
-            while self._is_ours(pid):
+            while _serves(pid, self.model_id):
                 time.sleep(_ADOPTION_POLL_S)  # not our child: the kernel does not tell us
             reason = "ended; how is unknown, an earlier agent had started it"
         tail = self._stderr_tail()
@@ -183,28 +183,14 @@ class ServingProcess:
         process, pid = self._process, self._pid
         if process is not None:
             process.send_signal(number)
-        elif pid is not None and self._is_ours(pid):
+        elif pid is not None and _serves(pid, self.model_id):
             os.kill(pid, number)
-
-    def _orphan(self) -> int | None:
-        try:
-            pid = int(json.loads(self._pid_path().read_text())["pid"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return pid if self._is_ours(pid) else None
-
-    def _is_ours(self, pid: int) -> bool:
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            return False
-        return b"muster_agent.serving" in words and self.model_id.encode() in words
 
     def _stderr_path(self) -> Path:
         return self._listener.path.with_name(f"serving-{self.model_id}.stderr")
 
     def _pid_path(self) -> Path:
-        return self._listener.path.with_name(f"serving-{self.model_id}.pid")
+        return _pid_path(self._listener.path, self.model_id)
 
     def _stderr_tail(self) -> str:
         try:
@@ -213,6 +199,27 @@ class ServingProcess:
                 return stderr.read().decode(errors="replace").strip()
         except OSError:
             return ""
+
+
+def left_behind(socket_path: Path, model_id: str) -> int | None:
+    """The serving process that an earlier agent on this socket has left, while it is there."""
+    try:
+        pid = int(json.loads(_pid_path(socket_path, model_id).read_text())["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return pid if _serves(pid, model_id) else None
+
+
+def _pid_path(socket_path: Path, model_id: str) -> Path:
+    return socket_path.with_name(f"serving-{model_id}.pid")
+
+
+def _serves(pid: int, model_id: str) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"muster_agent.serving" in words and model_id.encode() in words
 
 
 def _ending(returncode: int, oom_kills_before: int | None = None) -> str:

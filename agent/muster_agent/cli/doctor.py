@@ -129,24 +129,10 @@ def _permissions(folder: StateFolder) -> Finding:
 
 def agent_finding(folder: StateFolder) -> Finding:
     """Whether an agent runs on the folder."""
-    try:
-        holder = folder.lock.read_text().strip()
-    except OSError:
-        holder = ""
-    if holder.isdecimal() and _is_locked(folder.lock):
-        return Finding("agent", OK, f"runs with pid {holder}")
+    holder = folder.holder()
+    if holder is not None:
+        return Finding("agent", OK, f"runs with pid {holder}" if holder else "runs")
     return Finding("agent", WARNING, "does not run", "run: muster-agent run, or muster-agent install --systemd --write")
-
-
-def _is_locked(path: Path) -> bool:
-    import fcntl
-
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
 
 
 def disk_finding(folder: StateFolder) -> Finding:

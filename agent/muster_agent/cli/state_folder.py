@@ -88,6 +88,22 @@ class StateFolder:
         finally:
             os.close(descriptor)
 
+    def holder(self) -> str | None:
+        """Who holds the folder: a process id, "" when a disk that takes nothing kept none; None when nobody does."""
+        path = self.lock if self.lock.exists() else self.root
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            text = os.pread(descriptor, 32, 0).decode(errors="replace").strip() if path == self.lock else ""
+            return text if text.isdecimal() and Path("/proc", text).exists() else ""
+        finally:
+            os.close(descriptor)
+        return None
+
     def _open_lock(self) -> int:
         """The lock file; the folder itself where the disk takes no such file."""
         try:

@@ -15,6 +15,7 @@ from muster_agent.cli.probe import to_json
 from muster_agent.cli.state_folder import StateFolder, state_folder
 from muster_agent.core.known import ServingRecord
 from muster_agent.identity_folder import IdentityFolder
+from muster_agent.serving_process import left_behind
 from muster_protos import codec
 from muster_protos.errors import NotFoundError, PermanentError
 from muster_protos.model import DesiredState, SignedEnvelope
@@ -29,6 +30,7 @@ class Served:
     state: str  # committed, activated or self_tested
     http_port: int
     grpc_port: int
+    orphan_pid: int | None = None  # without an agent: its process, which ends some seconds after the agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Status:
     device_id: str
     fleet_id: str
     agent: str
+    is_running: bool
     desired_version: str
     waiting_reports: int
     serving: tuple[Served, ...]
@@ -66,8 +69,10 @@ def read_status(folder: StateFolder) -> Status:
         raise NotFoundError(
             f"expected a joined device, found no identity in {folder.identity}; join: muster-agent join"
         )
-    findings = (state_finding(folder), disk_finding(folder))
+    agent = agent_finding(folder)
+    findings = (agent, state_finding(folder), disk_finding(folder))
     troubles = tuple(f"{item.check}: {item.found}" for item in findings if item.verdict != OK)
+    is_running = agent.verdict == OK
     desired, waiting, bad = "none yet", 0, {}
     records: tuple[ServingRecord, ...] = ()
     try:
@@ -77,15 +82,16 @@ def read_status(folder: StateFolder) -> Status:
             records = tuple(record_from_row(row) for row in database.execute(SELECT_SERVING).fetchall())
             bad = dict(database.execute("SELECT key, reason FROM bad ORDER BY key").fetchall())
     except (sqlite3.Error, PermanentError, ValueError) as error:
-        if folder.database.exists() and not troubles:
-            troubles = (f"state: {folder.database} cannot be read: {error}",)
+        if folder.database.exists() and not any(item.startswith("state") for item in troubles):
+            troubles = (*troubles, f"state: {folder.database} cannot be read: {error}")
     return Status(
         device_id=identity.device_id,
         fleet_id=identity.fleet_id,
-        agent=agent_finding(folder).found,
+        agent=agent.found,
+        is_running=is_running,
         desired_version=desired,
         waiting_reports=waiting,
-        serving=tuple(served for record in records for served in _served(record)),
+        serving=tuple(served for record in records for served in _served(record, folder, is_running)),
         bad=bad,
         troubles=troubles,
     )
@@ -98,12 +104,21 @@ def _version(row: tuple[bytes] | None) -> str:
     return f"{state.epoch}.{state.version}"
 
 
-def _served(record: ServingRecord) -> Iterator[Served]:
+def _served(record: ServingRecord, folder: StateFolder, is_running: bool) -> Iterator[Served]:
     target = record.target
     if target is None:
         return
     state = "committed" if record.trial is None else "activated" if record.is_trial_active else "self_tested"
-    yield Served(record.model_id, target.deployment_id, state, record.http_port, record.grpc_port)
+    orphan = None if is_running else _orphan(folder, record.model_id)
+    yield Served(record.model_id, target.deployment_id, state, record.http_port, record.grpc_port, orphan)
+
+
+def _orphan(folder: StateFolder, model_id: str) -> int | None:
+    """The serving process that a killed agent has left, while it is still there."""
+    try:
+        return left_behind(folder.socket, model_id)
+    except PermanentError:  # on a read-only disk: the folder for sockets is somebody else's
+        return None
 
 
 def _lines(status: Status) -> Iterator[str]:
@@ -111,7 +126,13 @@ def _lines(status: Status) -> Iterator[str]:
     yield f"desired state {status.desired_version}, {status.waiting_reports} reports wait to be acknowledged"
     for item in status.serving:
         ports = f"HTTP {item.http_port}, gRPC {item.grpc_port}"
-        yield f"serves {item.model_id} by {item.deployment_id} ({item.state}) on {ports}"
+        what = f"{item.model_id} by {item.deployment_id} ({item.state}) on {ports}"
+        if status.is_running:
+            yield f"serves {what}"
+        elif item.orphan_pid is not None:
+            yield f"served last {what}; pid {item.orphan_pid} still answers and ends within seconds without an agent"
+        else:
+            yield f"served last {what}; nothing runs"
     if not status.serving:
         yield "serves nothing"
     for key, reason in status.bad.items():

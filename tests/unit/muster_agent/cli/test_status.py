@@ -1,0 +1,92 @@
+"""What ``muster-agent status`` says with and without an agent."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from muster_agent.adapters.state_sqlite import SqliteState
+from muster_agent.cli.doctor import OK, WARNING, agent_finding
+from muster_agent.cli.state_folder import StateFolder
+from muster_agent.cli.status import _lines, read_status
+from muster_agent.core.known import ServingRecord
+from muster_agent.core.wanted import read_model
+from muster_agent.identity_folder import Identity, IdentityFolder
+from muster_agent.testing import sign_manifest
+from muster_protos.model import (
+    ArtifactRef,
+    Configuration,
+    DesiredModel,
+    Rung,
+    ServingGrant,
+    SigningKey,
+    Slo,
+    VariantManifest,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    """A device that has joined and has committed a model."""
+    identities = IdentityFolder(tmp_path / "identity")
+    identities.create()
+    identities.key_path.write_bytes(b"key")
+    identities.write(Identity("lab", "pi", b"cert", b"ca", (SigningKey("k", b"p"),), ("grpcs://127.0.0.1:1",)))
+    manifest = VariantManifest(
+        variant_id="digits.v1.fp32",
+        model_id="digits",
+        model_version=1,
+        name="fp32",
+        artifact=ArtifactRef("a" * 64, 1),
+        golden=ArtifactRef("b" * 64, 1),
+        evaluation=ArtifactRef("c" * 64, 1),
+    )
+    rung = Rung(Configuration("digits.v1.fp32", "onnxruntime", "cpu"), 1, 1, 0.9)
+    grant = ServingGrant(deployment_id="d1", ladder=(rung,), slo=Slo(9_000_000, 95.0))
+    model = read_model(DesiredModel("digits", 1, manifests=(sign_manifest(manifest),), serving=grant))
+    with closing(SqliteState(tmp_path / "agent.sqlite3")) as state:
+        state.put_serving(ServingRecord("digits", last_good=model, http_port=44331, grpc_port=44332))
+    return StateFolder(tmp_path)
+
+
+@pytest.fixture
+def orphan(folder: StateFolder) -> Iterator[int]:
+    """A process that looks like one that a killed agent has left."""
+    command = [sys.executable, "-c", "input()", "muster_agent.serving", "digits"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        folder.socket.with_name("serving-digits.pid").write_text(json.dumps({"pid": process.pid}))
+        yield process.pid
+
+
+def text(folder: StateFolder) -> str:
+    return "\n".join(_lines(read_status(folder)))
+
+
+def test_without_an_agent_nothing_is_served_and_that_is_trouble(folder):
+    status = read_status(folder)
+    assert "served last digits by d1 (committed) on HTTP 44331, gRPC 44332; nothing runs" in text(folder)
+    assert (status.is_running, status.troubles[0]) == (False, "agent: does not run")
+
+
+def test_with_an_agent_it_serves(folder):
+    with folder.locked():
+        assert "serves digits by d1 (committed) on HTTP 44331" in text(folder)
+        assert "agent: " not in " ".join(read_status(folder).troubles)
+
+
+def test_the_process_that_a_killed_agent_has_left_is_named(folder, orphan):
+    assert f"pid {orphan} still answers and ends" in text(folder)
+    assert read_status(folder).troubles[0] == "agent: does not run"
+
+
+def test_an_agent_that_could_not_write_its_pid_runs_all_the_same(folder):
+    with folder.locked():
+        folder.lock.write_text("")
+        assert (agent_finding(folder).verdict, agent_finding(folder).found) == (OK, "runs")
+    assert agent_finding(folder).verdict == WARNING
