@@ -12,6 +12,7 @@ from muster_protos.errors import PermanentError
 
 T = TypeVar("T")
 
+DROPPED = "dropped: "
 NOT_MADE = "not made: "  # how such a line of a finished operation's note begins
 
 
@@ -39,6 +40,17 @@ class OperationView(View):
     def not_made(self) -> tuple[str, ...]:
         """What was asked for and could not be made, each with its reason."""
         return tuple(line.removeprefix(NOT_MADE) for line in self.remarks if line.startswith(NOT_MADE))
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The names of the variants that a finished ``compress`` made and judged, kept or dropped."""
+        first = "" if self.state == "running" else self.note.partition("\n")[0]
+        return tuple(part.split(" ")[0] for part in first.split(", ") if part)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """What was made and is under the floor, each with its figures and the reason."""
+        return tuple(line.removeprefix(DROPPED) for line in self.remarks if line.startswith(DROPPED))
 
     @property
     def is_done(self) -> bool:

@@ -126,7 +126,7 @@ def _run(options: argparse.Namespace) -> int:
         print(report.as_tree(imported, result))
     for note in (*imported.notes, *result.notes):
         print(f"note: {note}", file=sys.stderr)
-    return _PARTIAL if result.failed else 0
+    return _PARTIAL if result.failed or not all(item.is_kept for item in result.variants) else 0
 
 
 def _recipes(options: argparse.Namespace) -> int:

@@ -50,6 +50,18 @@ def parse_floor(text: str) -> Floor | None:
     return Floor(kind, float(match[2]), stripped)
 
 
+def check_reachable(floor: Floor | None, baseline: Accuracy) -> None:
+    """Refuse a floor that no variant can reach: accuracy, auc and agreement end at 1, and so does a share of them.
+
+    Raises:
+        InvalidInputError: it is above 1.
+    """
+    is_error = baseline.value is not None and baseline.metric in _LOWER_IS_BETTER
+    if floor is not None and floor.value > 1 and not is_error:
+        what = "agreement" if baseline.value is None else baseline.metric
+        raise InvalidInputError(f"expected a floor of at most 1 for {what} (0.95 is 95 %), found {floor.text}")
+
+
 def missed(floor: Floor, found: Accuracy, baseline: Accuracy) -> str:
     """Why ``found`` is under the floor, with figures; "" when it is not.
 

@@ -15,7 +15,7 @@ from muster_compression.dataset.fit import fit_samples
 from muster_compression.dataset.load import load_data
 from muster_compression.dataset.splits import Array
 from muster_compression.face import bind, open_artifact
-from muster_compression.floor import Floor, missed, parse_floor
+from muster_compression.floor import Floor, check_reachable, missed, parse_floor
 from muster_compression.judge import Judgement, judge
 from muster_compression.latency import host_latency
 from muster_compression.manifest import Lineage, draft, judged
@@ -95,11 +95,13 @@ def _prepare(order: RecipeOrder, recipe: Recipe) -> tuple[_Setting, list[str]]:
     parent = order.parent
     if parent.evaluation_path is None or parent.manifest.accuracy is None:
         raise InvalidInputError(f"{parent.manifest.model_id}: expected an imported model with evaluation samples")
+    floor = parse_floor(order.floor or recipe.floor)
+    check_reachable(floor, parent.manifest.accuracy)
     calibration, ref, notes = _calibration(order)
     setting = _Setting(
         order=order,
         recipe=recipe,
-        floor=parse_floor(order.floor or recipe.floor),
+        floor=floor,
         baseline=parent.manifest,
         baseline_accuracy=parent.manifest.accuracy,
         evaluation_path=parent.evaluation_path,

@@ -166,6 +166,10 @@ class Store(Protocol):
         """The same manifest, signed again."""
         ...
 
+    def put_variant_verdict(self, variant_id: str, is_kept: bool, dropped_reason: str) -> None:
+        """What a later run of a recipe said of the same bytes."""
+        ...
+
     def referenced_sha256s(self) -> frozenset[str]:
         """Every artifact that a model, variant or deployment still names (garbage collection keeps these)."""
         ...

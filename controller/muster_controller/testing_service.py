@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from muster_compression.dataset.load import check_builtin
-from muster_compression.floor import parse_floor
+from muster_compression.floor import check_reachable, parse_floor
 from muster_controller.adapters.artifacts_folder import FolderArtifactStore
 from muster_controller.adapters.identity_x509 import X509Authority, open_authority
 from muster_controller.core.entities import Device, DeviceRequest
@@ -107,10 +107,12 @@ class StubWorkshop:
     def check_builtin_data(self, name: str) -> None:
         check_builtin(name)
 
-    def check_recipe(self, recipe: str, floor: str = "") -> None:
+    def check_recipe(self, recipe: str, floor: str = "", baseline: Accuracy | None = None) -> None:
         if recipe not in ("quick", "edge") and not is_recipe_text(recipe):
             raise NotFoundError(f"no recipe {recipe!r}; there are edge, quick")
-        parse_floor(floor)
+        wanted = parse_floor(floor)
+        if baseline is not None:
+            check_reachable(wanted, baseline)
 
     def import_model(
         self, order: ImportOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
@@ -153,6 +155,8 @@ class StubWorkshop:
             order.parent.manifest, out_folder, [("fp16", content + b" fp16"), ("int8", content + b" int8")]
         )
         kept, dropped = made.variants
+        if order.floor == "0.999":
+            kept = replace(kept, is_kept=False, dropped_reason="under 0.999")
         if order.recipe != "quick" and "prune" in Path(order.recipe).read_text():
             made = replace(
                 made, not_made=(NotMade("pruned", "no layer to prune"),), notes=("calibrated on what judges",)

@@ -238,6 +238,11 @@ class MemoryStore:
             known = _get(self._variants, variant_id, "variant")
             self._variants[variant_id] = replace(known, envelope=envelope)
 
+    def put_variant_verdict(self, variant_id: str, is_kept: bool, dropped_reason: str) -> None:
+        with self._lock:
+            known = _get(self._variants, variant_id, "variant")
+            self._variants[variant_id] = replace(known, is_kept=is_kept, dropped_reason=dropped_reason)
+
     def list_variants(self, model_id: str, version: int) -> tuple[Variant, ...]:
         with self._lock:
             return tuple(

@@ -20,6 +20,7 @@ from muster_controller.service.workshop import (
     is_recipe_text,
 )
 from muster_protos.ids import check_id
+from muster_protos.model import Accuracy
 
 
 class CompressionWorkshop:
@@ -30,15 +31,17 @@ class CompressionWorkshop:
 
         check_builtin(name)
 
-    def check_recipe(self, recipe: str, floor: str = "") -> None:
-        from muster_compression.floor import parse_floor  # here: these bring numpy along
+    def check_recipe(self, recipe: str, floor: str = "", baseline: Accuracy | None = None) -> None:
+        from muster_compression.floor import check_reachable, parse_floor  # here: these bring numpy along
         from muster_compression.recipe import load_recipe, parse_recipe
 
         if is_recipe_text(recipe):
-            parse_recipe(recipe, "the recipe")
+            read = parse_recipe(recipe, "the recipe")
         else:
-            load_recipe(check_id(recipe, "recipe name"))
-        parse_floor(floor)
+            read = load_recipe(check_id(recipe, "recipe name"))
+        wanted = parse_floor(floor or read.floor)
+        if baseline is not None:
+            check_reachable(wanted, baseline)
 
     def import_model(
         self, order: ImportOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from muster.models import Variant
+from muster.operation import DROPPED, OperationView
 from muster_controller.cli.layout import wrapped
 from muster_controller.cli.options import Output, Timeout, Wait, chosen, fleet
 from muster_controller.cli.output import Format, emit, err, out, shown_bytes, terminal_width
@@ -15,7 +16,6 @@ from muster_controller.cli.waiting import follow_operation
 from muster_protos.errors import NotFoundError
 
 PARTIAL = 8
-DROPPED = "dropped: "  # in a table the dropped variants stand below the kept ones, with their figures
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +30,8 @@ def compress(
     timeout: Timeout = None,
     output: Output = None,
 ) -> None:
-    """Make smaller, faster variants of a model on the controller's host. Exit 8 when one could not be made."""
+    """Make smaller, faster variants of a model on the controller's host. Exit 8 when one could not be made, or
+    is under the floor."""
     form = chosen(output)
     with fleet() as found:
         known = found.models.get(model)
@@ -40,16 +41,26 @@ def compress(
             return
         variants = known.variants(only_kept=False)
         for line in done.remarks:
-            if form is not Format.TABLE or not line.startswith(DROPPED):
+            if form is not Format.TABLE or not line.startswith(DROPPED):  # a table shows them below the kept ones
                 err().print(line, markup=False)
     if form is not Format.TABLE:
         emit([variant.fields for variant in variants], form, {"VARIANT": "manifest.name", "KEPT": "is_kept"})
     else:
-        _tree(known.reference, variants)
+        _tree(known.reference, variants, frozenset(done.judged))
+    _say_partial(done, sum(variant.is_kept for variant in variants))
+
+
+def _say_partial(done: OperationView, kept: int) -> None:
+    """One line and exit 8 when the recipe gave less than it names."""
+    parts = []
     if done.not_made:
-        kept = sum(variant.is_kept for variant in variants)
         names = ", ".join(line.partition(":")[0] for line in done.not_made)
-        err().print(f"{len(done.not_made)} not made ({names}); {kept} variants are kept", markup=False)
+        parts.append(f"{len(done.not_made)} not made ({names})")
+    if done.dropped:
+        names = ", ".join(line.partition(" (")[0] for line in done.dropped)
+        parts.append(f"{len(done.dropped)} dropped for the floor ({names})")
+    if parts:
+        err().print(f"{', '.join(parts)}; {kept} variants are kept", markup=False)
         raise typer.Exit(PARTIAL)
 
 
@@ -63,16 +74,19 @@ def _recipe(text: str) -> str | Path:
     return path
 
 
-def _tree(reference: str, variants: list[Variant]) -> None:
+def _tree(reference: str, variants: list[Variant], judged: frozenset[str]) -> None:
+    """What this run judged has a tick or stands below; the others are named as not part of it."""
     kept = [variant for variant in variants if variant.is_kept]
     baseline, *others = kept
     out().print(f"{reference:12} {_figures(baseline)}   baseline", markup=False)
     for number, variant in enumerate(others):
         branch = "└─" if number == len(others) - 1 else "├─"
-        out().print(f" {branch} {_figures(variant)}   ✓", markup=False)
+        mark = "✓" if variant.name in judged else "(not part of this run)"
+        out().print(f" {branch} {_figures(variant)}   {mark}", markup=False)
     for variant in variants:
         if not variant.is_kept:
-            line = f"{DROPPED}{_figures(variant)}   {variant.fields['dropped_reason']}"
+            other = "" if variant.name in judged else " (not part of this run)"
+            line = f"{DROPPED}{_figures(variant)}   {variant.fields['dropped_reason']}{other}"
             out().print(wrapped(line, terminal_width(), indent=len(DROPPED)), markup=False, soft_wrap=True)
 
 

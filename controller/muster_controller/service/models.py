@@ -22,6 +22,8 @@ from muster_controller.service.uploads import Uploads
 from muster_controller.service.workshop import (
     CompressOrder,
     ImportOrder,
+    MadeVariant,
+    NotMade,
     OnProgress,
     Product,
     Shelved,
@@ -31,7 +33,7 @@ from muster_controller.service.workshop import (
 from muster_devices.failpoint import hit
 from muster_protos.errors import InvalidInputError, NotFoundError
 from muster_protos.ids import check_id, variant_id
-from muster_protos.model import ArtifactRef
+from muster_protos.model import Accuracy, ArtifactRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +169,14 @@ class Models:
         model = self.get(reference)
         if not is_recipe_text(recipe):
             check_id(recipe, "recipe name")  # a path from outside is never followed
-        self._context.workshop.check_recipe(recipe, floor)
         baseline = self._baseline(model)
+        self._context.workshop.check_recipe(recipe, floor, baseline.manifest.accuracy or Accuracy(n=0))
 
         def work(on_progress: OnProgress, stop: threading.Event) -> str:
             with _workspace(self._context.folder, f"compress-{model.model_id}-{model.version}") as out:
                 order = CompressOrder(_recipe_file(recipe, out), self._shelved(baseline), floor)
                 product = self._context.workshop.compress(order, out / "made", on_progress, stop)
+                product = self._without_taken_names(product)
                 return note_of(product, self._shelve_variants(product))
 
         return self._operations.start("compress", f"{model.model_id}:{model.version}", work)
@@ -229,12 +232,13 @@ class Models:
         return model
 
     def _shelve_variants(self, product: Product) -> tuple[str, ...]:
-        """Store what came out; a variant that the store has already (same recipe run again) stays as it is."""
+        """Store what came out; of a variant that is there already (same recipe again) only the verdict may change."""
         store_files(self._context.artifacts, product)
         names = []
         for made in product.variants:
-            if self._has(made.manifest.variant_id):
-                names.append(f"{made.manifest.name} (unchanged)")
+            known = self._known(made.manifest.variant_id)
+            if known is not None:
+                names.append(f"{made.manifest.name} ({self._judge_again(known, made)})")
                 continue
             stamped = replace(made.manifest, created_at_ns=made.manifest.created_at_ns or self._context.clock.now_ns())
             hit("variant: signed")
@@ -245,12 +249,35 @@ class Models:
             names.append(made.manifest.name if made.is_kept else f"{made.manifest.name} (dropped)")
         return tuple(names)
 
-    def _has(self, variant: str) -> bool:
+    def _without_taken_names(self, product: Product) -> Product:
+        """Other bytes under the name of a variant that is there already are not made: a variant never changes."""
+        taken = []
+        for made in product.variants:
+            known = self._known(made.manifest.variant_id)
+            if known is not None and known.manifest.artifact.sha256 != made.manifest.artifact.sha256:
+                taken.append(made.manifest.name)
+        reason = "a variant of this name with other bytes is there already; give it another name in the recipe"
+        return replace(
+            product,
+            variants=tuple(made for made in product.variants if made.manifest.name not in taken),
+            not_made=(*product.not_made, *(NotMade(name, reason) for name in taken)),
+        )
+
+    def _judge_again(self, known: Variant, made: MadeVariant) -> str:
+        """The newest verdict counts; in one word what it changed."""
+        if (known.is_kept, known.dropped_reason) == (made.is_kept, made.dropped_reason):
+            return "unchanged"
+        self._store.put_variant_verdict(made.manifest.variant_id, made.is_kept, made.dropped_reason)
+        word = "kept" if made.is_kept else "dropped"
+        details = {"variant": made.manifest.variant_id}
+        self._events.record(f"variant.{word}", "", made.manifest.model_id, made.dropped_reason, details)
+        return word
+
+    def _known(self, variant: str) -> Variant | None:
         try:
-            self._store.get_variant(variant)
+            return self._store.get_variant(variant)
         except NotFoundError:
-            return False
-        return True
+            return None
 
 
 def _named(upload: Path, name: str, folder: Path) -> Path:

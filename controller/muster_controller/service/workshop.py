@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from muster_protos.model import ArtifactRef, Signature, VariantManifest
+from muster_protos.model import Accuracy, ArtifactRef, Signature, VariantManifest
 
 OnProgress = Callable[[float, str], None]
 """(share done in 0..1, a few words for people)"""
@@ -101,8 +101,10 @@ class Workshop(Protocol):
         """NotFoundError when no data set of this name ships with the compression package."""
         ...
 
-    def check_recipe(self, recipe: str, floor: str = "") -> None:
+    def check_recipe(self, recipe: str, floor: str = "", baseline: Accuracy | None = None) -> None:
         """Look at a template's name or the text of a YAML file, and at a floor, before anything is started.
+
+        With the baseline's accuracy a floor that nothing can reach is refused, too.
 
         Raises:
             NotFoundError: no template has that name. InvalidInputError: the text is no recipe, or the floor none.

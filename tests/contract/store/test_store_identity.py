@@ -50,6 +50,16 @@ class TestStoredIdentity:
         with pytest.raises(NotFoundError):
             store.put_variant_envelope("nothing", again)
 
+    def test_a_later_verdict_replaces_the_one_before(self, store: Store) -> None:
+        variant = make_variant("fp32")
+        store.add_model(make_model(), variant)
+        for is_kept, reason in ((False, "under the floor"), (True, "")):
+            store.put_variant_verdict(variant.manifest.variant_id, is_kept, reason)
+            found = store.get_variant(variant.manifest.variant_id)
+            assert found == replace(variant, is_kept=is_kept, dropped_reason=reason)
+        with pytest.raises(NotFoundError):
+            store.put_variant_verdict("nothing", True, "")
+
 
 class TestArrival:
     def test_records_come_in_the_order_of_arrival_whatever_the_devices_clock_said(self, store: Store) -> None:

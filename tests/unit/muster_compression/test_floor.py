@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster_compression.floor import FloorKind, missed, parse_floor
+from muster_compression.floor import FloorKind, check_reachable, missed, parse_floor
 from muster_protos.errors import InvalidInputError
 from muster_protos.model import Accuracy
 
@@ -72,3 +72,12 @@ def test_the_baseline_itself_is_never_under_a_relative_floor(value, text):
     floor = parse_floor(text)
     if floor.kind is not FloorKind.ABSOLUTE:
         assert missed(floor, baseline, baseline) == ""
+
+
+@pytest.mark.parametrize("text", ["1.5", "1.01rel", "-2"])
+@pytest.mark.parametrize("baseline", [BASELINE, found(None)])
+def test_a_floor_that_nothing_reaches_is_refused_but_for_errors(text, baseline):
+    with pytest.raises(InvalidInputError, match="at most 1"):
+        check_reachable(parse_floor(text), baseline)
+    check_reachable(parse_floor(text), found(1.2, metric="mae"))
+    check_reachable(parse_floor("1"), baseline)

@@ -101,6 +101,12 @@ class ModelRows(Transactions):
         with self._writing() as connection:
             change_one(connection, statement.values(envelope=codec.encode(envelope)), f"variant {variant_id!r}")
 
+    def put_variant_verdict(self, variant_id: str, is_kept: bool, dropped_reason: str) -> None:
+        statement = update(VARIANTS).where(VARIANTS.c.variant_id == variant_id)
+        with self._writing() as connection:
+            values = statement.values(is_kept=is_kept, dropped_reason=dropped_reason)
+            change_one(connection, values, f"variant {variant_id!r}")
+
     def referenced_sha256s(self) -> frozenset[str]:
         # A deployment names variants, and variants go only with their model, which a deployment in force protects.
         columns = (

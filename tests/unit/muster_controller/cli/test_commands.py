@@ -109,7 +109,7 @@ def test_a_model_is_added_shown_exported_and_removed(muster, lab: ServiceLab) ->
     source = lab.folder / "net.onnx"
     source.write_bytes(b"onnx bytes")
     assert muster("model", "add", str(source), "--name", "net").code == 0
-    assert muster("compress", "net").code == 0
+    assert muster("compress", "net").code == 8  # int8 is under the floor
     shown = json.loads(muster("model", "show", "net", "-o", "json").out)
     assert [v["manifest"]["name"] for v in shown["variants"]] == ["fp32", "fp16", "int8"]  # the baseline first
     said = muster("model", "export", "net.v1.fp32", "--to", str(lab.folder / "copy.onnx"))
@@ -124,7 +124,7 @@ def test_compress_prints_what_was_dropped_and_what_could_not_be_made(muster, lab
     (lab.folder / "recipe.yaml").write_text("passes: [prune]\n")
     said = muster("compress", "kws", "--recipe", str(lab.folder / "recipe.yaml"))
     assert said.code == 8
-    assert "1 not made (pruned); 2 variants are kept" in said.err
+    assert "1 not made (pruned), 1 dropped for the floor (int8); 2 variants are kept" in said.err
     (dropped,) = [line for line in said.out.splitlines() if line.startswith("dropped: int8")]
     assert "9 B" in dropped
     assert dropped.endswith("under the floor")
@@ -133,6 +133,22 @@ def test_compress_prints_what_was_dropped_and_what_could_not_be_made(muster, lab
     as_json = muster("compress", "kws", "--recipe", str(lab.folder / "recipe.yaml"), "-o", "json")
     assert {row["dropped_reason"] for row in json.loads(as_json.out)} == {"", "under the floor"}
     assert "dropped: int8" in as_json.err
+
+
+def test_compress_judges_what_is_there_already_and_marks_what_it_did_not_judge(muster, lab: ServiceLab) -> None:
+    lab.add_model()
+    (lab.folder / "mine.onnx").write_bytes(b"mine")
+    added = muster("model", "add", str(lab.folder / "mine.onnx"), "--variant-of", "kws", "--name", "mine")
+    assert added.code == 0
+    said = muster("compress", "kws", "--floor", "0.999")
+    assert said.code == 8
+    assert "2 dropped for the floor (fp16, int8); 2 variants are kept" in said.err
+    lines = {line.split()[1]: line for line in said.out.splitlines()}
+    assert lines["mine"].endswith("(not part of this run)")
+    assert lines["fp16"].startswith("dropped: ")
+    assert lines["fp16"].endswith("under 0.999")
+    again = muster("compress", "kws")  # the newest verdict counts
+    assert any("fp16" in line and line.endswith("✓") for line in again.out.splitlines())
 
 
 def test_what_an_import_noticed_is_shown(muster, lab: ServiceLab) -> None:

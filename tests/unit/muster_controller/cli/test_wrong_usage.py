@@ -46,6 +46,7 @@ USAGE = [
     ("model", "show", "kws:new"),
     ("model", "sho", "kws"),
     ("compress", "kws", "--floor", "banana"),
+    ("compress", "kws", "--floor", "1.5"),
     ("compress", "kws:x"),
     ("compress",),
     ("push", "kws", "-l", "kitchen"),

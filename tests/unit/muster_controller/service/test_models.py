@@ -105,6 +105,17 @@ def test_a_compression_says_what_it_dropped_and_what_it_could_not_make(lab: Serv
     ]
 
 
+def test_other_bytes_under_a_name_that_is_taken_are_not_made(lab: ServiceLab) -> None:
+    done = finished(lab, lab.service.models.add(NewModel("net", upload(lab, b"onnx"))))
+    finished(lab, lab.service.models.add_variant(done.note, "fp16", upload(lab, b"mine")))
+    done = finished(lab, lab.service.models.compress("net", "quick"))
+    assert done.note.splitlines()[0] == "int8 (dropped)"
+    assert "not made: fp16: a variant of this name with other bytes is there already" in done.note
+    assert (
+        lab.artifacts.path(lab.service.models.variant("net.v1.fp16").manifest.artifact.sha256).read_bytes() == b"mine"
+    )
+
+
 @pytest.mark.parametrize(
     ("accuracy", "figures"),
     [
