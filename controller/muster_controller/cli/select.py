@@ -21,7 +21,7 @@ from muster_controller.cli.output import (
     terminal_width,
     write_lines,
 )
-from muster_protos.errors import UsageError
+from muster_protos.errors import InfeasibleError, UsageError
 
 COLUMNS = {
     "DEVICE": "device_id",
@@ -47,6 +47,7 @@ CANDIDATES = {
 }
 
 
+_KEPT = "rollout start refuses this newest decision until you select again; what is in force stays"
 _DEEPER = "  "  # candidates stand below their device
 
 
@@ -76,6 +77,11 @@ def select(
     _show(plan, form, explain)
     if dry_run:
         err().print("dry run: nothing was stored, earlier decisions stay as they are", style="dim")
+    if not plan.is_feasible and not dry_run:
+        misses = "; ".join(f"{d.device_id}: {d.nearest_miss or 'no measurement'}" for d in plan.infeasible[:3])
+        raise InfeasibleError(
+            f"no variant of {model} satisfies the policy; nearest miss: {misses}; {_KEPT} (--dry-run decides only)"
+        )
     plan.check()
     for decision in plan.infeasible:
         err().print(f"{decision.device_id}: nothing satisfies the policy; {decision.nearest_miss}", markup=False)

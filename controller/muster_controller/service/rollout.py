@@ -260,8 +260,7 @@ class Rollouts:
     ) -> Rollout:
         infeasible = [d for d in decisions.values() if not d.ladder]
         if infeasible:
-            misses = "; ".join(f"{d.device_id}: {d.nearest_miss}" for d in infeasible[:3])
-            raise InfeasibleError(f"no variant satisfies the policy on {len(infeasible)} device(s); {misses}")
+            raise _nothing_chosen(model, infeasible, is_decided_now=bool(order.policy_yaml))
         with self._lock:
             rollout = self._planned(model, waves, order)
             deployments = [
@@ -395,6 +394,18 @@ class Rollouts:
 def _by_a_person(what: str, reason: str) -> str:
     """``paused by a person``, with why, when it was said."""
     return f"{what} by a person: {reason[:_MAX_REASON]}" if reason else f"{what} by a person"
+
+
+def _nothing_chosen(model: Model, infeasible: Sequence[Decision], *, is_decided_now: bool) -> InfeasibleError:
+    """What stands in the way and how to get on; the newest decision counts, whatever was decided before."""
+    misses = "; ".join(f"{d.device_id}: {d.nearest_miss}" for d in infeasible[:3])
+    if is_decided_now:
+        return InfeasibleError(f"no variant satisfies the policy on {len(infeasible)} device(s); {misses}")
+    named = ", ".join(f"{d.device_id} ({d.decision_id})" for d in infeasible[:3]) + (", ..." if infeasible[3:] else "")
+    return InfeasibleError(
+        f"no variant satisfies the policy of the newest decision of {named}; {misses}; it counts, not an earlier one: "
+        f"decide again by a policy that can be met: muster select {model.model_id} --policy FILE"
+    )
 
 
 def _age(rollout: Rollout) -> tuple[int, str]:

@@ -122,6 +122,8 @@ def test_7_when_nothing_satisfies_the_policy_with_the_nearest_miss(muster, lab: 
     line = one_line(said.err)
     assert "nearest miss" in line
     assert "60 ms" in line
+    assert "rollout start refuses this newest decision until you select again" in line
+    assert "muster select kws --policy FILE" in one_line(muster("rollout", "start", "kws").err)
     assert muster("rollout", "start", "kws").code == 7
 
 

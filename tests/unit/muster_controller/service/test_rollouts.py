@@ -133,6 +133,17 @@ def test_a_rollout_needs_a_feasible_decision(lab: ServiceLab, sessions: dict[str
         start(lab)
 
 
+def test_the_newest_decision_counts_and_the_refusal_says_how_to_get_on(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
+    select(lab)
+    select(lab, TOO_TIGHT)
+    with pytest.raises(InfeasibleError, match=r"newest decision of .*\(decision-.*muster select kws --policy FILE"):
+        start(lab)
+    select(lab)
+    assert start(lab)
+
+
 @pytest.mark.parametrize("wave", ["0%", "101%", "some", "-1", "1.5", ""])
 def test_a_wave_that_makes_no_sense_is_refused(
     lab: ServiceLab, sessions: dict[str, RecordingSession], wave: str
