@@ -146,8 +146,12 @@ def history(
     limit: Annotated[int, typer.Option(help="At most this many, newest first.")] = 50, output: Output = None
 ) -> None:
     """List rollouts, newest first."""
+    form = chosen(output)
     with fleet() as found:
-        emit(_newest(found)[:limit], chosen(output), ROLLOUTS, "no rollout yet: muster rollout start MODEL")
+        rows = _newest(found)[:limit]
+    if form not in (Format.JSON, Format.JSONL):
+        rows = [{**row, "active_wave": row["active_wave"] + 1} for row in rows]  # people count from 1
+    emit(rows, form, ROLLOUTS, "no rollout yet: muster rollout start MODEL")
 
 
 def _newest(found: Fleet) -> list[Any]:

@@ -261,6 +261,9 @@ def test_rolling_back_the_first_rollout_asks_and_says_what_it_leaves(
     assert "is the first of kws on pi: rolled back, nothing is served there" in refused.err
     assert "muster rollout start kws" in refused.err
     assert json.loads(muster("rollout", "status", "-o", "json").out)["rollout"]["state"] == "running"
+    assert "wave 1 of 1" in muster("rollout", "status").out
+    (row,) = csv.DictReader(io.StringIO(muster("rollout", "history", "-o", "csv").out))
+    assert row["wave"] == "1"
     (deployment,) = lab.store.list_deployments(device_id="pi")
     kept = ReportedServing("kws", deployment.deployment_id, DeploymentState.COMMITTED)
     lab.service.rollouts.follow_reported("pi", ReportedState(device_id="pi", serving=(kept,)))
