@@ -166,15 +166,19 @@ class Rollouts:
         return tuple(sorted({item.device_id for item in ended if self._is_only(rollout, item.device_id)}))
 
     def roll_back(self, rollout_id: str, reason: str = "") -> Rollout:
-        """Every device back to what it served before; the reason names those that had served nothing."""
+        """Every device back to what it served before; the rollout's reason names those that had served nothing."""
         with self._lock:
             before = self.get(rollout_id)
             bare = self.bare_after_rollback(rollout_id)
             reason = _by_a_person("rolled back", reason)
+            after, changed = rules.roll_back(before, self.deployments(rollout_id), reason, self._clock.now_ns())
             if bare:
                 named = ", ".join(bare[:5]) + (", ..." if len(bare) > 5 else "")
-                reason = f"{reason}; nothing of {before.model_id} is served any more on {named}"
-            self._save(before, *rules.roll_back(before, self.deployments(rollout_id), reason, self._clock.now_ns()))
+                gone = f"nothing of {before.model_id} is served any more"
+                after = replace(after, reason=f"{reason}; {gone} on {named}")
+                own = f"{reason}; {gone} here"
+                changed = tuple(replace(item, reason=own) if item.device_id in bare else item for item in changed)
+            self._save(before, after, changed)
         return self.get(rollout_id)
 
     def follow_reported(self, device_id: str, reported: ReportedState) -> None:

@@ -125,6 +125,26 @@ def test_pause_resume_abort_and_rollback(lab: ServiceLab, sessions: dict[str, Re
     assert lab.service.rollouts.roll_back(rollout).state is RolloutState.ROLLED_BACK
 
 
+def test_only_the_device_that_is_left_with_nothing_bears_that_reason(
+    lab: ServiceLab, sessions: dict[str, RecordingSession]
+) -> None:
+    select(lab)
+    served, bare = sorted(sessions)[:2]
+    model = lab.service.models.get("kws")
+    first = lab.service.rollouts.start(model, [lab.store.get_device(served)], RolloutOrder()).rollout_id
+    (before,) = lab.service.rollouts.deployments(first)
+    kept = ReportedServing("kws", before.deployment_id, DeploymentState.COMMITTED)
+    lab.service.rollouts.follow_reported(served, ReportedState(device_id=served, serving=(kept,)))
+    lab.clock.advance(1)
+    rollout = start(lab)
+    after = lab.service.rollouts.roll_back(rollout)
+    assert bare in after.reason
+    assert served not in after.reason
+    reasons = {item.device_id: item.reason for item in lab.service.rollouts.deployments(rollout)}
+    assert reasons[served] == "rolled back by a person"
+    assert reasons[bare] == "rolled back by a person; nothing of kws is served any more here"
+
+
 def test_a_rollout_needs_a_feasible_decision(lab: ServiceLab, sessions: dict[str, RecordingSession]) -> None:
     with pytest.raises(NotFoundError, match="muster select"):
         start(lab)
