@@ -129,6 +129,7 @@ class RecordingLinkSink:
     on_online: Callable[[], None] = lambda: None
     calls: list[str] = field(default_factory=list)  # "online", "offline: <reason>", in order
     messages: list[ControllerMessage] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)  # why no session came about
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def online(self) -> None:
@@ -137,6 +138,11 @@ class RecordingLinkSink:
 
     def offline(self, reason: str) -> None:
         self._note(f"offline: {reason}")
+
+    def unreached(self, reason: str) -> None:
+        with self.changed:
+            self.failures.append(reason)
+            self.changed.notify_all()
 
     def received(self, message: ControllerMessage) -> None:
         with self.changed:

@@ -156,6 +156,9 @@ class _Watch:
             self._silent_since_s = time.monotonic()
             self._changed.notify_all()
 
+    def unreached(self, reason: str) -> None:
+        self._sink.unreached(reason)
+
     def received(self, message: ControllerMessage) -> None:
         self._sink.received(message)
 

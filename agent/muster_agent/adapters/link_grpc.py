@@ -243,7 +243,7 @@ class GrpcLink:
         try:
             credentials = self._read_credentials()
         except MusterError as error:
-            self._note_failure(str(error))
+            self._note_failure(str(error), sink)
             return _End(str(error))
         outbox = Outbox()
         security = grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.certificate)
@@ -278,15 +278,16 @@ class GrpcLink:
         end = _read_end(call)
         if call.code() == grpc.StatusCode.CANCELLED and not self._closing.is_set():
             end = _End(f"expected an answer of {self._target} within {self._timing.connect_timeout_s:g} s, found none")
-        self._note_failure(end.reason)
+        self._note_failure(end.reason, sink)
         if end.goodbye is not None and end.goodbye.is_revoked:
             sink.received(ControllerMessage(end.goodbye))
         return end
 
-    def _note_failure(self, reason: str) -> None:
-        """Log why there is no session: once per reason, not once per attempt."""
+    def _note_failure(self, reason: str, sink: LinkSink) -> None:
+        """Say why there is no session: once per reason, not once per attempt."""
         if reason != self._last_reason:
             _log.warning("no session with %s: %s; trying on", self._target, reason)
+            sink.unreached(reason)
         self._last_reason = reason
 
     def _listen(self, call: Any, channel: grpc.Channel, outbox: Outbox, sink: LinkSink) -> _End:

@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from muster_agent.adapters.link_note import read_link_note
 from muster_agent.certificate import read_life
 from muster_agent.cli.probe import to_json
 from muster_agent.cli.state_folder import StateFolder, is_read_only, state_folder
+from muster_agent.core.link_state import LinkState, Standing
 from muster_agent.core.renewal import URGENT_AT
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_protos.errors import InvalidInputError, PermanentError
@@ -59,6 +61,7 @@ def examine(folder: StateFolder, link: str = "") -> Iterator[Finding]:
     yield finding
     yield _permissions(folder)
     yield agent_finding(folder)
+    yield link_finding(read_link(folder))
     yield disk_finding(folder)
     yield _clock(identity)
     yield from _controller(identity, folder, link)
@@ -133,6 +136,33 @@ def agent_finding(folder: StateFolder) -> Finding:
     if holder is not None:
         return Finding("agent", OK, f"runs with pid {holder}" if holder else "runs")
     return Finding("agent", WARNING, "does not run", "run: muster-agent run, or muster-agent install --systemd --write")
+
+
+def read_link(folder: StateFolder) -> LinkState | None:
+    """How the running agent stands with its controller; None when none runs, or it could leave no note."""
+    holder = folder.holder()
+    if holder is None:
+        return None
+    return read_link_note(folder.note_folders(), lambda pid: str(pid) == holder or Path(f"/proc/{pid}").exists())
+
+
+def link_finding(state: LinkState | None) -> Finding:
+    """Whether the controller and this device know each other."""
+    if state is None:
+        return Finding("link", UNKNOWN, "not known without a running agent")
+    since = f"since {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(state.since_ns / 1e9))}"
+    join_again = "stop the agent; on the controller: muster token new; here: muster-agent join LINK, muster-agent run"
+    match state.standing:
+        case Standing.ONLINE:
+            return Finding("link", OK, f"online by {state.link} {since}")
+        case Standing.OFFLINE:
+            fix = "is muster up running there? the agent goes on serving and comes back by itself"
+            return Finding("link", WARNING, f"offline {since}: {state.reason}", fix)
+        case Standing.REFUSED:
+            return Finding("link", FAILED, f"refused by the controller {since}: {state.reason}", join_again)
+        case Standing.REMOVED:
+            found = f"removed from the fleet {since}: {state.reason}; serving goes on, join again to be managed"
+            return Finding("link", FAILED, found, join_again)
 
 
 def disk_finding(folder: StateFolder) -> Finding:

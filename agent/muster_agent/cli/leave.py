@@ -50,5 +50,6 @@ def _remove_state(folder: StateFolder) -> None:
         *folder.root.glob("serving*"),
         *folder.root.glob("*.copy"),
         *folder.root.glob("*.proof"),
+        *folder.root.glob("*.note"),
     ):
         path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from types import FrameType
 from muster_agent.adapters.cache_folder import FolderCache
 from muster_agent.adapters.clock_system import SystemClock
 from muster_agent.adapters.link_choice import Candidate, LinkChoice
+from muster_agent.adapters.link_note import LinkNote
 from muster_agent.adapters.load_child import ChildLoad
 from muster_agent.adapters.measurer_child import ChildMeasurer
 from muster_agent.adapters.own_identity_folder import FolderIdentity
@@ -71,6 +72,8 @@ def do(options: argparse.Namespace) -> int:
         inventory = DeviceInventory(identity.device_id, folder.root, emulator, links, labels, proof, waits=False)
         state = SqliteState(folder.database)
         stack.callback(state.close)
+        note = LinkNote((lambda: folder.root, folder.spare))
+        stack.callback(note.close)
         parts = Parts(
             state=state,
             cache=FolderCache(folder.root),
@@ -85,6 +88,7 @@ def do(options: argparse.Namespace) -> int:
             load=ChildLoad(emulator.enter, emulator.leave) if emulator else ChildLoad(),
             sensors=sensors_of(emulator),
             inventory=inventory,
+            note_link=note.write,
             identity=FolderIdentity(identities, check_with_key, options.door),
         )
         settings = Settings(

@@ -40,7 +40,7 @@ class StateFolder:
     @property
     def socket(self) -> Path:
         """In the folder; on a read-only file system in one of our own below the temporary folder."""
-        return (self._elsewhere() if is_read_only(self.root) else self.root) / "serving.sock"
+        return (self.spare() if is_read_only(self.root) else self.root) / "serving.sock"
 
     @property
     def lock(self) -> Path:
@@ -116,17 +116,32 @@ class StateFolder:
         except OSError as error:
             raise PermanentError(f"expected to read {self.lock}, found: {error.strerror}") from error
 
-    def _elsewhere(self) -> Path:
-        name = f"muster-agent-{os.getuid()}-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]}"
-        import tempfile  # hardly ever needed, and it loads much
+    def spare(self) -> Path:
+        """A private folder of our own below the temporary folder, for what cannot lie in the state folder.
 
-        folder = Path(tempfile.gettempdir()) / name
+        Raises:
+            PermanentError: something of somebody else has its name.
+        """
+        folder = self._spare_path()
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
             raise PermanentError(f"expected a private folder of our own at {folder}, found another; remove it")
         return folder
+
+    def note_folders(self) -> tuple[Path, ...]:
+        """Where the running agent may have left a note; makes none."""
+        if self._spare_path().exists():
+            with suppress(OSError, PermanentError):
+                return (self.root, self.spare())
+        return (self.root,)
+
+    def _spare_path(self) -> Path:
+        import tempfile  # hardly ever needed, and it loads much
+
+        name = f"muster-agent-{os.getuid()}-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]}"
+        return Path(tempfile.gettempdir()) / name
 
 
 def is_read_only(folder: Path) -> bool:

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 
 from muster_agent.adapters.state_sqlite.database import open_reader
 from muster_agent.adapters.state_sqlite.rows import SELECT_SERVING, record_from_row
-from muster_agent.cli.doctor import OK, agent_finding, disk_finding, state_finding
+from muster_agent.cli.doctor import FAILED, OK, agent_finding, disk_finding, link_finding, read_link, state_finding
 from muster_agent.cli.probe import to_json
 from muster_agent.cli.state_folder import StateFolder, state_folder
 from muster_agent.core.known import ServingRecord
+from muster_agent.core.link_state import LinkState
 from muster_agent.identity_folder import IdentityFolder
 from muster_agent.serving_process import left_behind
 from muster_protos import codec
@@ -41,6 +42,7 @@ class Status:
     fleet_id: str
     agent: str
     is_running: bool
+    link: LinkState | None  # None: no agent runs, or it could leave no note
     desired_version: str
     waiting_reports: int
     serving: tuple[Served, ...]
@@ -72,6 +74,10 @@ def read_status(folder: StateFolder) -> Status:
     agent = agent_finding(folder)
     findings = (agent, state_finding(folder), disk_finding(folder))
     troubles = tuple(f"{item.check}: {item.found}" for item in findings if item.verdict != OK)
+    link = read_link(folder)
+    standing = link_finding(link)
+    if standing.verdict == FAILED:
+        troubles = (f"{standing.check}: {standing.found}", *troubles)
     is_running = agent.verdict == OK
     desired, waiting, bad = "none yet", 0, {}
     records: tuple[ServingRecord, ...] = ()
@@ -89,6 +95,7 @@ def read_status(folder: StateFolder) -> Status:
         fleet_id=identity.fleet_id,
         agent=agent.found,
         is_running=is_running,
+        link=link,
         desired_version=desired,
         waiting_reports=waiting,
         serving=tuple(served for record in records for served in _served(record, folder, is_running)),
@@ -123,6 +130,8 @@ def _orphan(folder: StateFolder, model_id: str) -> int | None:
 
 def _lines(status: Status) -> Iterator[str]:
     yield f"{status.device_id} of fleet {status.fleet_id}: the agent {status.agent}"
+    if status.is_running:
+        yield f"link {link_finding(status.link).found}"
     yield f"desired state {status.desired_version}, {status.waiting_reports} reports wait to be acknowledged"
     for item in status.serving:
         ports = f"HTTP {item.http_port}, gRPC {item.grpc_port}"

@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 
 from muster_agent.core.known import Facts, Known
+from muster_agent.core.link_state import Standing
 from muster_agent.core.plan import plan
 from muster_agent.core.reported import reported_state
 from muster_agent.core.steps import (
@@ -39,7 +40,9 @@ from muster_agent.daemon.inbox import (
     ServingChanged,
     ServingEnded,
     ServingEvent,
+    Unreached,
 )
+from muster_agent.daemon.link_watch import LinkWatch
 from muster_agent.daemon.moment import Moment
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts, Settings
@@ -50,7 +53,7 @@ from muster_agent.daemon.slow_loop import SlowLoop
 from muster_agent.daemon.stored import verify_stored
 from muster_agent.daemon.troubles import Troubles
 from muster_devices.failpoint import hit
-from muster_protos.errors import ConflictError, MusterError, TemporaryError
+from muster_protos.errors import ConflictError, MusterError, NotAuthorisedError, TemporaryError
 from muster_protos.model import (
     ControllerMessage,
     Desired,
@@ -90,6 +93,7 @@ class Daemon:
         self._loads = loads.Loads(parts, self.inbox.post)
         self._slow = SlowLoop(parts, settings, self._moment, self._outbox)
         self._renewal = Renewal(parts, self._outbox, self.inbox.post)
+        self._link_watch = LinkWatch(parts)
         self._troubles = Troubles(parts, self._outbox)
         self._unstored: list[loads.LoadEnded] = []  # results that wait for a disk that takes them
         self._is_recovered = False
@@ -117,6 +121,7 @@ class Daemon:
 
     def start(self) -> None:
         """Take up what an earlier life left, then open the doors."""
+        self._link_watch.begin()
         self._recover()
         expected = tuple(self._parts.state.serving())
         self._parts.served.start(self.inbox, expected)  # first: serving processes of an earlier life wait for it
@@ -216,6 +221,7 @@ class Daemon:
             case Online():
                 log.info("online by %s", self._parts.link.name)
                 self._moment.set_online(True)
+                self._link_watch.see(Standing.ONLINE)
                 self._moment.release()
                 self._renewal.session_began()
                 self._outbox.session_began(*self._desired_version())
@@ -223,6 +229,10 @@ class Daemon:
                 if self._moment.is_online:
                     log.warning("offline: %s", reason)
                 self._moment.set_online(False)
+                self._link_watch.see(Standing.OFFLINE, reason)
+            case Unreached(reason):
+                if not self._moment.is_online:
+                    self._link_watch.see(Standing.OFFLINE, reason)
             case InventoryChanged():
                 if self._moment.is_online:
                     self._outbox.hello(*self._desired_version())
@@ -243,6 +253,8 @@ class Daemon:
             case RenewalEnded():
                 if self._renewal.ended(message):
                     self._removed(str(message.error))
+                elif isinstance(message.error, NotAuthorisedError) and not self._moment.is_online:
+                    self._link_watch.see(Standing.REFUSED, str(message.error))
 
     def _desired_version(self) -> tuple[int, int]:
         wanted = self._desired.wanted
@@ -269,6 +281,7 @@ class Daemon:
         if not self._is_removed:
             log.error("this device was removed from the fleet (%s); serving goes on, join again to be managed", reason)
         self._is_removed = True
+        self._link_watch.see(Standing.REMOVED, reason)
         self._parts.link.close()
 
     def _offer(self, desired: Desired) -> None:

@@ -25,6 +25,13 @@ class Offline:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreached:
+    """A session did not come about."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class InventoryChanged:
     """This device has found out more about itself."""
 
@@ -56,6 +63,7 @@ class ServingEvent:
 Message = (
     Online
     | Offline
+    | Unreached
     | ControllerMessage
     | InventoryChanged
     | ServingEnded
@@ -97,6 +105,9 @@ class Inbox:
 
     def offline(self, reason: str) -> None:
         self.post(Offline(reason))
+
+    def unreached(self, reason: str) -> None:
+        self.post(Unreached(reason))
 
     def received(self, message: ControllerMessage) -> None:
         self.post(message)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from muster_agent.core.link_state import LinkState
 from muster_agent.ports import (
     ArtifactCache,
     Clock,
@@ -54,4 +55,5 @@ class Parts:
     random: random.Random = field(default_factory=random.Random)
     free_descriptors: Callable[[], int | None] = free_descriptors
     identity: OwnIdentity | None = None  # None: certificate and keys stay what they are
+    note_link: Callable[[LinkState], None] = lambda _: None  # for status and doctor; called by the loop, never raises
     run_id: str = field(default_factory=lambda: secrets.token_hex(16))  # of this process, never written down

@@ -73,6 +73,7 @@ def refused(agent: RecordingLinkSink, caplog: pytest.LogCaptureFixture, gate: Ga
         threading.Event().wait(0.02)
     assert agent.calls == []
     assert gate.sink.opened == []
+    agent.wait_for(lambda: agent.failures != [])
     return next(record.message for record in caplog.records if "no session with" in record.message)
 
 

@@ -46,6 +46,7 @@ class Gate:
             threading.Event().wait(0.02)
         assert agent.calls == []
         assert self.pair.sink.opened == []
+        agent.wait_for(lambda: agent.failures != [])
         return next(record.message for record in caplog.records if "no session with" in record.message)
 
     def close(self) -> None:

@@ -155,7 +155,7 @@ class MqttLink:
             with self._lock:
                 self._connection, self._conversation = connection, conversation
             conversation.attach(connection)
-            end = self._talk(connection, conversation)
+            end = self._talk(connection, conversation, sink)
             conversation.finish(end.reason)
             self._part(connection, conversation)
             is_clean = True
@@ -167,10 +167,10 @@ class MqttLink:
             conversation.finish(end.reason)
             connection.close(is_clean)
         if not conversation.was_welcomed and not self._closing.is_set():
-            self._note_failure(end.reason)
+            self._note_failure(end.reason, sink)
         return end
 
-    def _talk(self, connection: BrokerConnection, conversation: Conversation) -> End:
+    def _talk(self, connection: BrokerConnection, conversation: Conversation, sink: LinkSink) -> End:
         """Until a reason to part."""
         while conversation.end is None:
             now_s = time.monotonic()
@@ -180,7 +180,7 @@ class MqttLink:
             if conversation.was_welcomed:
                 self._last_reason = ""
             elif conversation.is_waiting(now_s):
-                self._note_failure("expected a controller behind the broker, found none")
+                self._note_failure("expected a controller behind the broker, found none", sink)
             leaving = self._leaving
             if leaving is not None and (leaving.by_s < now_s or _has_said_all(leaving, connection, conversation)):
                 return End(leaving.reason)
@@ -199,11 +199,12 @@ class MqttLink:
         conversation.announce(is_online=False)
         connection.settle(time.monotonic() + _FAREWELL_S)
 
-    def _note_failure(self, reason: str) -> None:
-        """Log why there is no session: once per reason, not once per attempt."""
+    def _note_failure(self, reason: str, sink: LinkSink) -> None:
+        """Say why there is no session: once per reason, not once per attempt."""
         if reason != self._last_reason:
             where = f"{self._endpoint.host}:{self._endpoint.port}"
             _log.warning("no session with %s: %s; trying on", where, reason)
+            sink.unreached(reason)
         self._last_reason = reason
 
     def _session(self) -> Session:

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from muster_agent.adapters.link_note import LinkNote
 from muster_agent.adapters.state_sqlite import SqliteState
-from muster_agent.cli.doctor import OK, WARNING, agent_finding
+from muster_agent.cli import main
+from muster_agent.cli.doctor import FAILED, OK, UNKNOWN, WARNING, agent_finding, link_finding, read_link
 from muster_agent.cli.state_folder import StateFolder
 from muster_agent.cli.status import _lines, read_status
 from muster_agent.core.known import ServingRecord
+from muster_agent.core.link_state import LinkState, Standing
 from muster_agent.core.wanted import read_model
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_agent.testing import sign_manifest
@@ -90,3 +93,30 @@ def test_an_agent_that_could_not_write_its_pid_runs_all_the_same(folder):
         folder.lock.write_text("")
         assert (agent_finding(folder).verdict, agent_finding(folder).found) == (OK, "runs")
     assert agent_finding(folder).verdict == WARNING
+
+
+@pytest.mark.parametrize(
+    ("standing", "reason", "code", "words", "verdict"),
+    [
+        (Standing.ONLINE, "", 0, "link online by grpc since 2026-", OK),
+        (Standing.OFFLINE, "the controller stops", 0, "link offline since 2026-", WARNING),
+        (Standing.REFUSED, "the grace is over", 1, "trouble: link: refused by the controller since 2026-", FAILED),
+        (Standing.REMOVED, "unknown here", 1, "trouble: link: removed from the fleet since 2026-", FAILED),
+    ],
+)
+def test_a_running_agent_says_how_it_stands_with_its_controller(
+    folder, monkeypatch, capsys, standing, reason, code, words, verdict
+):
+    monkeypatch.setattr("muster_agent.cli.doctor._LOW_DISK_BYTES", 0)
+    with folder.locked(), closing(LinkNote((lambda: folder.root,))) as note:
+        note.write(LinkState(standing, 1_780_000_000 * 10**9, reason, "grpc"))
+        assert main.run_command(["status", "--state", str(folder.root)]) == code
+        output = capsys.readouterr().out
+        assert words in output
+        assert reason in output
+        assert main.run_command(["status", "--state", str(folder.root), "-o", "json"]) == code
+        assert json.loads(capsys.readouterr().out)["link"]["standing"] == standing.value
+        finding = link_finding(read_link(folder))
+    assert (finding.verdict, bool(finding.fix)) == (verdict, verdict != OK)
+    assert read_link(folder) is None  # the note is of an agent that is gone
+    assert link_finding(None).verdict == UNKNOWN

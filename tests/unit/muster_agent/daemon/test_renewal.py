@@ -12,6 +12,7 @@ import pytest
 
 from muster_agent.adapters.cache_folder import FolderCache
 from muster_agent.adapters.state_sqlite import SqliteState
+from muster_agent.core.link_state import LinkState, Standing
 from muster_agent.core.renewal import DOUBT_S, LONG_DOUBT_S, Life
 from muster_agent.daemon import Daemon, Parts, Settings
 from muster_agent.daemon.renewal import Renewal
@@ -103,6 +104,7 @@ class House:
         self.link = FakeLink()
         self.identity = FakeIdentity(self.clock)
         self.served = FakeServed()
+        self.notes: list[LinkState] = []
         self.state = SqliteState(folder / "agent.sqlite3")
         parts = Parts(
             state=self.state,
@@ -117,6 +119,7 @@ class House:
             inventory=lambda: Inventory(device_id="pi"),
             random=random.Random(1),
             identity=self.identity,
+            note_link=self.notes.append,
         )
         self.daemon = Daemon(parts, Settings("pi", "lab", "boot-1"), InlineRunner())
         outbox = self.daemon._outbox
@@ -263,3 +266,46 @@ def test_a_desired_state_whose_keys_do_not_follow_is_refused_whoever_signed_it(h
     house.tell(Desired(envelope, (sign(SIGNING_KEY_SET, b""),)))
     assert house.daemon.reported().desired_version == 1
     assert len(house.events("keys.followed")) == 1
+
+
+def test_each_change_of_the_link_is_noted_once_with_its_date_and_reason(house: House) -> None:
+    began_ns = house.clock.now_ns()
+    house.daemon.inbox.unreached("nobody listens there")
+    house.turns(1)
+    assert house.notes[-1] == LinkState(Standing.OFFLINE, began_ns, "nobody listens there", "fake")
+    house.link.come_up()
+    house.turns(3)
+    online = house.notes[-1]
+    assert (online.standing, online.reason) == (Standing.ONLINE, "")
+    house.daemon.inbox.unreached("a word of a link that was left")
+    house.link.go_down("the controller stops")
+    house.turns(3)
+    assert (house.notes[-1].standing, house.notes[-1].reason) == (Standing.OFFLINE, "the controller stops")
+    assert house.notes[-1].since_ns > online.since_ns
+    assert len(house.notes) == 4
+
+
+def test_removed_stays_noted_whatever_the_link_says_after_it(house: House) -> None:
+    house.link.come_up()
+    house.tell(Goodbye("this device is unknown here; join it", is_revoked=True))
+    house.link.go_down("the agent stops")
+    house.turns(3)
+    assert (house.notes[-1].standing, house.notes[-1].reason) == (
+        Standing.REMOVED,
+        "this device is unknown here; join it",
+    )
+
+
+def test_a_refused_renewal_is_noted_until_a_session_comes_about(house: House) -> None:
+    house.identity.door_answers = [NotAuthorisedError("the grace is over: join it again")] * 100
+    house.identity.begun_ns -= int(8 * DAY_S * 1e9)
+    house.turns(3)
+    house.daemon.inbox.unreached("the controller closed the connection")
+    house.turns(1)
+    assert (house.notes[-1].standing, house.notes[-1].reason) == (
+        Standing.REFUSED,
+        "the grace is over: join it again",
+    )
+    house.link.come_up()
+    house.turns(1)
+    assert house.notes[-1].standing is Standing.ONLINE
