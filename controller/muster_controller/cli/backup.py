@@ -99,6 +99,8 @@ def import_(
 ) -> None:
     """Restore a backup into this machine's data folder, which must be empty; then: muster up."""
     form, data = chosen(output), data_folder().absolute()
+    if not file.is_file():
+        raise NotFoundError(f"expected a backup at {file}, found no such file")
     _check_empty(data)
     asked: list[str] = []
 

@@ -162,8 +162,12 @@ def read_policy(path: Path) -> str:
         return path.read_text()
     except FileNotFoundError as error:
         raise NotFoundError(f"expected a policy at {path}, found nothing") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"expected a policy in YAML at {path}, found: {error}") from error
+    except IsADirectoryError as error:
+        raise UsageError(f"expected a policy in YAML at {path}, found a folder") from error
+    except OSError as error:
+        raise UsageError(f"expected a policy in YAML at {path}, found: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"expected a policy in YAML at {path}, found a file that is no text") from error
 
 
 def _rows(records: list[Record], form: Format) -> list[dict[str, object]]:

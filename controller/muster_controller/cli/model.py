@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from muster_controller.cli.options import Output, Timeout, Wait, Yes, chosen, co
 from muster_controller.cli.output import Format, cell, emit, emit_one, err, out, shown
 from muster_controller.cli.progress import meter
 from muster_controller.cli.waiting import follow_operation
-from muster_protos.errors import as_usage
+from muster_protos.errors import NotFoundError, UsageError, as_usage
 from muster_protos.ids import check_id
 
 app = typer.Typer(help="Models and their variants.", no_args_is_help=True)
@@ -106,11 +107,22 @@ def show(model: Reference, output: Output = None) -> None:
         _show_model(found.models.get(model), chosen(output))
 
 
+_VARIANT = re.compile(r".+\.v\d+\..+")
+
+
 @app.command("rm")
 def rm(model: Reference, yes: Yes = False) -> None:
     """Remove a model with all its versions and variants."""
     with fleet() as found:
-        known = found.models.get(model)
+        try:
+            known = found.models.get(model)
+        except NotFoundError as error:
+            if _VARIANT.fullmatch(model) is None:
+                raise
+            raise UsageError(
+                f"expected a model, found what looks like the variant {model}: variants cannot be removed alone, only "
+                "with their model"
+            ) from error
         confirm(f"remove every version of {known.id}?", yes)
         found.models.remove(known.id)
     err().print(f"{known.id} is removed")

@@ -90,10 +90,12 @@ def select(
 
 
 def _policy_text(policy: Path | None, p95_ms: float | None) -> str:
-    if (policy is None) == (p95_ms is None):
-        raise UsageError("expected either --policy FILE or --p95-ms, found both or neither")
+    if policy is not None and p95_ms is not None:
+        raise UsageError("expected either --policy FILE or --p95-ms, found both")
     if policy is not None:
         return read_policy(policy)
+    if p95_ms is None:
+        raise UsageError("expected --policy FILE or --p95-ms MS, found neither")
     return f"constraints: {{p95_ms: {{max: {p95_ms}}}}}\nobjective: accuracy\n"
 
 

@@ -12,7 +12,7 @@ from muster_controller.service.context import new_id
 from muster_controller.service.desired import DesiredStates
 from muster_controller.service.events import Events
 from muster_controller.service.models import split_reference
-from muster_controller.service.nearest import unknown
+from muster_controller.service.nearest import unknown_id
 from muster_controller.service.paging import every
 from muster_protos.errors import InvalidInputError, NotFoundError
 from muster_protos.model import BenchmarkPhase, BenchmarkRecord, BenchmarkRequest, ReportedState, Scenario, Tier
@@ -61,11 +61,7 @@ class Benchmarks:
         )
         requests = [entry for device in devices for entry in _requests(run, device, variants, order)]
         if not requests:
-            names = ", ".join(variant.manifest.name for variant in variants)
-            raise InvalidInputError(
-                f"expected a device with a runtime for {names}, found none among {', '.join(run.device_ids)}; "
-                "see: muster device show"
-            )
+            raise _nothing_to_run(run, devices, variants, order)
         self._store.add_run(run, requests)
         self._events.record("benchmark.started", model_id=model.model_id, details={"run": run.run_id})
         for device_id in sorted({entry.device_id for entry in requests}):
@@ -76,7 +72,7 @@ class Benchmarks:
         try:
             return self._store.get_run(run_id)
         except NotFoundError:
-            raise unknown("benchmark run", run_id, (run.run_id for run in self.list(limit=500).items)) from None
+            raise unknown_id("benchmark run", run_id, "muster bench ls") from None
 
     def list(self, cursor: str = "", limit: int = 100) -> Page[BenchmarkRun]:
         return self._store.list_runs(cursor, limit)
@@ -175,6 +171,30 @@ def _check(order: RunOrder) -> None:
     for threads in order.threads:
         if not 1 <= threads <= 1024:
             raise InvalidInputError(f"expected 1 to 1024 threads, found {threads}")
+
+
+def _nothing_to_run(
+    run: BenchmarkRun, devices: Sequence[Device], variants: Sequence[Variant], order: RunOrder
+) -> InvalidInputError:
+    """Which of what was asked for leaves nothing: the threads, the runtime or provider, or the variants."""
+
+    def is_runnable(other: RunOrder) -> bool:
+        return any(_requests(run, device, variants, other) for device in devices)
+
+    if is_runnable(replace(order, threads=())):
+        cores = ", ".join(f"{device.device_id}: {device.inventory.cores}" for device in devices)
+        found = ", ".join(str(count) for count in order.threads)
+        return InvalidInputError(f"expected at most as many threads as usable cores ({cores}), found {found}")
+    if is_runnable(replace(order, threads=(), runtimes=(), providers=())):
+        found = " ".join([*order.runtimes, *order.providers])
+        return InvalidInputError(
+            f"expected a runtime and provider that a device has for them, found {found}; see: muster device show"
+        )
+    names = ", ".join(variant.manifest.name for variant in variants)
+    return InvalidInputError(
+        f"expected a device with a runtime for {names}, found none among {', '.join(run.device_ids)}; "
+        "see: muster device show"
+    )
 
 
 def _requests(

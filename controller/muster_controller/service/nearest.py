@@ -19,3 +19,8 @@ def unknown(what: str, found: str, known: Iterable[str]) -> NotFoundError:
     else:
         hint = f"there is no {what} yet"
     return NotFoundError(f'no {what} "{found[:80]}"; {hint}')
+
+
+def unknown_id(what: str, found: str, listing: str) -> NotFoundError:
+    """For ids that are drawn at random: another one is never what was meant."""
+    return NotFoundError(f'no {what} "{found[:80]}"; list them with: {listing}')

@@ -24,7 +24,7 @@ from muster_controller.ports import Clock, Page, Store
 from muster_controller.service.context import new_id
 from muster_controller.service.desired import DesiredStates
 from muster_controller.service.events import Events
-from muster_controller.service.nearest import unknown
+from muster_controller.service.nearest import unknown_id
 from muster_controller.service.paging import every
 from muster_controller.service.select import Selections
 from muster_controller.service.wave_texts import ratios_of
@@ -112,8 +112,7 @@ class Rollouts:
         try:
             return self._store.get_rollout(rollout_id)
         except NotFoundError:
-            known = (rollout.rollout_id for rollout in self.list(limit=500).items)
-            raise unknown("rollout", rollout_id, known) from None
+            raise unknown_id("rollout", rollout_id, "muster rollout history") from None
 
     def list(self, cursor: str = "", limit: int = 100) -> Page[Rollout]:
         return self._store.list_rollouts(cursor, limit)

@@ -11,7 +11,7 @@ from muster_controller.ports import Clock, Store
 from muster_controller.service.broker_joins import BrokerJoins
 from muster_controller.service.context import new_id
 from muster_controller.service.joining import Joining
-from muster_controller.service.nearest import unknown
+from muster_controller.service.nearest import unknown_id
 
 TOKENS_KEPT_S = 7 * 86_400
 
@@ -58,5 +58,5 @@ class Tokens:
     def revoke(self, token_id: str) -> None:
         known = [token.token_id for token in self._store.list_tokens()]
         if token_id not in known:
-            raise unknown("token", token_id, known)
+            raise unknown_id("token", token_id, "muster token ls")
         self._store.revoke_token(token_id)

@@ -1,0 +1,51 @@
+"""A mistake is called by its name."""
+
+from __future__ import annotations
+
+import pytest
+
+from muster_controller.testing_service import ServiceLab
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("bench", "run", "kws", "--threads", "99"), 2, "threads as usable cores (pi: 2), found 99"),
+        (("bench", "run", "kws", "--runtime", "litert"), 2, "expected a runtime and provider that a device has"),
+        (("rollout", "rollback", "rollout-nope"), 4, "muster rollout history"),
+        (("bench", "show", "run-nope"), 4, "muster bench ls"),
+        (("select", "kws", "--policy", "."), 2, "found a folder"),
+        (("select", "kws"), 2, "found neither"),
+        (("select", "kws", "--policy", "x", "--p95-ms", "2"), 2, "found both"),
+        (("model", "rm", "kws.v1.fp16", "--yes"), 2, "variants cannot be removed alone"),
+        (("model", "rm", "kwz", "--yes"), 4, 'did you mean "kws"'),
+    ],
+)
+def test_the_message_is_about_what_was_typed(
+    muster, lab: ServiceLab, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    lab.add_device("pi")
+    lab.add_model()
+    said = muster(*arguments)
+    assert said.code == code
+    assert words in said.err
+    assert "Errno" not in said.err
+
+
+def test_no_guess_is_made_at_a_random_id(muster) -> None:
+    assert muster("token", "new").code == 0
+    said = muster("token", "revoke", "token-nope")
+    assert said.code == 4
+    assert "muster token ls" in said.err
+    assert "did you mean" not in said.err
+
+
+def test_a_backup_that_is_not_there_is_said_before_a_folder_that_is_full(
+    muster, lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (lab.folder / "full").mkdir()
+    (lab.folder / "full" / "file").touch()
+    monkeypatch.setenv("MUSTER_DATA", str(lab.folder / "full"))
+    said = muster("import", "nofile.tar")
+    assert said.code == 4
+    assert "nofile.tar" in said.err
