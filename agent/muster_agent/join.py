@@ -56,7 +56,7 @@ def join(
         PermanentError: the identity folder cannot be written.
     """
     link = parse_any_join_link(line)
-    wish = requested_device_id or _wish(folder)
+    wish = requested_device_id or usual_wish(folder)
     with as_usage():
         check_id(wish, "device id")
     asked = JoinRequest(inventory=inventory, requested_device_id=wish)
@@ -127,7 +127,8 @@ def default_device_id(host_name: str) -> str:
     return text or "device"
 
 
-def _wish(folder: IdentityFolder) -> str:
+def usual_wish(folder: IdentityFolder) -> str:
+    """The id to ask for when nobody named one: that of an earlier join, else the host's name."""
     try:
         earlier = folder.read()
     except PermanentError:

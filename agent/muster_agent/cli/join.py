@@ -8,7 +8,8 @@ import sys
 from muster_agent.cli.device_inventory import DeviceInventory, RuntimeProof
 from muster_agent.cli.state_folder import state_folder
 from muster_agent.identity_folder import IdentityFolder
-from muster_agent.join import default_device_id, join
+from muster_agent.join import default_device_id, join, usual_wish
+from muster_protos.broker_names import RESERVED_DEVICE_IDS
 from muster_protos.errors import UsageError, as_usage
 from muster_protos.ids import check_id
 from muster_protos.join_link import parse_any_join_link
@@ -26,14 +27,25 @@ def do(options: argparse.Namespace) -> int:
     with folder.locked():
         wish = options.device_id or default_device_id(_host_name())
         inventory = DeviceInventory(wish, folder.root, proof=RuntimeProof(folder.runtimes))
-        identity = join(line, IdentityFolder(folder.identity), inventory(), options.device_id)
+        identities = IdentityFolder(folder.identity)
+        asked = options.device_id or usual_wish(identities)
+        identity = join(line, identities, inventory(), options.device_id)
     print(f"joined fleet {identity.fleet_id} as {identity.device_id}")
+    if identity.device_id != asked:
+        print(f"  id     {_why_not(asked)}, so this one is {identity.device_id}")
     print(f"  state  {folder.root}")
     print(f"  link   {', '.join(identity.links)}")
     where = f" --state {folder.root}" if options.state else ""
     print(f"  next   muster-agent run{where}")
     print(f"         muster-agent install --systemd{where}")
     return 0
+
+
+def _why_not(asked: str) -> str:
+    """Why the controller gave another id than the one that was asked for."""
+    if asked in RESERVED_DEVICE_IDS:
+        return f"{asked} is no name for a device"
+    return f"{asked} is taken by another device"
 
 
 def _with_secret(link: str, secret: str) -> str:

@@ -16,6 +16,8 @@ import pytest
 
 from muster_agent.adapters.link_grpc import Credentials, GrpcLink, LinkTiming
 from muster_agent.adapters.verifier_child import VerifierChild
+from muster_agent.cli import join as join_command
+from muster_agent.cli.main import build_parser
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_agent.join import join, make_request
 from muster_agent.testing_link import RecordingLinkSink
@@ -143,6 +145,20 @@ def test_second_device_of_the_same_name_gets_another_id(house: House, tmp_path: 
     assert (first.device_id, second.device_id) == ("pi-1", "pi-1-2")
     _, agent = connect(first, one)
     agent.wait_for(lambda: "online" in agent.calls)
+
+
+def test_the_command_says_why_a_device_got_another_id(
+    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def say(state: str, name: str) -> str:
+        command = ["join", house.tokens.new().link, "--state", str(tmp_path / state), "--id", name]
+        assert join_command.do(build_parser().parse_args(command)) == 0
+        return capsys.readouterr().out
+
+    assert "taken" not in say("one", "vm")
+    assert "vm is taken by another device, so this one is vm-2" in say("two", "vm")
+    assert "taken" not in say("one", "vm")  # the same device again
+    assert "controller is no name for a device" in say("three", "controller")
 
 
 def test_replayed_secret_is_refused_with_exit_code_5(house: House, tmp_path: Path) -> None:
