@@ -13,10 +13,10 @@ import pytest
 
 from muster_agent.adapters.link_note import LinkNote
 from muster_agent.adapters.state_sqlite import SqliteState
-from muster_agent.cli import main
 from muster_agent.cli.doctor import FAILED, OK, UNKNOWN, WARNING, agent_finding, link_finding, read_link
+from muster_agent.cli.main import build_parser
 from muster_agent.cli.state_folder import StateFolder
-from muster_agent.cli.status import _lines, read_status
+from muster_agent.cli.status import _lines, do, read_status
 from muster_agent.core.known import ServingRecord
 from muster_agent.core.link_state import LinkState, Standing
 from muster_agent.core.wanted import read_model
@@ -110,11 +110,11 @@ def test_a_running_agent_says_how_it_stands_with_its_controller(
     monkeypatch.setattr("muster_agent.cli.doctor._LOW_DISK_BYTES", 0)
     with folder.locked(), closing(LinkNote((lambda: folder.root,))) as note:
         note.write(LinkState(standing, 1_780_000_000 * 10**9, reason, "grpc"))
-        assert main.run_command(["status", "--state", str(folder.root)]) == code
+        assert do(build_parser().parse_args(["status", "--state", str(folder.root)])) == code
         output = capsys.readouterr().out
         assert words in output
         assert reason in output
-        assert main.run_command(["status", "--state", str(folder.root), "-o", "json"]) == code
+        assert do(build_parser().parse_args(["status", "--state", str(folder.root), "-o", "json"])) == code
         assert json.loads(capsys.readouterr().out)["link"]["standing"] == standing.value
         finding = link_finding(read_link(folder))
     assert (finding.verdict, bool(finding.fix)) == (verdict, verdict != OK)
