@@ -158,4 +158,7 @@ def check_timeout(text: str) -> float:
 
 def no_controller(url: str, why: str) -> UnreachableError:
     """The one line that everybody sees when nothing listens."""
-    return UnreachableError(f"no controller at {url} ({why}); start one with: muster up, or name it with --url")
+    return UnreachableError(
+        f"no controller at {url} ({why}); start one with: muster up; name one that runs elsewhere "
+        "with --url, one of another data folder here with --data"
+    )

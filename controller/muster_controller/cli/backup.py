@@ -256,7 +256,11 @@ def _say_what_is_left(data: Path, *, has_identity: bool, missing: int) -> None:
             "devices go on with what they have",
             markup=False,
         )
-    err().print(f"next: stop the controller of before, then muster up --data {data} under its address", markup=False)
+    err().print(
+        f"next: stop the controller of before, then muster up --data {data} under its address; this machine joins anew "
+        "then, under another id: remove the one of before with muster device rm",
+        markup=False,
+    )
 
 
 def _passphrase(file: Path | None, *, is_new: bool) -> str:

@@ -208,6 +208,7 @@ def test_the_identity_may_stay_out_and_then_both_ends_say_so(bench: Bench) -> No
     assert (made.code, "is not in it" in made.err) == (0, True)
     found = bench.muster("import", str(bench.file), data=bench.target)
     assert (found.code, "every device has to join again" in " ".join(found.err.split())) == (0, True)
+    assert "remove the one of before with muster device rm" in " ".join(found.err.split())
     assert not (bench.target / "identity").exists()
 
 

@@ -111,7 +111,8 @@ def test_5_with_a_wrong_or_missing_token(muster, monkeypatch: pytest.MonkeyPatch
 def test_6_when_no_controller_answers(muster) -> None:
     said = muster("device", "ls", "--url", "http://127.0.0.1:9")
     assert said.code == 6
-    assert "muster up" in one_line(said.err)
+    line = one_line(said.err)
+    assert all(word in line for word in ("muster up", "--url", "--data"))
 
 
 def test_7_when_nothing_satisfies_the_policy_with_the_nearest_miss(muster, lab: ServiceLab) -> None:
