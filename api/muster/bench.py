@@ -54,6 +54,9 @@ class Record(View):
 
 
 def configuration_text(fields: Mapping[str, Any]) -> str:
+    """``<variant>@<runtime>/<provider>/t<threads>``; the variant alone when it has never been run."""
+    if not fields["runtime"]:
+        return str(fields["variant_id"])
     return f"{fields['variant_id']}@{fields['runtime']}/{fields['provider']}/t{fields['threads']}"
 
 

@@ -45,6 +45,7 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _part in (up, demo, join, compress, push, select, watch, events, load, status, doctor, backup):
     _part.register(app)

@@ -92,10 +92,11 @@ def _unusable(record: BenchmarkRecord, variant: Variant) -> str:
 
 def _notes(record: BenchmarkRecord) -> tuple[str, ...]:
     notes: list[str] = []
+    reasons = "; ".join(reason for reason in record.reasons if not reason.startswith("demo tier:"))  # said below
     if record.state is RecordState.TAGGED_NOISY:
-        notes.append(f"noisy: {'; '.join(record.reasons) or 'no reason given'}")
+        notes.append(f"noisy: {reasons or 'no reason given'}")
     if record.state is RecordState.THROTTLED:
-        notes.append(f"throttled: {'; '.join(record.reasons) or 'no reason given'}")
+        notes.append(f"throttled: {reasons or 'no reason given'}")
     if record.workload.tier is Tier.DEMO:
         notes.append("tier demo: for demonstrations only")
     if record.emulation is not None:

@@ -49,3 +49,19 @@ def test_a_backup_that_is_not_there_is_said_before_a_folder_that_is_full(
     said = muster("import", "nofile.tar")
     assert said.code == 4
     assert "nofile.tar" in said.err
+
+
+@pytest.mark.parametrize("command", [(), ("device",), ("device", "ls"), ("select",)])
+def test_h_is_help_everywhere(muster, command: tuple[str, ...]) -> None:
+    short, long = muster(*command, "-h"), muster(*command, "--help")
+    assert (short.code, short.out) == (0, long.out)
+    assert "Usage: muster" in short.out
+
+
+def test_a_variant_that_nobody_measured_is_shown_by_its_name_alone(muster, lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    lab.add_model()
+    said = muster("select", "kws", "--p95-ms", "20", "--explain")
+    assert said.code == 7
+    assert any(line.split()[:2] == ["kws.v1.fp16", "not"] for line in said.out.splitlines())
+    assert "@" not in said.out
