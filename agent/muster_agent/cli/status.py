@@ -130,8 +130,9 @@ def _orphan(folder: StateFolder, model_id: str) -> int | None:
 
 def _lines(status: Status) -> Iterator[str]:
     yield f"{status.device_id} of fleet {status.fleet_id}: the agent {status.agent}"
-    if status.is_running:
-        yield f"link {link_finding(status.link).found}"
+    standing = link_finding(status.link)
+    if status.is_running and standing.verdict != FAILED:  # that is among the troubles
+        yield f"link {standing.found}"
     yield f"desired state {status.desired_version}, {status.waiting_reports} reports wait to be acknowledged"
     for item in status.serving:
         ports = f"HTTP {item.http_port}, gRPC {item.grpc_port}"

@@ -159,6 +159,7 @@ def test_a_read_only_disk_is_served_from_also_after_a_reboot(lab, agent, e2e, sm
     assert lab.reported[-1].desired_version < version  # nothing is begun that cannot be written down
     status = command(agent, "status")
     assert (status.returncode, "read-only" in status.stdout) == (1, True), status.stdout + status.stderr
+    assert "link online by grpc" in status.stdout  # noted elsewhere
     second = command(agent, "run")
     assert second.returncode == 1
     assert "another agent" in second.stderr
