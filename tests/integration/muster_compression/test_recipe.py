@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from muster_compression.import_model import import_model
@@ -68,7 +70,9 @@ def test_a_damaged_cache_entry_is_made_again(parent, quick, tmp_path):
 
 def test_a_variant_under_the_floor_is_dropped_with_its_figures(parent, quick, tmp_path):
     _, folder = quick
-    result = run_recipe(parent, "quick", tmp_path / "out", floor="1.01", cache_dir=folder / "cache")
+    accuracy = replace(parent.manifest.accuracy, value=1.02)  # a baseline that no variant comes near
+    better = replace(parent, manifest=replace(parent.manifest, accuracy=accuracy))
+    result = run_recipe(better, "quick", tmp_path / "out", floor="-0.01", cache_dir=folder / "cache")
     assert [item.is_kept for item in result.variants] == [False, False]
     for item in result.variants:
         assert "under the floor of 101.00%" in item.reason
@@ -135,3 +139,8 @@ def test_an_operator_that_is_to_stay_float_must_exist(parent, tmp_path):
     )
     with pytest.raises(InvalidInputError, match="no operator is named 'konv'; near it are conv"):
         run_recipe(parent, str(recipe), tmp_path / "out", cache_dir=tmp_path / "cache")
+
+
+def test_a_floor_that_nothing_reaches_is_refused_before_anything_is_made(parent, tmp_path):
+    with pytest.raises(InvalidInputError, match="at most 1 for accuracy"):
+        run_recipe(parent, "quick", tmp_path / "out", floor="1.01", cache_dir=tmp_path / "cache")
