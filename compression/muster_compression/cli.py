@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from muster_compression import report
-from muster_compression.floor import parse_floor
+from muster_compression.floor import check_reachable, parse_floor
 from muster_compression.import_model import import_model
 from muster_compression.recipe import load_recipe, template_names
 from muster_compression.run_recipe import run_recipe
@@ -95,8 +95,8 @@ def _seed(text: str) -> int:
 def _run(options: argparse.Namespace) -> int:
     name = options.name or report.model_name(options.model)
     with as_usage():  # what is misspelt is found before the model is trained
-        load_recipe(options.recipe)
-        parse_floor(options.floor)
+        recipe = load_recipe(options.recipe)
+        floor = parse_floor(options.floor or recipe.floor)
         check_id(name, "model name")
     progress = _Progress()
     imported = import_model(
@@ -109,6 +109,9 @@ def _run(options: argparse.Namespace) -> int:
         metric=options.metric,
         seed=options.seed,
     )
+    if imported.manifest.accuracy is not None:
+        with as_usage():
+            check_reachable(floor, imported.manifest.accuracy)
     result = run_recipe(
         imported.parent,
         options.recipe,
