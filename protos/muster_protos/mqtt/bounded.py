@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import paho.mqtt.client as paho
-
 from muster_protos.limits import MAX_BROKER_PACKET_BYTES
+from muster_protos.mqtt.lean_paho import client as paho
 
 
 class BoundedPaho(paho.Client):

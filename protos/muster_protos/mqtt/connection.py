@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode
 
 from muster_protos.credentials import Credentials
 from muster_protos.errors import MusterError, NotAuthorisedError, UnreachableError
 from muster_protos.mqtt.bounded import BoundedPaho
+from muster_protos.mqtt.lean_paho import client as paho
 from muster_protos.mqtt.stream import BufferedStream, dial
 from muster_protos.mqtt.tls import mutual_tls
 

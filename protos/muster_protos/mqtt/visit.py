@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from muster_protos.credentials import Credentials
 from muster_protos.errors import NotAuthorisedError, PermanentError, UnreachableError
 from muster_protos.limits import MAX_BROKER_PACKET_BYTES
 from muster_protos.mqtt.bounded import BoundedPaho
+from muster_protos.mqtt.lean_paho import client as paho
 from muster_protos.mqtt.tls import private_file
 
 _KEEPALIVE_S = 30

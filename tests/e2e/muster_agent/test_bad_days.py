@@ -176,7 +176,7 @@ def test_an_agent_without_a_descriptor_left_serves_on_and_says_so(lab, agent, e2
     used = len(list(os.scandir(f"/proc/{agent.pid}/fd")))
     resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (used, before[1]))
     e2e.eventually(lambda: "descriptors.exhausted" in kinds(lab), 60)
-    assert any("descriptors are exhausted" in state.reason for state in lab.reported[-5:])
+    e2e.eventually(lambda: any("descriptors are exhausted" in state.reason for state in lab.reported[-5:]))
     assert serves(lab, e2e, 1)
     assert agent.process.poll() is None
     resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
