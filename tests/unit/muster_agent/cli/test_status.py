@@ -61,8 +61,10 @@ def folder(tmp_path: Path) -> StateFolder:
 @pytest.fixture
 def orphan(folder: StateFolder) -> Iterator[int]:
     """A process that looks like one that a killed agent has left."""
-    command = [sys.executable, "-c", "input()", "muster_agent.serving", "digits"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "print(flush=True); input()", "muster_agent.serving", "digits"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it runs: only then does the kernel tell its command line
         folder.socket.with_name("serving-digits.pid").write_text(json.dumps({"pid": process.pid}))
         yield process.pid
 
