@@ -38,7 +38,7 @@ class GuardSettings:
 
     z: float = 2.0  # standard deviations of the slowdown that a service time is charged
     margin_ratio: float = 0.05  # of the SLO, kept free for what is not seen here
-    drain_ratio: float = 1.5  # of the time that those who wait would take on the fastest rung
+    drain_ratio: float = 2.0  # of the time that those who wait would take on the fastest rung
     climb_ratio: float = 0.9  # a better rung must fit into this share of the SLO
     dwell_ns: int = 2 * _S  # for this long, when the stream had
     dip_dwell_ns: int = 1 * _S  # for this long, when only a cluster of requests had forced it down
