@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from google.protobuf.message import Message
 
 from muster_agent.backoff import Backoff
 from muster_agent.outbox import Outbox
 from muster_agent.ports import LinkSink
+from muster_agent.reconnect import End, Reconnect, host_and_port
 from muster_protos import codec
 from muster_protos.credentials import Credentials as Credentials
 from muster_protos.errors import (
@@ -63,7 +63,6 @@ from muster_protos.v1 import link_pb2_grpc
 DEFAULT_PORT = 8471
 _FAREWELL_S = 1.5
 _WINDOW_BYTES = 1024 * 1024  # on its way at once: 80 Mbit/s at a round trip of 100 ms, a gigabit at 8 ms
-_STABLE_SESSION_S = 10.0  # a session that lasted this long was a success: start from the base delay again
 
 _log = logging.getLogger(__name__)
 
@@ -96,14 +95,6 @@ class LinkTiming:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """Why a session ended, or never began."""
-
-    reason: str
-    goodbye: Goodbye | None = None
-
-
 class GrpcLink:
     """The Link port. ``read_credentials`` is asked before every connection, so a renewed certificate is taken up."""
 
@@ -124,19 +115,17 @@ class GrpcLink:
         self._target = _target(url)
         self._read_credentials = read_credentials
         self._timing = timing
-        self._backoff = Backoff(timing.retry_base_s, timing.retry_cap_s, draw)
+        self._reconnect = Reconnect(self._target, Backoff(timing.retry_base_s, timing.retry_cap_s, draw))
         self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._hurry = threading.Event()  # do not wait out the back-off: there are new credentials, or we close
         self._channel: grpc.Channel | None = None  # of the session that is up
         self._call: Any = None
         self._outbox: Outbox | None = None
         self._thread: threading.Thread | None = None
-        self._last_reason = ""
 
     def start(self, sink: LinkSink) -> None:
         """Connect in a thread of its own; again and again until ``close`` or revocation."""
-        self._thread = threading.Thread(target=self._run, args=(sink,), name="link-grpc", daemon=True)
+        run = self._reconnect.run
+        self._thread = threading.Thread(target=run, args=(self._hold_session, sink), name="link-grpc", daemon=True)
         self._thread.start()
 
     def send(self, message: AgentMessage) -> bool:
@@ -195,16 +184,14 @@ class GrpcLink:
         """End the session, if there is one, and come back with the credentials of now. Returns at once."""
         with self._lock:
             outbox = self._outbox
-        self._backoff.reset()
-        self._hurry.set()
+        self._reconnect.hurry()
         if outbox is not None:
             outbox.push(AgentMessage(Goodbye(reason)))
             outbox.close()  # what is in it leaves first; the controller ends the stream after the goodbye
 
     def close(self) -> None:
         """Say goodbye and stop; safe to call twice, from any thread."""
-        self._closing.set()
-        self._hurry.set()
+        self._reconnect.close()
         with self._lock:
             outbox, call, thread = self._outbox, self._call, self._thread
         if outbox is not None:
@@ -221,30 +208,13 @@ class GrpcLink:
             call.cancel()
         thread.join(_FAREWELL_S)
 
-    def _run(self, sink: LinkSink) -> None:
-        while not self._closing.is_set():
-            began_s = time.monotonic()
-            try:
-                end = self._hold_session(sink)
-            except Exception as error:  # noqa: BLE001 - a loop's top: the link outlives a fault of one session
-                _log.exception("the session failed")
-                end = _End(f"{type(error).__name__}: {error}")
-            if end.goodbye is not None and end.goodbye.is_revoked:
-                _log.error("this device was removed from the fleet: %s", end.reason)
-                return
-            if time.monotonic() - began_s > _STABLE_SESSION_S:
-                self._backoff.reset()
-            retry_after_s = end.goodbye.retry_after_ms / 1e3 if end.goodbye else 0.0
-            if self._hurry.wait(self._backoff.next_s(retry_after_s)):
-                self._hurry.clear()
-
-    def _hold_session(self, sink: LinkSink) -> _End:
+    def _hold_session(self, sink: LinkSink) -> End:
         """One connection from dial to end."""
         try:
             credentials = self._read_credentials()
         except MusterError as error:
-            self._note_failure(str(error), sink)
-            return _End(str(error))
+            self._reconnect.failed(str(error), sink)
+            return End(str(error))
         outbox = Outbox()
         security = grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.certificate)
         channel = grpc.secure_channel(self._target, security, self._timing.channel_arguments())
@@ -261,41 +231,34 @@ class GrpcLink:
             channel.close()
         return end
 
-    def _dial(self, call: Any, sink: LinkSink) -> _End | None:
+    def _dial(self, call: Any, sink: LinkSink) -> End | None:
         """Wait for the controller to accept; None when it does."""
         timer = threading.Timer(self._timing.connect_timeout_s, call.cancel)
         timer.daemon = True
         timer.start()
         try:
-            if self._closing.is_set():
+            if self._reconnect.closing.is_set():
                 call.cancel()
             accepted = dict(call.initial_metadata() or ())
         finally:
             timer.cancel()
         if SESSION_METADATA in accepted:
-            self._last_reason = ""
+            self._reconnect.succeeded()
             return None
         end = _read_end(call)
-        if call.code() == grpc.StatusCode.CANCELLED and not self._closing.is_set():
-            end = _End(f"expected an answer of {self._target} within {self._timing.connect_timeout_s:g} s, found none")
-        self._note_failure(end.reason, sink)
+        if call.code() == grpc.StatusCode.CANCELLED and not self._reconnect.closing.is_set():
+            end = End(f"expected an answer of {self._target} within {self._timing.connect_timeout_s:g} s, found none")
+        self._reconnect.failed(end.reason, sink)
         if end.goodbye is not None and end.goodbye.is_revoked:
             sink.received(ControllerMessage(end.goodbye))
         return end
 
-    def _note_failure(self, reason: str, sink: LinkSink) -> None:
-        """Say why there is no session: once per reason, not once per attempt."""
-        if reason != self._last_reason:
-            _log.warning("no session with %s: %s; trying on", self._target, reason)
-            sink.unreached(reason)
-        self._last_reason = reason
-
-    def _listen(self, call: Any, channel: grpc.Channel, outbox: Outbox, sink: LinkSink) -> _End:
+    def _listen(self, call: Any, channel: grpc.Channel, outbox: Outbox, sink: LinkSink) -> End:
         with self._lock:
             self._channel, self._outbox = channel, outbox
         goodbye: Goodbye | None = None
         try:
-            if self._closing.is_set():
+            if self._reconnect.closing.is_set():
                 outbox.close()
             sink.online()
             for wire in call:
@@ -311,7 +274,7 @@ class GrpcLink:
                 self._channel = self._outbox = None
             if call.is_active():  # a fault of ours: a session that nobody reads must not stay
                 call.cancel()
-            end = _End(goodbye.reason, goodbye) if goodbye is not None else _read_end(call)
+            end = End(goodbye.reason, goodbye) if goodbye is not None else _read_end(call)
             sink.offline(end.reason)
         return end
 
@@ -357,16 +320,8 @@ class _Watch:
 
 
 def _target(url: str) -> str:
-    expected = f"expected a link like grpcs://HOST:{DEFAULT_PORT}"
-    try:
-        parts = urlsplit(url)
-        port = parts.port or DEFAULT_PORT
-    except ValueError as error:
-        raise InvalidInputError(f"{expected}, found {url[:200]!r}") from error
-    if parts.scheme != "grpcs" or not parts.hostname:
-        raise InvalidInputError(f"{expected}, found {url[:200]!r}")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{port}"
+    host, port = host_and_port(url, "grpcs", DEFAULT_PORT)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _stub(channel: grpc.Channel) -> Any:
@@ -378,7 +333,7 @@ def _drain(outbox: Outbox) -> Iterator[Message]:
         yield message
 
 
-def _read_end(call: Any) -> _End:
+def _read_end(call: Any) -> End:
     """Why an RPC is over; blocks until it is."""
     code, details = call.code(), call.details() or ""
     goodbye = None
@@ -387,10 +342,10 @@ def _read_end(call: Any) -> _End:
             with contextlib.suppress(CodecError):
                 goodbye = codec.decode(Goodbye, value)
     if goodbye is not None:
-        return _End(goodbye.reason, goodbye)
+        return End(goodbye.reason, goodbye)
     if code == grpc.StatusCode.OK:
-        return _End("the controller ended the session")
-    return _End(f"{code.name.lower()}: {_explain(details)}")
+        return End("the controller ended the session")
+    return End(f"{code.name.lower()}: {_explain(details)}")
 
 
 def _explain(details: str) -> str:

@@ -5,7 +5,8 @@ Called once per request, when it leaves the queue, and once a second. A rung is 
 1. this request is in time on it:     lat * (xi + z * sigma) <= its remaining slack,
 2. the stream is in time on it:       p99 of the backlog, lat * (1 + ln(100) * rho / (2 (1 - rho))), <= SLO, rho < 0.95,
                                       with lat = max(lat, CPU time of a whole request / usable cores),
-3. those who wait can still be saved: after it, each of them is in time on the fastest rung.
+3. those who wait can still be saved: after it, each of them is in time on the fastest rung, though each took
+                                      drain_ratio times as long there as is expected (more may come meanwhile).
 
 The most accurate feasible rung is chosen: down at once, up when it has been feasible, with room to spare, for a whole
 dwell. Points 1 and 2 are the queueing rule (docs/serving.md); point 3 catches a burst before two seconds of rate show
@@ -38,7 +39,7 @@ class GuardSettings:
 
     z: float = 2.0  # standard deviations of the slowdown that a service time is charged
     margin_ratio: float = 0.05  # of the SLO, kept free for what is not seen here
-    drain_ratio: float = 2.0  # of the time that those who wait would take on the fastest rung
+    drain_ratio: float = 2.0  # those who wait are charged this many times their time on the fastest rung
     climb_ratio: float = 0.9  # a better rung must fit into this share of the SLO
     dwell_ns: int = 2 * _S  # for this long, when the stream had
     dip_dwell_ns: int = 1 * _S  # for this long, when only a cluster of requests had forced it down

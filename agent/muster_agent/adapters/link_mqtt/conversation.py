@@ -15,13 +15,13 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from muster_agent.adapters.link_mqtt.calls import Calls
 from muster_agent.adapters.link_mqtt.timing import LinkTiming
 from muster_agent.outbox import Outbox
 from muster_agent.ports import LinkSink
+from muster_agent.reconnect import End
 from muster_protos import codec
 from muster_protos.errors import CodecError, InvalidInputError
 from muster_protos.limits import MAX_CONTROLLER_MESSAGE_BYTES, MAX_UNTAKEN_BYTES, MAX_UNTAKEN_MESSAGES
@@ -58,14 +58,6 @@ class Wire(Protocol):
     @property
     def has_room(self) -> bool: ...
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool = False) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Why there is no session, or none any more."""
-
-    reason: str
-    goodbye: Goodbye | None = None
 
 
 class Session:

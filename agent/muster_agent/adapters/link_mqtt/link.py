@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from muster_agent.adapters.link_mqtt.conversation import Conversation, End, Session
+from muster_agent.adapters.link_mqtt.conversation import Conversation, Session
 from muster_agent.adapters.link_mqtt.fetch import fetch_blocks, renew
 from muster_agent.adapters.link_mqtt.timing import LinkTiming
 from muster_agent.backoff import Backoff
 from muster_agent.ports import LinkSink
+from muster_agent.reconnect import End, Reconnect, host_and_port
 from muster_protos.credentials import Credentials
-from muster_protos.errors import InvalidInputError, MusterError, UnreachableError
+from muster_protos.errors import MusterError, UnreachableError
 from muster_protos.model import AgentMessage, Chunk, Goodbye, RenewResponse
 from muster_protos.mqtt.connection import BrokerConnection, Endpoint, Patience, Will
 from muster_protos.mqtt.topics import DeviceTopics
 
 DEFAULT_PORT = 8883
 _FAREWELL_S = 1.5
-_STABLE_CONNECTION_S = 10.0  # a connection that lasted this long was a success: start from the base delay again
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +52,25 @@ class MqttLink:
         Raises:
             InvalidInputError: not such a URL, or not ids.
         """
-        host, port = _broker(url)
+        host, port = host_and_port(url, "mqtts", DEFAULT_PORT)
         self._topics = DeviceTopics(fleet_id, device_id)
         self._endpoint = Endpoint(host, port, device_id)
         self._read_credentials = read_credentials
         self._timing = timing
         self._draw = draw
-        self._backoff = Backoff(timing.retry_base_s, timing.retry_cap_s, draw)
+        backoff = Backoff(timing.retry_base_s, timing.retry_cap_s, draw)
+        self._reconnect = Reconnect(f"{host}:{port}", backoff)
         self._run_id = secrets.token_hex(8)
         self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._hurry = threading.Event()  # do not wait out the back-off: there are new credentials, or we close
         self._leaving: _Leaving | None = None
         self._connection: BrokerConnection | None = None
         self._conversation: Conversation | None = None
         self._thread: threading.Thread | None = None
-        self._last_reason = ""
 
     def start(self, sink: LinkSink) -> None:
         """Connect in a thread of its own; again and again until ``close`` or revocation."""
-        self._thread = threading.Thread(target=self._run, args=(sink,), name="link-mqtt", daemon=True)
+        run = self._reconnect.run
+        self._thread = threading.Thread(target=run, args=(self._hold_connection, sink), name="link-mqtt", daemon=True)
         self._thread.start()
 
     def send(self, message: AgentMessage) -> bool:
@@ -105,34 +100,17 @@ class MqttLink:
 
     def reconnect(self, reason: str) -> None:
         """End the session, if there is one, and come back with the credentials of now. Returns at once."""
-        self._backoff.reset()
-        self._leave(reason)
+        self._leave(reason)  # first: a connection that begins now is not meant
+        self._reconnect.hurry()
 
     def close(self) -> None:
         """Say goodbye and stop; safe to call twice, from any thread."""
-        if not self._closing.is_set():
-            self._closing.set()
+        if not self._reconnect.closing.is_set():
+            self._reconnect.close()
             self._leave("the agent stops")
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(2 * _FAREWELL_S)
-
-    def _run(self, sink: LinkSink) -> None:
-        while not self._closing.is_set():
-            began_s = time.monotonic()
-            try:
-                end = self._hold_connection(sink)
-            except Exception as error:  # noqa: BLE001 - a loop's top: the link outlives a fault of one connection
-                _log.exception("the connection failed")
-                end = End(f"{type(error).__name__}: {error}")
-            if end.goodbye is not None and end.goodbye.is_revoked:
-                _log.error("this device was removed from the fleet: %s", end.reason)
-                return
-            if time.monotonic() - began_s > _STABLE_CONNECTION_S:
-                self._backoff.reset()
-            retry_after_s = end.goodbye.retry_after_ms / 1e3 if end.goodbye else 0.0
-            if self._hurry.wait(self._backoff.next_s(retry_after_s)):
-                self._hurry.clear()
 
     def _hold_connection(self, sink: LinkSink) -> End:
         """One connection from dial to end."""
@@ -148,7 +126,7 @@ class MqttLink:
         end = End("the agent stops")
         is_clean = False
         with self._lock:  # or a wish to close that comes just now would be forgotten
-            if not self._closing.is_set():
+            if not self._reconnect.closing.is_set():
                 self._leaving = None
         try:
             connection.open(self._read_credentials(), self._topics.subscriptions())
@@ -166,8 +144,8 @@ class MqttLink:
                 self._connection = self._conversation = None
             conversation.finish(end.reason)
             connection.close(is_clean)
-        if not conversation.was_welcomed and not self._closing.is_set():
-            self._note_failure(end.reason, sink)
+        if not conversation.was_welcomed and not self._reconnect.closing.is_set():
+            self._reconnect.failed(end.reason, sink)
         return end
 
     def _talk(self, connection: BrokerConnection, conversation: Conversation, sink: LinkSink) -> End:
@@ -178,9 +156,9 @@ class MqttLink:
             if conversation.end is not None:
                 break
             if conversation.was_welcomed:
-                self._last_reason = ""
+                self._reconnect.succeeded()
             elif conversation.is_waiting(now_s):
-                self._note_failure("expected a controller behind the broker, found none", sink)
+                self._reconnect.failed("expected a controller behind the broker, found none", sink)
             leaving = self._leaving
             if leaving is not None and (leaving.by_s < now_s or _has_said_all(leaving, connection, conversation)):
                 return End(leaving.reason)
@@ -191,21 +169,12 @@ class MqttLink:
         """Have the link's thread say goodbye, and end this connection."""
         with self._lock:
             self._leaving = _Leaving(reason, time.monotonic() + _FAREWELL_S)
-        self._hurry.set()
         self._wake()
 
     def _part(self, connection: BrokerConnection, conversation: Conversation) -> None:
         """Leave the broker with a word."""
         conversation.announce(is_online=False)
         connection.settle(time.monotonic() + _FAREWELL_S)
-
-    def _note_failure(self, reason: str, sink: LinkSink) -> None:
-        """Say why there is no session: once per reason, not once per attempt."""
-        if reason != self._last_reason:
-            where = f"{self._endpoint.host}:{self._endpoint.port}"
-            _log.warning("no session with %s: %s; trying on", where, reason)
-            sink.unreached(reason)
-        self._last_reason = reason
 
     def _session(self) -> Session:
         conversation = self._conversation
@@ -233,15 +202,3 @@ def _has_said_all(leaving: _Leaving, connection: BrokerConnection, conversation:
         session.outbox.close()
         return False
     return session.outbox.is_drained and connection.is_settled
-
-
-def _broker(url: str) -> tuple[str, int]:
-    expected = f"expected a link like mqtts://HOST:{DEFAULT_PORT}"
-    try:
-        parts = urlsplit(url)
-        port = parts.port or DEFAULT_PORT
-    except ValueError as error:
-        raise InvalidInputError(f"{expected}, found {url[:200]!r}") from error
-    if parts.scheme != "mqtts" or not parts.hostname:
-        raise InvalidInputError(f"{expected}, found {url[:200]!r}")
-    return parts.hostname, port

@@ -1,0 +1,95 @@
+"""One session after the other: what every link does between them, whatever carries it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from muster_agent.backoff import Backoff
+from muster_agent.ports import LinkSink
+from muster_protos.errors import InvalidInputError
+from muster_protos.model import Goodbye
+
+_STABLE_S = 10.0  # a session that lasted this long was a success: start from the base delay again
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why there is no session, or none any more."""
+
+    reason: str
+    goodbye: Goodbye | None = None
+
+
+class Reconnect:
+    """Comes back after every end, with full jitter, until it is closed or the device was removed from its fleet."""
+
+    def __init__(self, where: str, backoff: Backoff) -> None:
+        """``where``: host and port, for words."""
+        self.closing = threading.Event()
+        self._where = where
+        self._backoff = backoff
+        self._hurry = threading.Event()  # do not wait out the back-off: there are new credentials, or we close
+        self._last_reason = ""
+
+    def run(self, hold_session: Callable[[LinkSink], End], sink: LinkSink) -> None:
+        """Hold sessions; returns when no further one is wanted."""
+        while not self.closing.is_set():
+            began_s = time.monotonic()
+            try:
+                end = hold_session(sink)
+            except Exception as error:  # noqa: BLE001 - the loop's top: the link outlives a fault of one session
+                _log.exception("the session failed")
+                end = End(f"{type(error).__name__}: {error}")
+            if end.goodbye is not None and end.goodbye.is_revoked:
+                _log.error("this device was removed from the fleet: %s", end.reason)
+                return
+            if time.monotonic() - began_s > _STABLE_S:
+                self._backoff.reset()
+            retry_after_s = end.goodbye.retry_after_ms / 1e3 if end.goodbye else 0.0
+            if self._hurry.wait(self._backoff.next_s(retry_after_s)):
+                self._hurry.clear()
+
+    def close(self) -> None:
+        """Begin no further session."""
+        self.closing.set()
+        self._hurry.set()
+
+    def hurry(self) -> None:
+        """Come back at once, with no memory of failures."""
+        self._backoff.reset()
+        self._hurry.set()
+
+    def failed(self, reason: str, sink: LinkSink) -> None:
+        """Say why there is no session: once per reason, not once per attempt."""
+        if reason != self._last_reason:
+            _log.warning("no session with %s: %s; trying on", self._where, reason)
+            sink.unreached(reason)
+        self._last_reason = reason
+
+    def succeeded(self) -> None:
+        """There is a session: the next failure is news."""
+        self._last_reason = ""
+
+
+def host_and_port(url: str, scheme: str, default_port: int) -> tuple[str, int]:
+    """Of ``scheme://HOST[:PORT]``.
+
+    Raises:
+        InvalidInputError: not such a URL.
+    """
+    expected = f"expected a link like {scheme}://HOST:{default_port}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or default_port
+    except ValueError as error:
+        raise InvalidInputError(f"{expected}, found {url[:200]!r}") from error
+    if parts.scheme != scheme or not parts.hostname:
+        raise InvalidInputError(f"{expected}, found {url[:200]!r}")
+    return parts.hostname, port
