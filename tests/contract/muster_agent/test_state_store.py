@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from muster_agent.adapters.state_sqlite import REJECTIONS_KEPT, SqliteState
+from muster_agent.adapters.state_sqlite import database as database_module
 from muster_agent.core.known import Conclusion, Run, ServingRecord
 from muster_agent.core.wanted import read_model
 from muster_agent.testing import sign_desired, sign_manifest
@@ -274,6 +275,49 @@ class TestRebuild:
         store.queue_events([Event(kind="c")])
         assert store.desired() == sign_desired(DesiredState("lab", "pi", 1, 7))
         assert "damaged" in store.take_loss()
+        store.close()
+
+    def test_damage_in_the_middle_of_a_rebuild_ends_it_and_the_copies_are_read_from_memory(self, tmp_path, monkeypatch):
+        path = tmp_path / "agent.sqlite3"
+        store = SqliteState(path)
+        store.put_desired(sign_desired(DesiredState("lab", "pi", 1, 7)))
+        store.put_serving(ServingRecord("m", last_good=wanted_model("d1")))
+        store.close()
+        path.write_bytes(b"zeros" * 1000)
+        made = []
+
+        def open_spoilt(path):
+            made.append(path)
+            database = real_open(path)
+            database.execute("DROP TABLE serving")  # a disk that does not give back what it was given
+            return database
+
+        real_open = database_module._open
+        monkeypatch.setattr(database_module, "_open", open_spoilt)
+        monkeypatch.setattr(database_module, "open_reader", lambda _: sqlite3.connect(tmp_path / "nothing.sqlite3"))
+        store = SqliteState(path)
+        assert len(made) < 4
+        assert "cannot be written" in store.problem
+        assert store.serving()["m"].last_good.deployment_id == "d1"
+        assert store.desired() == sign_desired(DesiredState("lab", "pi", 1, 7))
+        with pytest.raises(TemporaryError, match="cannot be written"):
+            store.queue_events([Event(kind="a")])
+        store.close()
+
+    def test_a_disk_that_spoils_one_database_after_the_other_is_left_alone_after_three(self, tmp_path):
+        path = tmp_path / "agent.sqlite3"
+        store = SqliteState(path)
+        store.put_serving(ServingRecord("m", last_good=wanted_model("d1")))
+        for _ in range(3):
+            store._database._connection.execute("DROP TABLE reports")
+            with pytest.raises(TemporaryError, match="rebuilt"):
+                store.queue_events([Event(kind="a")])
+        store._database._connection.execute("DROP TABLE reports")
+        with pytest.raises(TemporaryError, match="cannot be mended just now"):
+            store.queue_events([Event(kind="a")])
+        assert store.serving()["m"].last_good.deployment_id == "d1"
+        with pytest.raises(TemporaryError, match="cannot be written"):
+            store.queue_events([Event(kind="a")])
         store.close()
 
     def test_two_new_databases_do_not_count_from_the_same_number(self, tmp_path):

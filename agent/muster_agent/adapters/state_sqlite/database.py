@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,30 +22,46 @@ from muster_protos.errors import TemporaryError
 log = logging.getLogger(__name__)
 
 _THAW_EVERY_S = 2.0
+_REBUILDS = 3  # within the time below; a disk that spoils each new database is left alone for as long
+_REBUILDS_WITHIN_S = 600.0
 
 
 class Database:
     """One connection behind one lock; a transaction per call.
 
     Invariants: a database that is damaged, or of another schema, is moved away and never overwritten; while the disk
-    takes nothing (full, read-only), what lay there is read from memory and every write fails.
+    takes nothing (full, read-only, or spoils one database after the other), what lay there is read from memory and
+    every write fails.
     """
 
-    def __init__(self, path: Path, on_rebuilt: Callable[[str, Path], None]) -> None:
-        """``on_rebuilt`` gets the reason and the file that was set aside, once a new one is open."""
+    def __init__(
+        self,
+        path: Path,
+        on_rebuilt: Callable[[str, Path], None],
+        fill: Callable[[sqlite3.Connection], None] = lambda _: None,
+    ) -> None:
+        """``on_rebuilt`` gets the reason and the file that was set aside, once a new one is open; ``fill`` adds what
+        is known from elsewhere to one in memory that stands in for a spoilt one."""
         self._path = path
         self._on_rebuilt = on_rebuilt
+        self._fill = fill
         self._lock = threading.RLock()
         self.problem = ""  # why nothing can be written; "" when it can
         self._damage: sqlite3.DatabaseError | None = None
         self._thaw_s = 0.0
+        self._rebuilds_s: list[float] = []  # when; the newest
+        self._is_telling = False
         self._connection = self._first()
 
     def begin(self) -> None:
         """Tell of a rebuild that the opening brought; separate, since telling writes."""
         if self._damage is not None:
             damage, self._damage = self._damage, None
-            self._on_rebuilt(str(damage), self._aside)
+            self._is_telling = True
+            try:
+                self._on_rebuilt(str(damage), self._aside)
+            finally:
+                self._is_telling = False
 
     def close(self) -> None:
         self._connection.close()
@@ -101,20 +117,26 @@ class Database:
         self._damage = error
         return made
 
-    def _frozen(self, error: Exception) -> sqlite3.Connection:
-        """What lies on the disk, in memory; read only until the disk takes writes again."""
+    def _frozen(self, error: Exception, is_spoilt: bool = False) -> sqlite3.Connection:
+        """What lies on the disk, in memory; read only until the disk takes writes again. ``is_spoilt``: the disk does
+        not give back what it takes, so it rests for longer, and what the copies know is added."""
         self.problem = f"the state database {self._path} cannot be written: {_plain(error)}"
         log.error("%s; what is known is served on, nothing new is begun", self.problem)
-        self._thaw_s = time.monotonic() + _THAW_EVERY_S
-        memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        with suppress(sqlite3.Error), closing(open_reader(self._path)) as source:
-            source.backup(memory)
+        self._thaw_s = time.monotonic() + (_REBUILDS_WITHIN_S if is_spoilt else _THAW_EVERY_S)
+        memory = _in_memory()
         try:
+            with closing(open_reader(self._path)) as source:
+                source.backup(memory)
+            if memory.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("quick_check found damage")
             prepare(memory)
-        except sqlite3.DatabaseError:
+        except (sqlite3.Error, OSError):
             memory.close()
-            memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            memory = _in_memory()
             prepare(memory)
+            is_spoilt = True
+        if is_spoilt:
+            self._fill(memory)
         memory.execute("PRAGMA query_only = ON")
         return memory
 
@@ -137,6 +159,16 @@ class Database:
             raise TemporaryError(self.problem, _THAW_EVERY_S)
 
     def _rebuild(self, error: sqlite3.DatabaseError) -> None:
+        """Never while a rebuild is being told, which writes, and seldom: else a disk that spoils what it is given has
+        us set aside one database after the other, and the sound one that was set aside first is gone."""
+        now_s = time.monotonic()
+        self._rebuilds_s = [each_s for each_s in self._rebuilds_s if now_s - each_s < _REBUILDS_WITHIN_S]
+        if self._is_telling or len(self._rebuilds_s) >= _REBUILDS:
+            frozen = self._frozen(error, is_spoilt=True)
+            self._connection.close()
+            self._connection = frozen
+            return
+        self._rebuilds_s.append(now_s)
         self._connection.close()
         self.problem = ""
         self._connection = self._anew(error)
@@ -149,10 +181,15 @@ class Database:
         except sqlite3.DatabaseError as error:
             if _is_damage(error) and not self.problem:
                 self._rebuild(error)
-                raise TemporaryError(f"the state database was damaged and has been rebuilt: {error}") from error
+                ending = "cannot be mended just now" if self.problem else "has been rebuilt"
+                raise TemporaryError(f"the state database was damaged and {ending}: {error}") from error
             raise TemporaryError(f"the state database failed: {_plain(error)}", 1.0) from error
         except sqlite3.Error as error:
             raise TemporaryError(f"the state database failed: {error}") from error
+
+
+def _in_memory() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -41,7 +41,7 @@ class SqliteState:
     def __init__(self, path: Path) -> None:
         self._copies = StateCopies(path.parent)
         self._loss = ""
-        self._database = Database(path, self._rebuilt)
+        self._database = Database(path, self._rebuilt, self._fill)
         self._database.begin()
 
     def close(self) -> None:
@@ -195,6 +195,17 @@ class SqliteState:
             f"{kept} waiting reports; lost: what else waited to be reported, marks of bad artifacts, run records"
         )
         log.warning("%s", self._loss)
+
+    def _fill(self, database: sqlite3.Connection) -> None:
+        """What the copies tell, where the database cannot be believed: above all, the artifacts of last good models
+        are no garbage. The copy of the desired state is never older than the database's."""
+        held = {row[0] for row in database.execute("SELECT model_id FROM serving")}
+        for record in self._copies.last_good():
+            if record.model_id not in held:
+                database.execute(INSERT_SERVING, row_from_record(record))
+        envelope = self._copies.desired()
+        if envelope is not None:
+            database.execute("INSERT OR REPLACE INTO desired VALUES (1, ?)", (codec.encode(envelope),))
 
     def _keep_reports(self, aside: Path) -> int:
         """Only from a database that is sound: what a damaged one says may be anything."""
