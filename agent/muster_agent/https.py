@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,6 +34,10 @@ class RemovedError(NotAuthorisedError):
     """This device was removed from the fleet: its identity is worth nothing any more."""
 
 
+class ForeignError(NotAuthorisedError):
+    """Whoever answers there is not this fleet's controller: a captive portal, say."""
+
+
 def trusting(ca_pem: bytes) -> ssl.SSLContext:
     """A context that verifies chain and host name; no other root than ``ca_pem`` is loaded."""
     import ssl
@@ -42,11 +51,12 @@ def trusting(ca_pem: bytes) -> ssl.SSLContext:
 def exchange(
     host: str, port: int, context: ssl.SSLContext, method: str, path: str, body: bytes | None, timeout_s: float
 ) -> bytes:
-    """The body of the answer.
+    """The body of the answer, within ``timeout_s`` from the connection to its last byte, however it comes.
 
     Raises:
         RemovedError: the controller says that this device was removed.
-        NotAuthorisedError: another certificate than the fleet's, or the request is refused.
+        ForeignError: another certificate than the fleet's.
+        NotAuthorisedError: the request is refused.
         UnreachableError: nobody answers there.
         InvalidInputError, TemporaryError: as the controller says.
     """
@@ -54,13 +64,16 @@ def exchange(
     import ssl
 
     connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
+    end_s = time.monotonic() + timeout_s
     try:
-        connection.request(method, path, body, {"Content-Type": PROTOBUF} if body else {})
-        with connection.getresponse() as response:
-            answer = response.read(_MAX_ANSWER_BYTES + 1)
-            retry_after = response.getheader("Retry-After", "")
+        connection.connect()
+        with _cut_at(end_s, connection.sock):
+            connection.request(method, path, body, {"Content-Type": PROTOBUF} if body else {})
+            with connection.getresponse() as response:
+                answer = response.read(_MAX_ANSWER_BYTES + 1)
+                retry_after = response.getheader("Retry-After", "")
     except ssl.SSLCertVerificationError as error:
-        raise NotAuthorisedError(
+        raise ForeignError(
             f"expected {host}:{port} to show a certificate of the fleet CA for its name, "
             f"found: {error.verify_message}; nothing was sent"
         ) from error
@@ -75,6 +88,31 @@ def exchange(
     if len(answer) > _MAX_ANSWER_BYTES:
         raise InvalidInputError(f"expected a short answer of {host}:{port}, found a long one; a captive portal?")
     return answer
+
+
+@contextlib.contextmanager
+def _cut_at(end_s: float, stream: socket.socket) -> Iterator[None]:
+    """Break the stream off at ``end_s`` (monotonic): a time-out of each read alone never ends with a peer that drips.
+
+    Raises:
+        TimeoutError: it was, whatever else the block ended with.
+    """
+    is_over = threading.Event()
+
+    def cut() -> None:
+        is_over.set()
+        with contextlib.suppress(OSError):  # it has ended by itself
+            socket.socket.shutdown(stream, socket.SHUT_RDWR)  # an SSLSocket's own would forget its TLS beside a read
+
+    timer = threading.Timer(max(0.0, end_s - time.monotonic()), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if is_over.is_set():
+            raise TimeoutError("no whole answer in time")
 
 
 def host_and_port(url: str) -> tuple[str, int]:

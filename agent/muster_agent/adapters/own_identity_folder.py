@@ -6,16 +6,17 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from muster_agent.certificate import read_life
 from muster_agent.core.key_sets import Check, follow
 from muster_agent.core.renewal import Life
-from muster_agent.https import host_and_port
+from muster_agent.https import ForeignError, RemovedError, host_and_port
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_agent.join import check_pair, make_request
 from muster_agent.renew_https import HttpsRenewal
-from muster_protos.errors import InvalidInputError, NotAuthorisedError, UnreachableError
+from muster_protos.errors import InvalidInputError, MissingExtraError, MusterError, NotAuthorisedError, TemporaryError
 from muster_protos.model import RenewResponse, SignedEnvelope
 
 if TYPE_CHECKING:
@@ -52,32 +53,40 @@ class FolderIdentity:
         return life
 
     def renew_at_door(self, learn: Callable[[int], None]) -> RenewResponse:
+        """At the first door that works: a captive portal or a stranger at one keeps nobody from the next.
+
+        Only the join endpoint's word that this device was removed is the controller's for certain; whoever runs a
+        broker could say the same.
+        """
         identity = self._read()
-        unreachable: UnreachableError | None = None
-        for door in self._doors(identity):
+        failures: list[MusterError] = []
+        for open_door in self._doors(identity):
             try:
+                door = open_door()
                 given = door.challenge()
                 learn(given.clock_ns)
                 return door.renew(identity.certificate_pem, self.make_request(given.challenge))
-            except UnreachableError as error:
-                unreachable = unreachable or error
-        if unreachable is not None:
-            raise unreachable
+            except RemovedError as error:
+                if isinstance(door, HttpsRenewal):
+                    raise
+                failures.append(NotAuthorisedError(f"{error} (as a broker says, which cannot prove it)"))
+            except MusterError as error:
+                log.debug("a door stays closed: %s", error)
+                failures.append(error)
+        if failures:
+            raise _weightiest(failures)
         raise InvalidInputError("expected the address of the controller's join endpoint, found none: join again")
 
-    def _doors(self, identity: Identity) -> Iterator[HttpsRenewal | BrokerRenewal]:
+    def _doors(self, identity: Identity) -> Iterator[Callable[[], HttpsRenewal | BrokerRenewal]]:
         """The join endpoint, where one is known; then the brokers."""
         url = self._door_url or identity.door_url
         if url:
-            yield HttpsRenewal(url, identity.ca_pem)
+            yield partial(HttpsRenewal, url, identity.ca_pem)
         brokers = (
             [link for link in identity.links if link.startswith("mqtts:")] if identity.door_certificate_pem else []
         )
-        if brokers:
-            from muster_agent.renew_broker import BrokerRenewal  # paho, where MQTT is not the link
-
-            for link in brokers:
-                yield BrokerRenewal(link, identity, self._folder.read_key())
+        for link in brokers:
+            yield partial(_broker_door, link, identity, self._folder)
 
     def learn_door(self, url: str) -> None:
         if url:
@@ -102,3 +111,20 @@ class FolderIdentity:
         if identity is None:
             raise NotAuthorisedError("expected a joined device, found no identity any more; join again")
         return identity
+
+
+def _broker_door(link: str, identity: Identity, folder: IdentityFolder) -> BrokerRenewal:
+    try:
+        from muster_agent.renew_broker import BrokerRenewal  # paho, where MQTT is not the link
+    except ImportError as error:
+        raise MissingExtraError("expected paho-mqtt for renewing over a broker, found none") from error
+    return BrokerRenewal(link, identity, folder.read_key())
+
+
+def _weightiest(failures: Sequence[MusterError]) -> MusterError:
+    """What the controller itself says; else what may be better soon; else the first."""
+    refusals = (
+        each for each in failures if isinstance(each, NotAuthorisedError) and not isinstance(each, ForeignError)
+    )
+    temporary = (each for each in failures if isinstance(each, TemporaryError))
+    return next(refusals, None) or next(temporary, None) or failures[0]
