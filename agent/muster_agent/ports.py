@@ -97,6 +97,11 @@ class Link(Protocol):
 
     name: str  # "grpc", "mqtt"
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether what comes over it is known to be the controller's. A broker's word is not."""
+        ...
+
     def start(self, sink: LinkSink) -> None: ...
     def send(self, message: AgentMessage) -> bool:
         """Hand over a message without blocking; False when there is no session or its queue is full.

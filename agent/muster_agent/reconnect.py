@@ -30,10 +30,12 @@ class End:
 class Reconnect:
     """Comes back after every end, with full jitter, until it is closed or the device was removed from its fleet."""
 
-    def __init__(self, where: str, backoff: Backoff) -> None:
-        """``where``: host and port, for words."""
+    def __init__(self, where: str, backoff: Backoff, rest_s: float | None = None) -> None:
+        """``where``: host and port, for words. ``rest_s``: how long to stay away when the device is said to have been
+        removed; None where the controller itself says so: for good."""
         self.closing = threading.Event()
         self._where = where
+        self._rest_s = rest_s
         self._backoff = backoff
         self._hurry = threading.Event()  # do not wait out the back-off: there are new credentials, or we close
         self._last_reason = ""
@@ -47,12 +49,15 @@ class Reconnect:
             except Exception as error:  # noqa: BLE001 - the loop's top: the link outlives a fault of one session
                 _log.exception("the session failed")
                 end = End(f"{type(error).__name__}: {error}")
-            if end.goodbye is not None and end.goodbye.is_revoked:
+            is_revoked = end.goodbye is not None and end.goodbye.is_revoked
+            if is_revoked and self._rest_s is None:
                 _log.error("this device was removed from the fleet: %s", end.reason)
                 return
             if time.monotonic() - began_s > _STABLE_S:
                 self._backoff.reset()
             retry_after_s = end.goodbye.retry_after_ms / 1e3 if end.goodbye else 0.0
+            if is_revoked and self._rest_s is not None:
+                retry_after_s = self._rest_s
             if self._hurry.wait(self._backoff.next_s(retry_after_s)):
                 self._hurry.clear()
 

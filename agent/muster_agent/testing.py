@@ -113,6 +113,7 @@ class FakeLink:
     """A controller's artifacts and ears in the same process."""
 
     name = "fake"
+    is_proven = True
 
     def __init__(self, chunk_bytes: int = 4) -> None:
         self.artifacts: dict[str, bytes] = {}

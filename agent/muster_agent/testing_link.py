@@ -42,6 +42,7 @@ class MemoryLink:
     """Reconnects by itself, within ``retry_s`` seconds."""
 
     name = "memory"
+    is_proven = True
 
     def __init__(self, switchboard: Switchboard, certificate_pem: bytes, retry_s: float = 0.02) -> None:
         self._switchboard = switchboard

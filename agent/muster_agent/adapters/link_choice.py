@@ -53,6 +53,12 @@ class LinkChoice:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_proven(self) -> bool:
+        """Of the link in use; asked while it delivers."""
+        link = self._link
+        return link is not None and link.is_proven
+
     def start(self, sink: LinkSink) -> None:
         """Try them in order, in a thread of its own."""
         self._thread = threading.Thread(target=self._run, args=(sink,), name="link-choice", daemon=True)

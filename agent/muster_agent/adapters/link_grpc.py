@@ -99,6 +99,7 @@ class GrpcLink:
     """The Link port. ``read_credentials`` is asked before every connection, so a renewed certificate is taken up."""
 
     name = "grpc"
+    is_proven = True
 
     def __init__(
         self,

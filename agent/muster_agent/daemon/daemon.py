@@ -10,39 +10,25 @@ from muster_agent.core.known import Facts, Known
 from muster_agent.core.link_state import Standing
 from muster_agent.core.plan import plan
 from muster_agent.core.reported import reported_state
-from muster_agent.core.steps import (
-    Activate,
-    Collect,
-    Commit,
-    FailBenchmark,
-    FailLoad,
-    Fetch,
-    Forget,
-    Resume,
-    Rollback,
-    RunBenchmark,
-    RunLoad,
-    SelfTest,
-    Step,
-    StopServing,
-    may_yield,
-    step_key,
-)
+from muster_agent.core.steps import Fetch, RunBenchmark, Step, may_yield, step_key
 from muster_agent.daemon import loads, measure
-from muster_agent.daemon.desired import DesiredKeeper
-from muster_agent.daemon.fetch import fetch
-from muster_agent.daemon.inbox import (
-    Inbox,
+from muster_agent.daemon.acts import Acts
+from muster_agent.daemon.adoption import Adoption
+from muster_agent.daemon.desired import DesiredChecked
+from muster_agent.daemon.inbox import Inbox
+from muster_agent.daemon.link_watch import LinkWatch
+from muster_agent.daemon.messages import (
+    EventsLost,
     InventoryChanged,
     Message,
     Offline,
     Online,
+    RemovalClaimed,
     ServingChanged,
     ServingEnded,
     ServingEvent,
     Unreached,
 )
-from muster_agent.daemon.link_watch import LinkWatch
 from muster_agent.daemon.moment import Moment
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts, Settings
@@ -50,7 +36,7 @@ from muster_agent.daemon.renewal import Renewal, RenewalEnded
 from muster_agent.daemon.runner import Runner, StepEnded, ThreadRunner
 from muster_agent.daemon.serve import ServingSteps
 from muster_agent.daemon.slow_loop import SlowLoop
-from muster_agent.daemon.stored import verify_stored
+from muster_agent.daemon.stored import StoredChecked
 from muster_agent.daemon.troubles import Troubles
 from muster_devices.failpoint import hit
 from muster_protos.errors import ConflictError, MusterError, NotAuthorisedError, TemporaryError
@@ -69,9 +55,8 @@ log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 5.0
 _BLOCKED_WAIT_S = 0.2
 _STOP_TIMEOUT_S = 10.0
-_DESIRED = "desired"  # keys of the back-off
-_STORED = "stored"
-_RECOVERED = "recovered"
+_ROUNDS = 3  # what a message brings about at once may be a message, too
+_RECOVERED = "recovered"  # a key of the back-off
 
 
 class Daemon:
@@ -82,24 +67,23 @@ class Daemon:
     """
 
     def __init__(self, parts: Parts, settings: Settings, runner: Runner | None = None) -> None:
-        self.inbox = Inbox()
+        self.inbox = Inbox(lambda: parts.link.is_proven)
         self._parts = parts
         self._settings = settings
         self._runner = runner or ThreadRunner()
         self._moment = Moment(parts.random)
         self._outbox = Outbox(parts, settings)
-        self._desired = DesiredKeeper(parts, settings, self._outbox)
+        self._adoption = Adoption(parts, settings, self._moment, self._outbox, self._runner.beside, self.inbox.post)
         self._serving = ServingSteps(parts, settings, self._moment, self._outbox)
         self._loads = loads.Loads(parts, self.inbox.post)
+        self._acts = Acts(parts, settings, self._moment, self._outbox, self._adoption, self._serving, self._loads)
         self._slow = SlowLoop(parts, settings, self._moment, self._outbox)
         self._renewal = Renewal(parts, self._outbox, self.inbox.post)
         self._link_watch = LinkWatch(parts)
         self._troubles = Troubles(parts, self._outbox)
         self._unstored: list[loads.LoadEnded] = []  # results that wait for a disk that takes them
         self._is_recovered = False
-        self._is_stored_verified = False
         self._is_removed = False
-        self._pending: Desired | None = None  # a desired state that is not adopted yet
 
     def run(self, stop: threading.Event) -> None:
         """Until ``stop`` is set, then leave cleanly. Set ``inbox.wake`` after ``stop`` to be heard at once."""
@@ -125,7 +109,7 @@ class Daemon:
         self._recover()
         expected = tuple(self._parts.state.serving())
         self._parts.served.start(self.inbox, expected)  # first: serving processes of an earlier life wait for it
-        self._verify_stored()
+        self._adoption.turn(None)
         self._parts.link.start(self.inbox)
 
     def close(self) -> None:
@@ -144,19 +128,17 @@ class Daemon:
             How long nothing will happen by itself, in seconds.
         """
         events: list[Event] = []
-        for message in self.inbox.drain():
-            self._take_safely(message, events)
+        for _ in range(_ROUNDS):
+            for message in self.inbox.drain():
+                self._take_safely(message, events)
+            self._adoption.turn(self._runner.running)
         self._outbox.pass_on(events)
         self._outbox.store_waiting()
         self._slow_turn()
         if not self._is_recovered and _RECOVERED not in self._facts().held:
             self._recover()
-        if self._pending is not None and _DESIRED not in self._facts().held:
-            self._offer(self._pending)
-        if not self._is_stored_verified and _STORED not in self._facts().held:
-            self._verify_stored()
-        if self._is_stored_verified:
-            self._advance(plan(self._desired.wanted, self._known(), self._facts()))
+        if self._adoption.is_stored_verified:
+            self._advance(plan(self._adoption.wanted, self._known(), self._facts()))
         if self._moment.is_online:
             self._outbox.pump(self.reported())
         if not self._is_removed:
@@ -174,10 +156,10 @@ class Daemon:
         return reported_state(
             settings.device_id,
             settings.boot_id,
-            self._desired.wanted,
+            self._adoption.wanted,
             self._known(),
             self._facts(),
-            self._desired.refused or self._troubles.reason,
+            self._adoption.refused or self._troubles.reason,
         )
 
     # ---- messages ----
@@ -224,7 +206,7 @@ class Daemon:
                 self._link_watch.see(Standing.ONLINE)
                 self._moment.release()
                 self._renewal.session_began()
-                self._outbox.session_began(*self._desired_version())
+                self._outbox.session_began(*self._adoption.version)
             case Offline(reason):
                 if self._moment.is_online:
                     log.warning("offline: %s", reason)
@@ -235,7 +217,7 @@ class Daemon:
                     self._link_watch.see(Standing.OFFLINE, reason)
             case InventoryChanged():
                 if self._moment.is_online:
-                    self._outbox.hello(*self._desired_version())
+                    self._outbox.hello(*self._adoption.version)
             case ControllerMessage(body):
                 self._take_from_controller(body)
             case ServingEnded(model_id, reason):
@@ -246,6 +228,18 @@ class Daemon:
                 events.append(event)
                 if event.to_variant_id:
                     self._moment.set_active_variant(model_id, event.to_variant_id)
+            case EventsLost(count):
+                self._outbox.lost(count)
+            case RemovalClaimed(reason):
+                log.warning(
+                    "this device is said to have been removed from the fleet, which is to be confirmed: %s", reason
+                )
+                self._renewal.confirm_removal()
+                self._link_watch.see(Standing.REFUSED, f"{reason} (said over a broker, which cannot prove it)")
+            case DesiredChecked():
+                self._desired_checked(message)
+            case StoredChecked():
+                self._stored_checked(message)
             case StepEnded():
                 self._step_ended(message)
             case loads.LoadEnded():
@@ -256,14 +250,10 @@ class Daemon:
                 elif isinstance(message.error, NotAuthorisedError) and not self._moment.is_online:
                     self._link_watch.see(Standing.REFUSED, str(message.error))
 
-    def _desired_version(self) -> tuple[int, int]:
-        wanted = self._desired.wanted
-        return (wanted.epoch, wanted.version) if wanted else (0, 0)
-
     def _take_from_controller(self, body: Desired | ReportAck | Goodbye | SessionTerms | None) -> None:
         match body:
             case Desired():
-                self._offer(body)
+                self._adoption.offer(body)
             case SessionTerms(clock_ns, door_url):
                 self._parts.clock.learn(clock_ns)
                 self._renewal.learn_door(door_url)
@@ -284,35 +274,14 @@ class Daemon:
         self._link_watch.see(Standing.REMOVED, reason)
         self._parts.link.close()
 
-    def _offer(self, desired: Desired) -> None:
-        self._pending = None
-        running = self._runner.running
-        if isinstance(running, RunBenchmark) and self._desired.may_wait(desired.envelope, running.request):
-            self._pending = desired
-            return
-        try:
-            is_adopted = self._desired.offer(desired)
-        except TemporaryError as error:
-            failure = self._moment.failed(_DESIRED, error, self._parts.clock.monotonic_ns())
-            log.warning("a desired state could not be checked (%d in a row), trying again: %s", failure.count, error)
-            self._pending = desired
-            return
-        self._moment.succeeded(_DESIRED)
-        if is_adopted:
+    def _desired_checked(self, checked: DesiredChecked) -> None:
+        if self._adoption.checked(checked):
             self._moment.release()
-            self._loads.keep_only(self._desired.wanted)
+            self._loads.keep_only(self._adoption.wanted)
 
-    def _verify_stored(self) -> None:
-        """Nothing is planned before what lies on disk was found genuine, or dropped."""
-        try:
-            verify_stored(self._parts, self._desired, self._outbox)
-        except TemporaryError as error:
-            failure = self._moment.failed(_STORED, error, self._parts.clock.monotonic_ns())
-            log.warning("the stored state could not be checked (%d in a row), trying again: %s", failure.count, error)
-            return
-        self._moment.succeeded(_STORED)
-        self._is_stored_verified = True
-        if self._moment.is_online and self._desired.wanted is None:
+    def _stored_checked(self, checked: StoredChecked) -> None:
+        self._adoption.stored_checked(checked)
+        if self._adoption.is_stored_verified and self._moment.is_online and self._adoption.wanted is None:
             self._outbox.hello(0, 0)  # the controller was told of a state that is none
 
     def _serving_ended(self, model_id: str, reason: str) -> None:
@@ -339,40 +308,7 @@ class Daemon:
             return
         if steps:
             log.debug("step %s", steps[0])
-            self._runner.start(steps[0], self._act, self.inbox.post)
-
-    def _act(self, step: Step, stop: threading.Event) -> None:
-        parts, wanted = self._parts, self._desired.wanted
-        match step:
-            case Fetch(ref):
-                fetch(ref, parts, self._outbox, stop)
-            case SelfTest():
-                self._serving.self_test(step, wanted)
-            case Activate():
-                self._serving.activate(step, wanted)
-            case Resume():
-                self._serving.resume(step)
-            case Commit():
-                self._serving.commit(step, wanted)
-            case Rollback():
-                self._serving.roll_back(step, wanted)
-            case StopServing():
-                self._serving.stop(step)
-            case RunBenchmark(request):
-                measure.run_benchmark(request, wanted, parts, self._settings, self._outbox, stop)
-            case FailBenchmark(request, reason):
-                measure.fail_benchmark(request, reason, wanted, parts, self._settings)
-            case RunLoad(request):
-                self._loads.start(request, wanted, self._moment.live(request.model_id))
-            case FailLoad(request, reason):
-                self._loads.fail(request, reason)
-            case Forget(benchmarks, load_keys):
-                parts.state.drop_runs(measure.KIND, benchmarks)
-                parts.state.drop_runs(loads.KIND, load_keys)
-            case Collect(sha256s):
-                parts.cache.remove(sha256s)
-                hit("collect: removed")
-                parts.state.clear_bad(sha256s)
+            self._runner.start(steps[0], self._acts, self.inbox.post)
 
     def _step_ended(self, ended: StepEnded) -> None:
         self._runner.taken()

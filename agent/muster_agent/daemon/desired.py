@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from muster_agent.core.wanted import Wanted, envelopes_of, read_wanted, supersedes
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts, Settings
 from muster_devices.failpoint import hit
 from muster_protos import codec
-from muster_protos.errors import PermanentError
+from muster_protos.errors import MusterError, PermanentError, TemporaryError
 from muster_protos.model import BenchmarkRequest, Desired, DesiredState, SignedEnvelope
 
 log = logging.getLogger(__name__)
+
+_UNREADABLE = (2**64, 2**64)
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredChecked:
+    """What came of a check: what is wanted, or why it does not count."""
+
+    desired: Desired
+    wanted: Wanted | None = None
+    error: MusterError | None = None
 
 
 class DesiredKeeper:
@@ -28,28 +40,42 @@ class DesiredKeeper:
         self.refused = ""  # why the newest one was not adopted
         self.wanted = self._load()
 
-    def offer(self, desired: Desired) -> bool:
-        """Adopt it when it is newer and genuine; True when it was adopted. Newer signing keys that come with it are
-        followed first.
+    def is_newer(self, envelope: SignedEnvelope) -> bool:
+        """A look at unverified bytes, good only for ignoring: the controller repeats itself at every reconnect."""
+        epoch, version = peek_version(envelope)
+        return supersedes(Wanted(epoch=epoch, version=version), self.wanted)
 
-        Raises:
-            TemporaryError: it could not be checked or stored; offer it again later.
-        """
+    def check(self, desired: Desired) -> DesiredChecked:
+        """Whether it is genuine. Newer signing keys that come with it are followed first. May take a minute: to be
+        called beside the loop; changes nothing here."""
         envelope = desired.envelope
-        if not self._is_newer(envelope):
-            return False
         try:
             if self._parts.identity is not None and self._parts.identity.follow(desired.key_sets):
                 self._outbox.event("keys.followed", details={"set": str(len(desired.key_sets) + 1)})
             self._parts.verifier.verify(envelopes_of(envelope))
-            wanted = read_wanted(envelope, self._settings.device_id, self._settings.fleet_id)
-        except PermanentError as error:
-            self._refuse(error)
+            return DesiredChecked(desired, read_wanted(envelope, self._settings.device_id, self._settings.fleet_id))
+        except MusterError as error:
+            return DesiredChecked(desired, error=error)
+        except Exception as error:
+            log.exception("a desired state could not be checked")
+            return DesiredChecked(desired, error=TemporaryError(f"{type(error).__name__}: {error}"))
+
+    def adopt(self, checked: DesiredChecked) -> bool:
+        """Adopt it when it is genuine, and newer still; True when it was adopted.
+
+        Raises:
+            TemporaryError: it could not be checked or stored; offer it again later.
+        """
+        if isinstance(checked.error, TemporaryError):
+            raise checked.error
+        if checked.error is not None:
+            self._refuse(checked.error)
             return False
-        if not supersedes(wanted, self.wanted):
+        wanted = checked.wanted
+        if wanted is None or not supersedes(wanted, self.wanted):
             return False
         hit("desired: verified")
-        self._parts.state.put_desired(envelope)
+        self._parts.state.put_desired(checked.desired.envelope)
         hit("desired: stored")
         self.wanted = wanted
         self.refused = ""
@@ -81,15 +107,7 @@ class DesiredKeeper:
         held = tuple(model.source for model in self.wanted.models)
         return (peeked.epoch, peeked.models, peeked.loads) == (self.wanted.epoch, held, self.wanted.loads)
 
-    def _is_newer(self, envelope: SignedEnvelope) -> bool:
-        """A look at unverified bytes, good only for ignoring: the controller repeats itself at every reconnect."""
-        try:
-            peeked = codec.decode(DesiredState, envelope.payload)
-        except PermanentError:
-            return True  # refused with its reason by what follows
-        return supersedes(Wanted(epoch=peeked.epoch, version=peeked.version), self.wanted)
-
-    def _refuse(self, error: PermanentError) -> None:
+    def _refuse(self, error: MusterError) -> None:
         reason = f"desired state refused: {error}"
         if reason != self.refused:
             self._outbox.event("desired.refused", reason=str(error))
@@ -104,3 +122,13 @@ class DesiredKeeper:
         except PermanentError as error:
             log.error("the stored desired state is unusable, waiting for the controller: %s", error)
             return None
+
+
+def peek_version(envelope: SignedEnvelope) -> tuple[int, int]:
+    """(epoch, version) as unverified bytes say; above all others where they say nothing: refused with its reason by the
+    check."""
+    try:
+        peeked = codec.decode(DesiredState, envelope.payload)
+    except PermanentError:
+        return _UNREADABLE
+    return peeked.epoch, peeked.version

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from muster_agent.daemon.bounded import bounded_event
 from muster_agent.daemon.parts import Parts, Settings
 from muster_devices.failpoint import hit
 from muster_protos.errors import InvalidInputError, TemporaryError
@@ -27,9 +28,6 @@ log = logging.getLogger(__name__)
 
 _BATCH = 64
 _PROGRESS_EVERY_NS = 200_000_000
-_NAME_CHARACTERS = 200
-_TEXT_CHARACTERS = 1000
-_DETAILS_KEPT = 32
 _UNSTORED_KEPT = 1000  # events that wait in memory for a disk that takes them
 
 
@@ -83,15 +81,13 @@ class Outbox:
             duration_ms=duration_ms,
             details=dict(details or {}),
         )
-        self._store([_bounded_event(event)])
+        self._store([bounded_event(event)])
 
     def pass_on(self, events: Sequence[Event]) -> None:
         """Queue what serving processes reported."""
         now_ns = self._parts.clock.now_ns()
         complete = [
-            _bounded_event(
-                replace(event, event_id=event.event_id or secrets.token_hex(16), at_ns=event.at_ns or now_ns)
-            )
+            bounded_event(replace(event, event_id=event.event_id or secrets.token_hex(16), at_ns=event.at_ns or now_ns))
             for event in events
         ]
         if complete:
@@ -106,14 +102,21 @@ class Outbox:
                 self._dropped += 1
         self.store_waiting()
 
+    def lost(self, count: int) -> None:
+        """So many events never came as far as here."""
+        with self._unstored_lock:
+            self._dropped += count
+
     def store_waiting(self) -> None:
         """Try again to store what could not be stored, in order."""
         with self._unstored_lock:
-            if not self._unstored:
+            if not self._unstored and not self._dropped:
                 return
             events = list(self._unstored)
             if self._dropped:
-                reason = f"{self._dropped} events could not be stored and were dropped, the oldest first"
+                reason = (
+                    f"{self._dropped} events came faster than they could be stored and were dropped, the oldest first"
+                )
                 events.append(Event(secrets.token_hex(16), "events.dropped", self._parts.clock.now_ns(), reason=reason))
             try:
                 self._parts.state.queue_events(events)
@@ -215,23 +218,3 @@ class Outbox:
                 return False
             self._telemetry.popleft()
         return True
-
-
-def _bounded_event(event: Event) -> Event:
-    """What a child said last, or what an app calls an event, may be long or binary; the controller takes neither."""
-    kept = list(event.details.items())[:_DETAILS_KEPT]
-    return replace(
-        event,
-        event_id=_bounded(event.event_id, _NAME_CHARACTERS),
-        kind=_bounded(event.kind, _NAME_CHARACTERS),
-        model_id=_bounded(event.model_id, _NAME_CHARACTERS),
-        from_variant_id=_bounded(event.from_variant_id, _NAME_CHARACTERS),
-        to_variant_id=_bounded(event.to_variant_id, _NAME_CHARACTERS),
-        direction=_bounded(event.direction, _NAME_CHARACTERS),
-        reason=_bounded(event.reason),
-        details={_bounded(key, _NAME_CHARACTERS): _bounded(value) for key, value in kept},
-    )
-
-
-def _bounded(text: str, characters: int = _TEXT_CHARACTERS) -> str:
-    return text.replace("\0", "")[:characters]

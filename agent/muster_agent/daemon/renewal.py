@@ -24,7 +24,7 @@ from muster_protos.errors import MusterError, PermanentError, TemporaryError
 log = logging.getLogger(__name__)
 
 _RETRIES = Backoff(base_s=5.0, cap_s=3600.0)
-_JOIN_TIMEOUT_S = 2.0
+_CONFIRM_EVERY_NS = 600 * 10**9  # whoever runs a broker may lie as often as he likes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class Renewal:
         self._held_until_ns = 0  # monotonic
         self._offline_since_ns: int | None = None  # monotonic; None = online
         self._has_asked = False  # at the door, since the last session
+        self._is_doubted = False  # whether this device still belongs to its fleet
+        self._confirmed_ns: int | None = None  # monotonic; when that was asked last
         self._shall_reconnect = False
         self._said = ""
 
@@ -89,6 +91,11 @@ class Renewal:
         self._held_until_ns = 0
         self._has_asked = False
         self._said = ""
+
+    def confirm_removal(self) -> None:
+        """Somebody who cannot prove it says that this device was removed: ask at the door, soon and seldom. Whoever
+        is removed is told so there; whoever is not comes back with a new certificate."""
+        self._is_doubted = True
 
     def learn_door(self, url: str) -> None:
         """Where to ask when the certificate has run out; without it nothing but that is lost."""
@@ -123,6 +130,9 @@ class Renewal:
             self._say(error, Way.NONE)
             self._held_until_ns = now_ns + int(_RETRIES.cap_s * 1e9)
             return Way.NONE
+        if self._is_doubted and (self._confirmed_ns is None or now_ns - self._confirmed_ns >= _CONFIRM_EVERY_NS):
+            self._is_doubted, self._confirmed_ns = False, now_ns
+            return Way.DOOR
         return way_to_renew(
             life,
             clock.now_ns(),

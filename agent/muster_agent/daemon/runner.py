@@ -51,6 +51,10 @@ class Runner(Protocol):
         """Wait for the running step; False when it is still at it."""
         ...
 
+    def beside(self, work: Callable[[], None]) -> None:
+        """Do ``work``, which never raises and leaves nothing behind when it is killed, beside loop and step."""
+        ...
+
 
 class ThreadRunner:
     """Runs each step in a thread of its own, so that the loop keeps listening."""
@@ -88,6 +92,9 @@ class ThreadRunner:
         thread.join(timeout_s)
         return not thread.is_alive()
 
+    def beside(self, work: Callable[[], None]) -> None:
+        threading.Thread(target=work, name="check", daemon=True).start()
+
 
 class InlineRunner:
     """Runs each step at once, in the loop's own thread: for tests."""
@@ -114,6 +121,9 @@ class InlineRunner:
 
     def join(self, timeout_s: float) -> bool:  # noqa: ARG002 (nothing to wait for)
         return True
+
+    def beside(self, work: Callable[[], None]) -> None:
+        work()
 
 
 def perform(step: Step, act: Act, stop: threading.Event) -> StepEnded:

@@ -3,44 +3,67 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from muster_agent.core.known import ServingRecord
+from muster_agent.core.wanted import WantedModel
 from muster_agent.daemon.desired import DesiredKeeper
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts
-from muster_protos.errors import PermanentError
+from muster_agent.ports import Verifier
+from muster_protos.errors import PermanentError, TemporaryError
 from muster_protos.model import SignedEnvelope
 
 log = logging.getLogger(__name__)
 
+Group = tuple[SignedEnvelope, ...]
+"""What stands or falls together: a desired state with its manifests, or the manifests of one deployment."""
 
-def verify_stored(parts: Parts, desired: DesiredKeeper, outbox: Outbox) -> None:
-    """Check the stored desired state and the manifests of what was served, in one call when all is well.
 
-    What is not signed by this fleet counts as damaged: it is dropped and reported, and the controller sends it again.
+@dataclass(frozen=True, slots=True)
+class StoredChecked:
+    """What came of the check: the groups that are not genuine, or why there was none."""
 
-    Raises:
-        TemporaryError: it could not be checked, nothing of it may be acted on yet.
-    """
-    records = parts.state.serving()
-    envelopes = [*desired.stored_envelopes()]
-    for record in records.values():
-        envelopes += (envelope for model in record.models for envelope in model.source.manifests)
-    unique = list(dict.fromkeys(envelopes))
-    if not unique or _refusal(parts, unique) is None:
-        return
-    error = _refusal(parts, list(desired.stored_envelopes()))
+    forged: Mapping[Group, PermanentError] = field(default_factory=dict)
+    error: TemporaryError | None = None
+
+
+def stored_groups(parts: Parts, desired: DesiredKeeper) -> tuple[Group, ...]:
+    """The stored desired state and the manifests of what was served; none for an empty device."""
+    groups = [desired.stored_envelopes()]
+    groups += (_group(model) for record in parts.state.serving().values() for model in record.models)
+    return tuple(dict.fromkeys(group for group in groups if group))
+
+
+def check_stored(verifier: Verifier, groups: Sequence[Group]) -> StoredChecked:
+    """One call when all is well, else one for each group. May take a minute: to be called beside the loop."""
+    try:
+        whole = tuple(dict.fromkeys(envelope for group in groups for envelope in group))
+        if _refusal(verifier, whole) is None:
+            return StoredChecked()
+        refusals = ((group, _refusal(verifier, group)) for group in groups)
+        return StoredChecked({group: error for group, error in refusals if error is not None})
+    except TemporaryError as error:
+        return StoredChecked(error=error)
+    except Exception as error:
+        log.exception("what is stored could not be checked")
+        return StoredChecked(error=TemporaryError(f"{type(error).__name__}: {error}"))
+
+
+def drop_forged(forged: Mapping[Group, PermanentError], parts: Parts, desired: DesiredKeeper, outbox: Outbox) -> None:
+    """What is not signed by this fleet counts as damaged: it is dropped and told, and the controller sends it again."""
+    error = forged.get(desired.stored_envelopes())
     if error is not None:
         desired.distrust(error)
-    for record in records.values():
-        _keep_genuine(record, parts, outbox)
+    for record in parts.state.serving().values():
+        _keep_genuine(record, forged, parts, outbox)
 
 
-def _keep_genuine(record: ServingRecord, parts: Parts, outbox: Outbox) -> None:
+def _keep_genuine(record: ServingRecord, forged: Mapping[Group, PermanentError], parts: Parts, outbox: Outbox) -> None:
     """Drop a record's trial or last good model when it is not genuine, and with its last good all that it says."""
     models = (record.trial, record.last_good, record.before_good)
-    errors = [None if model is None else _refusal(parts, list(model.source.manifests)) for model in models]
+    errors = [None if model is None else forged.get(_group(model)) for model in models]
     trial, last_good, before_good = errors
     if not any(errors):
         return
@@ -60,11 +83,13 @@ def _keep_genuine(record: ServingRecord, parts: Parts, outbox: Outbox) -> None:
         )
 
 
-def _refusal(parts: Parts, envelopes: list[SignedEnvelope]) -> PermanentError | None:
-    if not envelopes:
-        return None
+def _group(model: WantedModel) -> Group:
+    return tuple(model.source.manifests)
+
+
+def _refusal(verifier: Verifier, envelopes: Group) -> PermanentError | None:
     try:
-        parts.verifier.verify(envelopes)
+        verifier.verify(envelopes)
     except PermanentError as error:
         return error
     return None

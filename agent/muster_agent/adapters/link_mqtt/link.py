@@ -37,6 +37,7 @@ class MqttLink:
     """The Link port. ``read_credentials`` is asked before every connection, so a renewed certificate is taken up."""
 
     name = "mqtt"
+    is_proven = False  # whoever runs the broker can speak for the controller
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class MqttLink:
         self._timing = timing
         self._draw = draw
         backoff = Backoff(timing.retry_base_s, timing.retry_cap_s, draw)
-        self._reconnect = Reconnect(f"{host}:{port}", backoff)
+        self._reconnect = Reconnect(f"{host}:{port}", backoff, rest_s=timing.removal_rest_s)
         self._run_id = secrets.token_hex(8)
         self._lock = threading.Lock()
         self._leaving: _Leaving | None = None

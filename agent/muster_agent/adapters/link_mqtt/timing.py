@@ -17,3 +17,4 @@ class LinkTiming:
     renew_timeout_s: float = 30.0
     retry_base_s: float = 1.0
     retry_cap_s: float = 60.0
+    removal_rest_s: float = 600.0  # after a goodbye that says, without proof, that the device was removed

@@ -240,6 +240,43 @@ def test_a_removed_device_stops_asking_and_serves_on(
     assert (house.identity.asked, house.identity.requests) == (asked, [])
 
 
+class TestRemovalThatNobodyProves:
+    """Over a broker: whoever runs it can say so."""
+
+    @pytest.fixture(autouse=True)
+    def over_a_broker(self, house: House) -> None:
+        house.link.is_proven = False
+        house.link.come_up()
+
+    def lie(self, house: House) -> None:
+        house.tell(Goodbye("removed", is_revoked=True))
+        house.link.go_down("removed")
+        house.turns(3)
+
+    def test_it_counts_when_the_door_confirms_it(self, house: House) -> None:
+        house.identity.door_answers = [RemovedError("device pi was removed from the fleet")]
+        self.lie(house)
+        assert house.link.is_closed
+        assert house.notes[-1].standing is Standing.REMOVED
+
+    def test_a_lie_is_found_out_and_the_device_comes_back(self, house: House) -> None:
+        house.identity.door_answers = [b"new"]
+        self.lie(house)
+        assert not house.link.is_closed
+        assert len(house.link.reconnects) == 1
+
+    def test_without_an_answer_the_device_is_not_lost_and_asks_seldom(self, house: House) -> None:
+        for _ in range(20):
+            self.lie(house)
+            house.link.come_up()
+            house.turns(3)
+        assert house.identity.asked == 1
+        assert not house.link.is_closed
+        assert house.notes[-1].standing is Standing.ONLINE
+        self.lie(house)
+        assert house.notes[-1].standing is not Standing.REMOVED
+
+
 def test_the_terms_of_a_session_set_the_clock_and_the_door(house: House) -> None:
     told_ns = house.clock.now_ns() + int(50 * 365 * DAY_S * 1e9)
     house.tell(SessionTerms(told_ns, "https://192.0.2.1:8472"))
