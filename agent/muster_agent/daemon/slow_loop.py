@@ -16,6 +16,8 @@ from muster_protos.model import LocalCap, LocalStatus, Telemetry
 log = logging.getLogger(__name__)
 
 PERIOD_NS = 1_000_000_000
+_LONGEST_GAP_NS = 10 * PERIOD_NS  # between two looks; a machine that slept in between has proved nothing in its sleep
+_SAMPLED_MODELS = 16  # in a period; the controller takes 20 samples a second of a device
 _DEVICE_SAMPLE_EVERY = 5  # periods between whole-device samples
 
 
@@ -29,7 +31,8 @@ class SlowLoop:
         self._outbox = outbox
         self._state = CapState()
         self._caps: dict[str, tuple[str, Cap]] = {}  # by model: the deployment that was told, and what
-        self._up_since_ns: dict[str, int] = {}  # by deployment
+        self._up_ns: dict[str, int] = {}  # for how long, by deployment
+        self._seen_ns: int | None = None  # when that was counted last
         self._periods = 0
         self._next_ns = 0
 
@@ -48,20 +51,31 @@ class SlowLoop:
         readings = self._parts.sensors.read()
         self._state = next_cap(self._state, readings, now_ns)
         samples: list[Telemetry] = []
+        gap_ns = 0 if self._seen_ns is None else min(now_ns - self._seen_ns, _LONGEST_GAP_NS)
+        self._seen_ns = now_ns
         lives = {model_id: live for model_id in self._moment.live_ids() if (live := self._moment.live(model_id))}
+        sampled = self._turn_of(tuple(lives))
         for model_id, live in lives.items():
             self._cap(model_id, live)
-            self._mark_healthy(model_id, live, now_ns)
+            self._mark_healthy(model_id, live, gap_ns)
             status = self._parts.served.status(model_id)
             if status is not None:
                 self._moment.set_active(model_id, status.active_variant_id, status.resident_variant_ids)
-                samples.append(self._sample(model_id, status))
+                if model_id in sampled:
+                    samples.append(self._sample(model_id, status))
         deployments = {live.grant.deployment_id for live in lives.values()}
         self._caps = {model_id: told for model_id, told in self._caps.items() if model_id in lives}
-        self._up_since_ns = {key: since for key, since in self._up_since_ns.items() if key in deployments}
+        self._up_ns = {key: up_ns for key, up_ns in self._up_ns.items() if key in deployments}
         if self._periods % _DEVICE_SAMPLE_EVERY == 1:
             samples.append(self._device_sample(readings))
         self._outbox.telemetry(samples)
+
+    def _turn_of(self, model_ids: tuple[str, ...]) -> frozenset[str]:
+        """The models that are sampled now: all, or by turns where they are many."""
+        if len(model_ids) <= _SAMPLED_MODELS:
+            return frozenset(model_ids)
+        first = self._periods * _SAMPLED_MODELS % len(model_ids)
+        return frozenset((model_ids + model_ids)[first : first + _SAMPLED_MODELS])
 
     def _cap(self, model_id: str, live: Live) -> None:
         """Tell a model that came up what the cap is, and every model when it moves."""
@@ -76,9 +90,11 @@ class SlowLoop:
             reason = cap.reason or "the cause is gone"
             self._outbox.event("rung.capped", model_id=model_id, reason=f"highest rung {cap.highest_rung}: {reason}")
 
-    def _mark_healthy(self, model_id: str, live: Live, now_ns: int) -> None:
-        since_ns = self._up_since_ns.setdefault(live.grant.deployment_id, now_ns)
-        if now_ns - since_ns < self._settings.healthy_after_s * 1e9:
+    def _mark_healthy(self, model_id: str, live: Live, gap_ns: int) -> None:
+        deployment_id = live.grant.deployment_id
+        up_ns = self._up_ns[deployment_id] + gap_ns if deployment_id in self._up_ns else 0
+        self._up_ns[deployment_id] = up_ns
+        if up_ns < self._settings.healthy_after_s * 1e9:
             return
         record = self._parts.state.serving().get(model_id)
         if record is None or record.target is None or (record.trial_starts == 0 and record.before_good is None):

@@ -13,10 +13,12 @@ HOUR_NS = 3600 * 10**9
 
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The operating system's clocks: [wall, monotonic]."""
+    """The operating system's clocks: [wall, since boot]; the one that stops while the machine sleeps stands still."""
     clocks = [1_800_000_000 * 10**9, 5 * 10**9]
+    stopped_ns = time.monotonic_ns()
     monkeypatch.setattr(time, "time_ns", lambda: clocks[0])
-    monkeypatch.setattr(time, "monotonic_ns", lambda: clocks[1])
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda which: {time.CLOCK_BOOTTIME: clocks[1]}[which])
+    monkeypatch.setattr(time, "monotonic_ns", lambda: stopped_ns)
     return clocks
 
 
@@ -53,3 +55,22 @@ def test_the_controllers_word_counts_whatever_the_own_clock_says_or_does_later(
     wall[1] += HOUR_NS
     assert clock.is_told
     assert clock.now_ns() == true_ns + HOUR_NS
+
+
+def test_hours_of_sleep_have_passed(wall: list[int]) -> None:
+    clock = SystemClock(earliest_ns=0)
+    clock.learn(wall[0])
+    told_ns, began_ns = wall[0], clock.monotonic_ns()
+    wall[1] += 9 * HOUR_NS  # suspended
+    assert clock.now_ns() == told_ns + 9 * HOUR_NS
+    assert clock.monotonic_ns() - began_ns == 9 * HOUR_NS
+
+
+def test_without_such_a_clock_the_plain_one_serves(wall: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_clock(which: int) -> int:
+        raise OSError(which)
+
+    monkeypatch.setattr(time, "clock_gettime_ns", no_clock)
+    clock = SystemClock(earliest_ns=0)
+    clock.learn(wall[0])
+    assert clock.now_ns() == wall[0]

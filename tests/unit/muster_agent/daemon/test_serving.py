@@ -208,6 +208,15 @@ def test_a_trial_that_stays_up_has_no_starts_against_it(online):
     assert online.state.serving()["digits"].trial_starts == 0
 
 
+def test_a_machine_that_slept_has_not_proved_a_trial_healthy(online):
+    activate(online, is_committed=False)
+    online.clock.advance(3600)
+    online.settle()
+    assert online.state.serving()["digits"].trial_starts == 1
+    online.pass_time(31)
+    assert online.state.serving()["digits"].trial_starts == 0
+
+
 def test_ports_of_before_that_are_taken_meanwhile_are_given_up(online):
     activate(online)
     online.served.errors = [PermanentError("expected port 40001 to be free")]
