@@ -14,7 +14,8 @@ import threading
 from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 
-from muster_controller.core.entities import Device, Presence
+from muster_controller.core.entities import Presence
+from muster_controller.core.sample_rate import SAMPLES_PER_S, Bucket
 from muster_controller.ports import DeviceSession
 from muster_controller.service.artifacts_of_device import DeviceArtifacts
 from muster_controller.service.clones import Clones
@@ -45,6 +46,7 @@ from muster_protos.model import (
 
 _log = logging.getLogger(__name__)
 
+_WOKEN_AT_ONCE = 100
 _MAX_OFFSET_NS = 2**62  # a clock may say anything
 _OLDEST_SAMPLE_NS = 7 * 86_400 * 10**9  # as long as telemetry is kept
 _CLOCK_TOLERANCE_NS = 60 * 10**9
@@ -80,6 +82,7 @@ class Sessions:
         self._on_inventory: Callable[[str], None] | None = None
         self._artifacts = DeviceArtifacts(context)
         self._clock_skews_s: dict[str, float] = {}
+        self._buckets: dict[str, Bucket] = {}  # a device has one session, and that one thread
         self._clones = Clones(context, events)
         self._unsubscribers: dict[str, Callable[[], None]] = {}
         self._wakes: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -92,17 +95,19 @@ class Sessions:
         self._on_inventory = on_inventory
 
     def session_opened(self, session: DeviceSession) -> None:
-        if self._known(session) is None:
+        if not self._is_known(session):
             return
         session.send(ControllerMessage(SessionTerms(self._context.clock.now_ns(), self._joining.door_url)))
         replaced = self._live.add(session)
         if replaced is not None:
             replaced.close("a newer session of this device has opened")
-        if self._known(session) is None:  # removed before the session could be found and closed
+        if not self._is_known(session):  # removed before the session could be found and closed
             return
-        self._store.put_presence(session.device_id, Presence.ONLINE, session.link, self._context.clock.now_ns())
         self._subscribe(session.device_id)
-        self._events.record("device.online", session.device_id, details={"link": session.link})
+        with self._store.together():
+            self._store.put_presence(session.device_id, Presence.ONLINE, session.link, self._context.clock.now_ns())
+            self._events.note("device.online", session.device_id, details={"link": session.link})
+        self._events.wake()
         self._desired.refresh(session.device_id)
         self._wakes.put(session.device_id)
 
@@ -113,8 +118,11 @@ class Sessions:
         if unsubscribe is not None:
             unsubscribe()
         try:
-            self._store.put_presence(session.device_id, Presence.OFFLINE, session.link, self._context.clock.now_ns())
-            self._events.record("device.offline", session.device_id, reason=reason[:300])
+            with self._store.together():
+                now_ns = self._context.clock.now_ns()
+                self._store.put_presence(session.device_id, Presence.OFFLINE, session.link, now_ns)
+                self._events.note("device.offline", session.device_id, reason=reason[:300])
+            self._events.wake()
         except NotFoundError:
             _log.info("session of device %s closed after the device was forgotten", session.device_id)
 
@@ -129,7 +137,7 @@ class Sessions:
             self._reports.receive(session, reports)
         samples = [body for body in bodies if isinstance(body, Telemetry)]
         if samples:
-            self._store.add_telemetry(device_id, [self._in_our_time(sample) for sample in samples])
+            self._take_samples(device_id, samples)
         for body in bodies:
             if isinstance(body, Progress):
                 self._progress.put(device_id, body)
@@ -156,9 +164,10 @@ class Sessions:
 
     def keep_only(self, device_ids: Set[str]) -> None:
         """Forget all other devices."""
-        for device_id in tuple(self._clock_skews_s):
-            if device_id not in device_ids:
-                self._clock_skews_s.pop(device_id, None)
+        for remembered in (self._clock_skews_s, self._buckets):
+            for device_id in tuple(remembered):
+                if device_id not in device_ids:
+                    remembered.pop(device_id, None)
         self._clones.keep_only(device_ids)
         self._reports.quarantine.keep_only(device_ids)
 
@@ -168,29 +177,41 @@ class Sessions:
         self._wakes.put(None)
         self._pusher.join(timeout=5)
 
-    def _known(self, session: DeviceSession) -> Device | None:
+    def _is_known(self, session: DeviceSession) -> bool:
+        """In the fleet; otherwise the session is closed."""
         try:
-            device = self._store.get_device(session.device_id)
+            standing = self._store.get_standing(session.device_id)
         except NotFoundError:
             session.close("this device is unknown here; join it", is_revoked=True)
-            return None
-        if device.is_revoked:
+            return False
+        if standing.is_revoked:
             session.close("this device was removed from the fleet", is_revoked=True)
-            return None
-        return device
+        return not standing.is_revoked
 
     def _hello(self, session: DeviceSession, hello: Hello) -> None:
         """Keep the inventory; adopt a desired version above ours (the store was restored from a backup)."""
         device_id = session.device_id
         offset_ns = hello.inventory.clock_ns - self._context.clock.now_ns()
         self._clock_skews_s[device_id] = offset_ns / 1e9
-        self._store.put_clock_offset(device_id, max(-_MAX_OFFSET_NS, min(offset_ns, _MAX_OFFSET_NS)))
         self._clones.said_hello(session, hello)
-        self._store.put_inventory(device_id, replace(hello.inventory, device_id=device_id))
+        with self._store.together():
+            self._store.put_clock_offset(device_id, max(-_MAX_OFFSET_NS, min(offset_ns, _MAX_OFFSET_NS)))
+            self._store.put_inventory(device_id, replace(hello.inventory, device_id=device_id))
         if self._on_inventory is not None:
             self._on_inventory(device_id)
         self._desired.refresh(device_id, (hello.desired_epoch, hello.desired_version))
         self._wakes.put(device_id)
+
+    def _take_samples(self, device_id: str, samples: Sequence[Telemetry]) -> None:
+        """As many as a device may send; of the others the oldest are left out."""
+        taken, self._buckets[device_id] = self._buckets.get(device_id, Bucket()).take(
+            len(samples), self._context.clock.monotonic_ns()
+        )
+        if taken < len(samples):
+            reason = f"expected at most {SAMPLES_PER_S} samples a second, found more: {len(samples) - taken} left out"
+            self._reports.quarantine.tell("message.rejected", device_id, reason, "Telemetry")
+        if taken:
+            self._store.add_telemetry(device_id, [self._in_our_time(sample) for sample in samples[-taken:]])
 
     def _in_our_time(self, sample: Telemetry) -> Telemetry:
         """A sample of an absurd clock counts as taken now: it must neither hide from a query nor outlive retention."""
@@ -215,12 +236,27 @@ class Sessions:
 
     def _push_loop(self) -> None:
         """Send the newest desired state of each woken device; a wake carries no content, so none can be stale."""
-        while (device_id := self._wakes.get()) is not None:
-            try:
-                row = self._store.desired(device_id)
-                if row is not None:
-                    self._live.send(
-                        device_id, ControllerMessage(Desired(row.envelope, self._context.authority.key_sets()))
-                    )
-            except Exception:  # noqa: BLE001  a loop's top: the next wake or session brings the state again
-                _log.exception("sending the desired state of device %s failed", device_id)
+        while (woken := self._next_woken()) is not None:
+            for device_id in woken:
+                try:
+                    row = self._store.desired(device_id)
+                    if row is not None:
+                        self._live.send(
+                            device_id, ControllerMessage(Desired(row.envelope, self._context.authority.key_sets()))
+                        )
+                except Exception:  # noqa: BLE001  a loop's top: the next wake or session brings the state again
+                    _log.exception("sending the desired state of device %s failed", device_id)
+
+    def _next_woken(self) -> list[str] | None:
+        """Everybody who waits, once each; None at the end."""
+        first = self._wakes.get()
+        if first is None:
+            return None
+        woken = {first: None}
+        while len(woken) < _WOKEN_AT_ONCE and not self._wakes.empty():
+            following = self._wakes.get()
+            if following is None:
+                self._wakes.put(None)  # the end comes after these
+                break
+            woken[following] = None
+        return list(woken)

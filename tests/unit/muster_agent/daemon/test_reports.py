@@ -191,6 +191,18 @@ def test_telemetry_drops_its_oldest_while_offline(online):
     assert online.link.bodies(Telemetry)[-1].variant_id in ("digits.v1.fp32", "")
 
 
+def test_a_device_with_many_models_samples_them_by_turns(online):
+    slow = online.daemon._slow
+    many = tuple(f"m{number}" for number in range(40))
+    seen = []
+    for period in range(5):
+        slow._periods = period
+        seen.append(slow._turn_of(many))
+    assert {len(turn) for turn in seen} == {16}
+    assert frozenset().union(*seen) == frozenset(many)
+    assert slow._turn_of(many[:16]) == frozenset(many[:16])
+
+
 def test_a_load_runs_beside_other_steps_and_reports_its_result(online):
     online.want(online.grant("d1"))
     online.load.may_end.clear()

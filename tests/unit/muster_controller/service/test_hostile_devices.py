@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from muster_controller.core.entities import Device
+from muster_controller.core.sample_rate import SAMPLES_AT_ONCE, SAMPLES_PER_S
 from muster_controller.service.bench import RunOrder
 from muster_controller.service.progress import _MAX_OF_DEVICE
 from muster_controller.service.quarantine import KEPT_BYTES, KEPT_REPORTS, TOLD_EVENTS
@@ -170,3 +171,22 @@ def test_whatever_one_device_says_about_another_changes_nothing_of_it(lab: Servi
     assert len([entry for entry in lab.service.progress.list() if entry.device_id == "liar"]) == _MAX_OF_DEVICE
     ack = lab.answer(honest, entry)
     assert ack.rejected_reason == "", "and the honest one's own answer still counts"
+
+
+def test_a_flood_of_telemetry_is_cut_and_told_and_another_device_does_not_notice(lab: ServiceLab) -> None:
+    for device_id in ("pi", "liar"):
+        lab.add_device(device_id)
+    liar, honest = lab.open_session("liar"), lab.open_session("pi")
+    now_ns = lab.clock.now_ns()
+    for _ in range(30):
+        say(lab, liar, *(Telemetry(now_ns, p50_ns=number) for number in range(100)))
+    kept = lab.store.list_telemetry("liar", 0, limit=10_000)
+    assert len(kept) == SAMPLES_AT_ONCE
+    assert 0 < len(rejections(lab, "liar")) <= TOLD_EVENTS
+    say(lab, honest, Telemetry(now_ns, p50_ns=7))
+    assert len(lab.store.list_telemetry("pi", 0)) == 1
+    lab.clock.advance(10)
+    say(lab, liar, *(Telemetry(now_ns, p50_ns=10**6 + number) for number in range(1_000)))
+    more = lab.store.list_telemetry("liar", 0, limit=10_000)
+    assert len(more) == len(kept) + 10 * SAMPLES_PER_S
+    assert max(sample.p50_ns or 0 for sample in more) == 10**6 + 999, "the newest are taken"
