@@ -414,7 +414,13 @@ class Rig:
             if not any(np.allclose(found, zygote.answer(seed, ROWS), atol=1e-4) for seed in self.published.values()):
                 self.violations.append("I3: an answer that no published variant gives")
             return
-        self.violations.append(f"I4: nothing serves within {timeout_s:.0f} s: {last}")
+        self.violations.append(f"I4: nothing serves within {timeout_s:.0f} s: {last}; {self.scene()}")
+
+    def scene(self) -> str:
+        """What a reader of a violation asks first."""
+        is_alive = self.agent is not None and not self.agent.has_ended()
+        words = (self.folder / "agent.log").read_text(errors="replace").splitlines()[-12:]
+        return f"agent alive: {is_alive}, serving: {self.serving_pids()}, its log ends:\n" + "\n".join(words)
 
     def ask(self) -> np.ndarray:
         with contextlib.closing(self._agent_database()) as database:
@@ -478,7 +484,8 @@ def kills(tmp_path: Path) -> Iterator[Kills]:
     yield made
     for rig in made.rigs:
         rig.close()
-    shutil.rmtree(tmp_path, ignore_errors=True)
+    if not any(rig.violations for rig in made.rigs):  # else the folders are the evidence
+        shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 Act = Callable[[Rig], None]
