@@ -9,7 +9,7 @@ import uvicorn
 
 from muster_agent.serving.errors import GrantError
 from muster_agent.serving.http_app import HttpApp
-from muster_protos.http_patience import EmbeddedServer, Patience, patient_protocol
+from muster_devices.http_patience import EmbeddedServer, Patience, patient_protocol
 
 _MAX_CONNECTIONS = 256  # further ones are answered 503 at once, and from twice as many on closed
 _KEEP_ALIVE_S = 75

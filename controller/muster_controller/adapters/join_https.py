@@ -25,9 +25,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from muster_controller.ports import DeviceRevokedError, FleetAuthority
+from muster_devices.http_patience import EmbeddedServer, Patience, patient_protocol
 from muster_protos import codec
 from muster_protos.errors import InvalidInputError, MusterError, NotAuthorisedError, PermanentError, TemporaryError
-from muster_protos.http_patience import EmbeddedServer, Patience, patient_protocol
 from muster_protos.model import JoinRequest, JoinResponse, RenewalChallenge, RenewRequest, RenewResponse
 
 PROTOBUF = "application/x-protobuf"

@@ -12,8 +12,8 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from muster_devices.http_patience import EmbeddedServer, Patience, patient_protocol
 from muster_protos.errors import PermanentError
-from muster_protos.http_patience import EmbeddedServer, Patience, patient_protocol
 
 
 class RestEndpoint:

@@ -24,8 +24,8 @@ from muster_controller.cli.rest_endpoint import RestEndpoint
 from muster_controller.testing_service import ServiceLab
 from muster_controller.web import access
 from muster_controller.web.app import create_app
+from muster_devices.http_patience import Patience
 from muster_protos import codec
-from muster_protos.http_patience import Patience
 from muster_protos.model import JoinRequest, JoinResponse
 
 QUICK = Patience(handshake_s=0.4, head_s=0.4, body_idle_s=0.4)
@@ -200,6 +200,24 @@ def test_a_handshake_that_never_ends_is_cut(authority: X509Authority, run: Calla
                 stream.sendall(said)
                 assert 0.2 < ends_within(stream) < AT_MOST_S
         assert Port(number, "/v1/join", trusting(authority)).post(b"")[0] == 200
+    finally:
+        run(join.stop())
+
+
+def test_connections_count_before_their_handshake(authority: X509Authority, run: Callable[[Any], Any]) -> None:
+    join = JoinEndpoint(slow_join, authority, port=0, patience=Patience(handshake_s=60.0, connections=4))
+    address = ("127.0.0.1", run(join.start()))
+    try:
+        with contextlib.ExitStack() as silent:
+            for _ in range(4):
+                silent.enter_context(socket.create_connection(address, timeout=AT_MOST_S))
+            with socket.create_connection(address, timeout=AT_MOST_S) as further, contextlib.suppress(ConnectionError):
+                assert further.recv(1) == b"", "it must be closed at once, not wait for the others' handshakes"
+        for _ in range(20):  # until the ends of the four have been noticed
+            with contextlib.suppress(ConnectionError, ssl.SSLError, http.client.BadStatusLine):
+                assert Port(address[1], "/v1/join", trusting(authority)).post(b"")[0] == 200
+                return
+        raise AssertionError("no room came back")
     finally:
         run(join.stop())
 

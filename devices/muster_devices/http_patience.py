@@ -1,7 +1,8 @@
-"""uvicorn with an end to its patience: for every HTTP port of ours. Needs uvicorn (an extra of the agent).
+"""uvicorn with an end to its patience: for every HTTP port of agent and controller. Needs uvicorn (an extra).
 
 uvicorn by itself waits for ever for a request line, for headers and for a body, so that a few hundred idle connections
-keep everybody else out (slow-loris). Here each stage has a time, and connections have a number.
+keep everybody else out (slow-loris). Here each stage has a time, and connections have a number, which counts from the
+moment that the kernel hands one over: those that never end their TLS handshake, too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Patience:
     handshake_s: float = 10.0  # TLS
     head_s: float = 10.0  # from the connection, or a request's first byte, to the end of its headers
     body_idle_s: float = 20.0  # between two pieces of a body
-    connections: int = DEFAULT_CONNECTIONS  # a further one is closed at once
+    connections: int = DEFAULT_CONNECTIONS  # a further one is closed at once, before it has cost a handshake
 
 
 def patient_protocol(patience: Patience) -> type[asyncio.Protocol]:
@@ -58,17 +59,56 @@ class EmbeddedServer(uvicorn.Server):
             found: asyncio.Protocol = made(config=config, server_state=self.server_state, app_state=self.lifespan.state)
             return found
 
+        room = _Room(self._patience.connections)
         handshake_s = self._patience.handshake_s if config.ssl is not None else None
         for listening in sockets or ():
             self.servers.append(
                 await loop.create_server(
                     protocol,
-                    sock=listening,
+                    sock=_Entrance(listening, room),
                     ssl=config.ssl,
                     backlog=config.backlog,
                     ssl_handshake_timeout=handshake_s,
                 )
             )
+
+
+class _Room:
+    """How many connections may be yet; for one event loop."""
+
+    def __init__(self, connections: int) -> None:
+        self.left = connections
+
+
+class _Entrance(socket.socket):
+    """Accepts for asyncio as long as there is room. Has a descriptor of its own: whoever bound the port closes his."""
+
+    def __init__(self, listening: socket.socket, room: _Room) -> None:
+        copy = listening.dup()
+        super().__init__(copy.family, copy.type, copy.proto, fileno=copy.detach())
+        self._room = room
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, address = super().accept()
+        if self._room.left <= 0:
+            connection.close()
+            raise ConnectionAbortedError("no room for a further connection")  # asyncio looks again in its next turn
+        return _Guest(connection, self._room), address
+
+
+class _Guest(socket.socket):
+    """A connection that gives its room back."""
+
+    def __init__(self, connection: socket.socket, room: _Room) -> None:
+        super().__init__(connection.family, connection.type, connection.proto, fileno=connection.detach())
+        self._room: _Room | None = room
+        room.left -= 1
+
+    def close(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            room.left += 1
+        super().close()
 
 
 class _Patient(H11Protocol):
@@ -83,9 +123,6 @@ class _Patient(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.limits.connections:
-            transport.abort()
-            return
         self._wait("head", self.limits.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
