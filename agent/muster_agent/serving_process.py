@@ -22,7 +22,7 @@ from pathlib import Path
 from muster_agent.local_listener import LocalListener, Peer, ServingSink
 from muster_bench.spawn import child_environment
 from muster_devices.failpoint import hit
-from muster_devices.oom import oom_kills
+from muster_devices.oom import Oom, OomWatch
 from muster_protos.ids import check_id
 from muster_protos.model import LocalCap, LocalGrant
 
@@ -59,7 +59,7 @@ class ServingProcess:
         self._options = options or ServingOptions()
         self._process: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
-        self._oom_kills: int | None = None
+        self._oom: OomWatch | None = None
         self._is_stopping = False
         self._ended = threading.Event()
         self._ended.set()
@@ -144,7 +144,6 @@ class ServingProcess:
                 start_new_session=True,  # Ctrl-C in the agent's terminal is the agent's to pass on
             )
         self._pid = self._process.pid
-        self._oom_kills = oom_kills()
         hit("serving: spawned")
         try:
             if options.enter is not None:
@@ -153,6 +152,7 @@ class ServingProcess:
             self._process.kill()
             self._process.wait()
             raise
+        self._oom = OomWatch(self._pid)  # it imports for longer than this takes
         temporary = self._pid_path().with_suffix(".tmp")
         try:
             temporary.write_text(json.dumps({"pid": self._pid}))
@@ -164,7 +164,7 @@ class ServingProcess:
     def _wait(self) -> None:
         process = self._process
         if process is not None:
-            reason = _ending(process.wait(), self._oom_kills)
+            reason = _ending(process.wait(), self._oom)
         else:
             pid = self._pid or 0
             while _serves(pid, self.model_id):
@@ -222,10 +222,16 @@ def _serves(pid: int, model_id: str) -> bool:
     return b"muster_agent.serving" in words and model_id.encode() in words
 
 
-def _ending(returncode: int, oom_kills_before: int | None = None) -> str:
-    """How a child ended; ``oom_kills_before`` is what the kernel's count was when it began."""
-    if returncode == -signal.SIGKILL and oom_kills_before is not None and (oom_kills() or 0) > oom_kills_before:
-        return "was killed by the kernel for want of memory (OOM)"
+def _ending(returncode: int, oom: OomWatch | None = None) -> str:
+    """How a child ended, as exactly as the kernel tells."""
+    if returncode == -signal.SIGKILL and oom is not None:
+        match oom.verdict():
+            case Oom.YES:
+                return "was killed by the kernel for want of memory (OOM)"
+            case Oom.PERHAPS:
+                return "was ended by SIGKILL, perhaps of the kernel for want of memory (OOM)"
+            case Oom.NO:
+                pass
     if returncode >= 0:
         return f"exited with status {returncode}"
     try:

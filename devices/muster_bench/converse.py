@@ -23,7 +23,7 @@ from typing import Any
 from muster_bench.errors import ChildError, StoppedError
 from muster_bench.limits import ChildLimits
 from muster_bench.spawn import kill_child, spawn_child
-from muster_devices.oom import oom_kills
+from muster_devices.oom import Oom, OomWatch
 
 Json = dict[str, Any]  # what json.loads gives; typed again by whoever reads it
 
@@ -41,7 +41,7 @@ class _Conversation:
     stage: str = "starting"
     error: Mapping[str, str] | None = None
     result: Json | None = None
-    oom_kills: int | None = field(default_factory=oom_kills)  # of the kernel, when it began
+    oom: OomWatch | None = None
 
 
 def run_child(
@@ -83,6 +83,7 @@ def run_child(
     try:
         if on_spawn is not None:
             on_spawn(process.pid)
+        heard.oom = OomWatch(process.pid)
         _tell(process, {"command": command, "result_fd": result_fd, "spawned_ns": spawned_ns, **spec})
         _listen(process, read_fd, heard, spawned_ns + int(limits.wall_s * 1e9), stop, on_message, limits)
     finally:
@@ -175,7 +176,7 @@ def _verdict(status: int, heard: _Conversation) -> Json:
     last_line = _last_line(bytes(heard.stderr))
     said = f"; it said: {last_line}" if last_line else ""
     if status < 0:
-        name = _signal_name(-status, heard.oom_kills)
+        name = _signal_name(-status, heard.oom)
         after = " after it had answered: the result does not count" if heard.result is not None else ""
         raise ChildError(f"killed by {name} while {heard.stage}{after}{said}", stage=heard.stage, signal_name=name)
     if heard.error is not None:
@@ -183,9 +184,15 @@ def _verdict(status: int, heard: _Conversation) -> Json:
     raise ChildError(f"ended with exit status {status} while {heard.stage}{said}", stage=heard.stage)
 
 
-def _signal_name(number: int, oom_kills_before: int | None = None) -> str:
-    if number == signal.SIGKILL and oom_kills_before is not None and (oom_kills() or 0) > oom_kills_before:
-        return "SIGKILL of the kernel for want of memory (OOM)"
+def _signal_name(number: int, oom: OomWatch | None = None) -> str:
+    if number == signal.SIGKILL and oom is not None:
+        match oom.verdict():
+            case Oom.YES:
+                return "SIGKILL of the kernel for want of memory (OOM)"
+            case Oom.PERHAPS:
+                return "SIGKILL, perhaps of the kernel for want of memory (OOM),"
+            case Oom.NO:
+                pass
     try:
         return signal.Signals(number).name
     except ValueError:

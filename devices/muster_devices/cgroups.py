@@ -41,9 +41,10 @@ class _Mount:
     controllers: frozenset[str]
 
 
-def own_group(root: Path, controller: str) -> Group | None:
-    """The group of this process in the hierarchy that has ``controller`` ("cpu", "memory"), or None without one."""
-    paths = _own_paths(root)
+def own_group(root: Path, controller: str, pid: str = "self") -> Group | None:
+    """The group of this process, or of another, in the hierarchy that has ``controller`` ("cpu", "memory"), or None
+    without one."""
+    paths = _own_paths(root, pid)
     for mount in _mounts(root):
         if controller not in mount.controllers:
             continue
@@ -115,10 +116,10 @@ def _inactive_file_bytes(path: Path) -> int:
     return found.get("total_inactive_file", found.get("inactive_file", 0))
 
 
-def _own_paths(root: Path) -> dict[str, str]:
-    """Controller to path of our group; "" stands for the unified hierarchy."""
+def _own_paths(root: Path, pid: str) -> dict[str, str]:
+    """Controller to path of the group; "" stands for the unified hierarchy."""
     paths: dict[str, str] = {}
-    for line in (read_text(root, "proc/self/cgroup") or "").splitlines():
+    for line in (read_text(root, f"proc/{pid}/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
             paths[controller] = path

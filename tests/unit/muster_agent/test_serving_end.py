@@ -11,25 +11,26 @@ import pytest
 from muster_agent import local_listener, serving_process
 from muster_agent.local_listener import LocalListener
 from muster_agent.local_socket import connect
-from muster_devices.oom import oom_kills
+from muster_devices.oom import Oom
 
 
-def test_the_kernels_count_is_read(tmp_path):
-    (tmp_path / "proc").mkdir()
-    (tmp_path / "proc" / "vmstat").write_text("nr_free_pages 12\noom_kill 3\n")
-    assert oom_kills(tmp_path) == 3
-    (tmp_path / "proc" / "vmstat").write_text("nr_free_pages 12\n")
-    assert oom_kills(tmp_path) is None
-    assert oom_kills(tmp_path / "nowhere") is None
+class _Says:
+    """A watch that has come to its verdict."""
+
+    def __init__(self, oom: Oom) -> None:
+        self._oom = oom
+
+    def verdict(self) -> Oom:
+        return self._oom
 
 
-def test_a_child_that_the_kernel_killed_for_want_of_memory_is_named_so(monkeypatch):
-    monkeypatch.setattr(serving_process, "oom_kills", lambda: 4)
-    assert "OOM" in serving_process._ending(-9, 3)
-    assert serving_process._ending(-9, 4) == "was ended by SIGKILL"
+def test_a_child_that_the_kernel_killed_for_want_of_memory_is_named_so():
+    assert serving_process._ending(-9, _Says(Oom.YES)) == "was killed by the kernel for want of memory (OOM)"
+    assert "perhaps" in serving_process._ending(-9, _Says(Oom.PERHAPS))
+    assert serving_process._ending(-9, _Says(Oom.NO)) == "was ended by SIGKILL"
     assert serving_process._ending(-9, None) == "was ended by SIGKILL"
-    assert serving_process._ending(-11, 3) == "was ended by SIGSEGV"
-    assert serving_process._ending(1, 3) == "exited with status 1"
+    assert serving_process._ending(-11, _Says(Oom.YES)) == "was ended by SIGSEGV"
+    assert serving_process._ending(1, _Says(Oom.YES)) == "exited with status 1"
 
 
 class _NoDescriptors:
