@@ -40,7 +40,9 @@ class Record(View):
 
     @property
     def peak_memory_mib(self) -> float | None:
-        peak = (self.fields["memory"] or {}).get("peak_hwm")
+        """Above the bare runtime process where that was measured, as policies count it; else of the whole process."""
+        memory = self.fields["memory"] or {}
+        peak = memory.get("peak_hwm") if memory.get("peak_net") is None else memory["peak_net"]
         return None if peak is None else peak / 2**20
 
     @property

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from muster.connection import Connection
 from muster.view import View
 from muster.waiting import wait_for
-from muster_protos.errors import PermanentError
+from muster_protos.errors import MissingExtraError, PermanentError
 
 T = TypeVar("T")
 
@@ -73,10 +73,12 @@ class Operation(Generic[T]):
         """Wait for what it makes.
 
         Raises:
+            MissingExtraError: the controller lacks an optional part for it.
             PermanentError: it failed or was interrupted; the message says why.
             WaitTimeoutError: ``timeout_s`` went by; it goes on.
         """
         done = wait_for(self.view, lambda view: view.is_done, self.operation_id, timeout_s, on_progress)
         if done.state != "succeeded":
-            raise PermanentError(str(done.fields["reason"]) or f"{self.operation_id} {done.state}")
+            kind = MissingExtraError if done.fields.get("failure") == "missing_extra" else PermanentError
+            raise kind(str(done.fields["reason"]) or f"{self.operation_id} {done.state}")
         return self._collect(done)

@@ -290,6 +290,7 @@ class Operation:
     reason: str
     created_at_ns: int
     finished_at_ns: int = 0
+    failure: str = ""  # "missing_extra" where an optional part is not installed
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,9 +78,17 @@ def _load(text: str) -> object:
     try:
         return yaml.load(text, _StrictLoader)
     except yaml.YAMLError as error:
-        raise PolicyError(f"expected a policy in YAML, found: {' '.join(str(error).split())[:200]}") from error
+        raise PolicyError(f"expected a policy in YAML, found {_fault(error)}") from error
     except (RecursionError, ValueError) as error:
         raise PolicyError(f"expected a policy in YAML, found text that cannot be read: {error}") from error
+
+
+def _fault(error: yaml.YAMLError) -> str:
+    """Where it breaks, and why: without the parser's own words about itself."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return f"text that is none: {' '.join(str(error).split())[:200]}"
+    return f"in line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def _constraints(value: object) -> tuple[Constraint, ...]:

@@ -31,7 +31,7 @@ from muster_controller.service.workshop import (
     is_recipe_text,
 )
 from muster_devices.failpoint import hit
-from muster_protos.errors import InvalidInputError, NotFoundError
+from muster_protos.errors import ConflictError, InvalidInputError, NotFoundError
 from muster_protos.ids import check_id, variant_id
 from muster_protos.model import Accuracy, ArtifactRef
 
@@ -57,6 +57,9 @@ def split_reference(text: str) -> tuple[str, int | None]:
     if not version.isdecimal() or len(version) > 9 or int(version) < 1:
         raise InvalidInputError(f'expected a model as "name" or "name:version", found "{text[:80]}"')
     return name, int(version)
+
+
+_UNCHANGED = "unchanged"
 
 
 class Models:
@@ -152,9 +155,11 @@ class Models:
             with _workspace(self._context.folder, source_upload) as out:
                 order = VariantOrder(_named(source, name, out), name, self._shelved(baseline), is_forced)
                 product = self._context.workshop.import_variant(order, out / "made", on_progress, stop)
+                self._refuse_taken_name(product)
                 names = self._shelve_variants(product)
             self._uploads.discard(source_upload)
-            return ", ".join(names)
+            is_there = [name for name in names if name.endswith(f"({_UNCHANGED})")]
+            return ", ".join(names) + (f"\nnote: {name}: these very bytes were there already" if is_there else "")
 
         return self._operations.start("model.variant", f"{model.model_id}:{model.version}", work)
 
@@ -249,6 +254,16 @@ class Models:
             names.append(made.manifest.name if made.is_kept else f"{made.manifest.name} (dropped)")
         return tuple(names)
 
+    def _refuse_taken_name(self, product: Product) -> None:
+        """One file was given for one name: other bytes under a name that is there already are a mistake."""
+        left = self._without_taken_names(product)
+        if len(left.variants) < len(product.variants):
+            made = product.variants[0].manifest
+            raise ConflictError(
+                f"expected a new name, found the variant {made.name} of {made.model_id}:{made.model_version} there "
+                "already with other bytes, and a variant never changes; add the file under another --name"
+            )
+
     def _without_taken_names(self, product: Product) -> Product:
         """Other bytes under the name of a variant that is there already are not made: a variant never changes."""
         taken = []
@@ -266,7 +281,7 @@ class Models:
     def _judge_again(self, known: Variant, made: MadeVariant) -> str:
         """The newest verdict counts; in one word what it changed."""
         if (known.is_kept, known.dropped_reason) == (made.is_kept, made.dropped_reason):
-            return "unchanged"
+            return _UNCHANGED
         self._store.put_variant_verdict(made.manifest.variant_id, made.is_kept, made.dropped_reason)
         word = "kept" if made.is_kept else "dropped"
         details = {"variant": made.manifest.variant_id}

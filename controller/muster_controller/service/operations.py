@@ -15,9 +15,11 @@ from muster_controller.service.events import Events
 from muster_controller.service.paging import every
 from muster_controller.service.workshop import OnProgress
 from muster_devices.failpoint import hit
-from muster_protos.errors import MusterError
+from muster_protos.errors import MissingExtraError, MusterError
 
 _log = logging.getLogger(__name__)
+
+MISSING_EXTRA = "missing_extra"  # the same word as of a refused request
 
 Work = Callable[[OnProgress, threading.Event], str]
 """Does the work, reports progress, ends early when the event is set; returns a note for people."""
@@ -96,7 +98,8 @@ class Operations:
         except InterruptedError:
             self._finish(operation, OperationState.INTERRUPTED, "the controller stopped; start it again")
         except MusterError as error:
-            self._finish(operation, OperationState.FAILED, str(error))
+            failure = MISSING_EXTRA if isinstance(error, MissingExtraError) else ""
+            self._finish(operation, OperationState.FAILED, str(error), failure=failure)
         except Exception as error:  # noqa: BLE001  a loop's top: the pool would swallow it
             _log.exception("operation %s failed", operation.operation_id)
             self._finish(operation, OperationState.FAILED, f"unexpected {type(error).__name__}: {error}"[:500])
@@ -106,7 +109,9 @@ class Operations:
         bounded = min(1.0, max(current.progress_ratio, ratio))
         self._store.put_operation(replace(current, progress_ratio=bounded, note=note[:300]))
 
-    def _finish(self, operation: Operation, state: OperationState, reason: str, note: str = "") -> None:
+    def _finish(
+        self, operation: Operation, state: OperationState, reason: str, note: str = "", failure: str = ""
+    ) -> None:
         current = self._store.get_operation(operation.operation_id)
         done = state is OperationState.SUCCEEDED
         self._store.put_operation(
@@ -117,6 +122,7 @@ class Operations:
                 note=note or current.note,
                 progress_ratio=1.0 if done else current.progress_ratio,
                 finished_at_ns=self._clock.now_ns(),
+                failure=failure,
             )
         )
         details = {"operation": operation.operation_id, "subject": operation.subject}

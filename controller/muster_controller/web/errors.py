@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from muster_controller.web.faults import fault_of
 from muster_controller.web.replies import reply
 from muster_protos.errors import (
     ConflictError,
@@ -51,7 +52,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> Response:
-        found = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()[:3])
+        found = "; ".join(fault_of(fault) for fault in error.errors()[:3])
         return error_reply("invalid_input", f"the request does not fit: {found}", 400)
 
     @app.exception_handler(HTTPException)

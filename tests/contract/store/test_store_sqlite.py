@@ -69,6 +69,7 @@ def test_devices_and_records_of_a_store_of_the_first_revision_are_kept(path: Pat
         "ALTER TABLE devices DROP COLUMN clock_offset_ns",
         "ALTER TABLE devices DROP COLUMN cloned_at_ns",
         "ALTER TABLE devices DROP COLUMN replaced_at_ns",
+        "ALTER TABLE operations DROP COLUMN failure",
         "UPDATE alembic_version SET version_num = '0001'",
     ):
         older.execute(statement)

@@ -286,6 +286,7 @@ OPERATIONS = Table(
     _text("reason"),
     _number("created_at_ns"),
     _number("finished_at_ns"),
+    _text("failure"),
 )
 
 EVENTS = Table(

@@ -14,7 +14,7 @@ import muster as muster_api
 from muster_controller.core.entities import RequestState
 from muster_controller.service.bench import RunOrder
 from muster_controller.testing_service import ServiceLab
-from muster_protos.errors import UsageError
+from muster_protos.errors import MissingExtraError, UsageError
 from muster_protos.model import RecordState
 
 
@@ -72,6 +72,20 @@ def test_3_without_the_controller_s_extra() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "pip install 'muster-edge[controller]'" in one_line(done.stderr)
+
+
+def test_3_without_an_extra_that_long_work_turns_out_to_need(
+    muster, lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def import_model(*_: object) -> None:
+        raise MissingExtraError("TFLite files need LiteRT: pip install 'muster-edge[litert]'")
+
+    monkeypatch.setattr(lab.context.workshop, "import_model", import_model)
+    model = lab.folder / "model.tflite"
+    model.write_bytes(b"tflite")
+    said = muster("model", "add", str(model), "--name", "kws")
+    assert said.code == 3
+    assert "pip install 'muster-edge[litert]'" in one_line(said.err)
 
 
 @pytest.mark.parametrize(

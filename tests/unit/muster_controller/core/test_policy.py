@@ -130,6 +130,7 @@ def test_weights_of_a_mix_sum_to_one() -> None:
         ("ladder: {rungs: 9}", "whole number from 1 to 5, found 9"),
         ("ladder: {rung: 3}", "did you mean 'rungs'"),
         ("a: [", "expected a policy in YAML"),
+        ("constraints: {p95_ms: {max: 40}\nobjective: accuracy\n", "found in line 2, column 1: expected ',' or '}'"),
         ("[" * 5000, "expected a policy in YAML"),
         ("x" * 70_000, "at most 65536 characters"),
         ("!!python/object/apply:os.system ['true']", "expected a policy in YAML"),

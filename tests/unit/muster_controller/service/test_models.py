@@ -10,7 +10,7 @@ from muster_controller.core.entities import Operation, OperationState
 from muster_controller.service.made_texts import figures_of
 from muster_controller.service.models import NewModel, split_reference
 from muster_controller.testing_service import ServiceLab
-from muster_protos.errors import ConflictError, InvalidInputError, NotFoundError, TemporaryError
+from muster_protos.errors import ConflictError, InvalidInputError, MissingExtraError, NotFoundError, TemporaryError
 from muster_protos.model import Accuracy, ArtifactRef, LoadPhase, VariantManifest
 
 
@@ -83,6 +83,29 @@ def test_a_ready_made_variant_joins_an_existing_model(lab: ServiceLab) -> None:
     assert "mine" in [v.manifest.name for v in lab.service.models.kept(lab.service.models.get("kws"))]
     with pytest.raises(NotFoundError):
         lab.service.models.add_variant("kwz", "mine", upload(lab, b"tflite"))
+
+
+def test_a_ready_made_variant_under_a_name_that_is_taken_is_refused_and_the_same_file_again_is_said(
+    lab: ServiceLab,
+) -> None:
+    lab.add_model()
+    finished(lab, lab.service.models.add_variant("kws", "mine", upload(lab, b"first")))
+    other = finished(lab, lab.service.models.add_variant("kws", "mine", upload(lab, b"second"), is_forced=True))
+    assert other.state is OperationState.FAILED
+    assert "mine of kws:1 there already with other bytes" in other.reason
+    kept = lab.service.models.variant("kws.v1.mine").manifest.artifact.sha256
+    assert lab.artifacts.path(kept).read_bytes() == b"first"
+    again = finished(lab, lab.service.models.add_variant("kws", "mine", upload(lab, b"first")))
+    assert again.state is OperationState.SUCCEEDED
+    assert again.note.splitlines() == ["mine (unchanged)", "note: mine: these very bytes were there already"]
+
+
+def test_a_missing_extra_inside_long_work_keeps_its_kind(lab: ServiceLab) -> None:
+    def work(*_: object) -> str:
+        raise MissingExtraError("TFLite files need LiteRT: pip install 'muster-edge[litert]'")
+
+    done = finished(lab, lab.service.operations.start("compress", "kws:1", work))
+    assert (done.state, done.failure) == (OperationState.FAILED, "missing_extra")
 
 
 def test_a_ready_made_variant_that_disagrees_joins_only_by_force(lab: ServiceLab) -> None:
