@@ -5,7 +5,9 @@ reads /proc/<pid>/smaps_rollup and /proc/<pid>/stat. Children (benchmark, servin
 not part of the agent's figures; while it idles with nothing to serve it has none, which is checked.
 
     python benchmarks/footprint.py -o json
-    [{"link": "grpc", "rss_mib": 0.0, "pss_mib": 0.0, "cpu_ratio": 0.0}]
+    [{"link": "grpc", "rss_mib": 0.0, "pss_mib": 0.0, "cpu_ratio": 0.0}, {"link": "mqtt", ...}]
+
+Both links, unless ``--link`` names one; MQTT by the mosquitto that ``muster up --mqtt`` starts. ``-o markdown`` prints the rows of docs/results.md.
 
 ``cpu_ratio`` is CPU time over wall time of the idle stretch (1.0 = one core kept busy).
 """
@@ -28,12 +30,15 @@ from typing import Any
 
 DEVICE = "footprint"
 MODEL = "dense"
-LINKS = ("grpc",)
+LINKS = ("grpc", "mqtt")
+LINK_TEXTS = {"grpc": "gRPC", "mqtt": "MQTT"}
+BUDGETS_MIB = {"grpc": 52, "mqtt": 36}  # RSS
 _BIN = Path(sys.executable).parent
 _START_S = 90.0
 _PUSH_S = 120.0
 _PAUSE_S = 0.2
 _ANY_PORTS = ("--port", "0", "--grpc-port", "0", "--join-port", "0")
+_BROKER = {"grpc": (), "mqtt": ("--mqtt", "--mqtt-port", "0")}
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,20 @@ def measure(link: str, idle_s: float, folder: Path) -> Footprint:
     log.mkdir(parents=True)
     with ExitStack() as stack:
         controller = stack.enter_context(
-            _running(["muster", "--data", str(data), "up", "--no-device", *_ANY_PORTS], log / "controller")
+            _running(
+                ["muster", "--data", str(data), "up", "--no-device", *_ANY_PORTS, *_BROKER[link]], log / "controller"
+            )
         )
         _until(lambda: (data / "endpoints.json").exists(), _START_S, "the controller starts", controller)
         joining = _muster(data, "token", "new", "-o", "json")["link"]
         _run(["muster-agent", "join", joining, "--state", str(state), "--id", DEVICE])
-        agent = stack.enter_context(_running(["muster-agent", "run", "--state", str(state)], log / "agent"))
+        url = json.loads((data / "endpoints.json").read_text())[link]
+        agent = stack.enter_context(
+            _running(["muster-agent", "run", "--state", str(state), "--link", url], log / "agent")
+        )
         _until(lambda: _device(data)["presence"] == "online", _START_S, "the agent is online", agent)
+        if _device(data)["link"] != link:
+            raise FootprintError(f"expected an agent on {link}, found it on {_device(data)['link']}")
         _muster(data, "model", "add", str(_write_model(folder / "dense.onnx")), "--name", MODEL, "-o", "json")
         _muster(data, "push", MODEL, "--device", DEVICE, "--timeout", str(_PUSH_S), "-o", "json")
         _until(lambda: not _children(agent.pid), _START_S, "the agent's children end", agent)
@@ -175,7 +187,7 @@ def _until(holds: Callable[[], bool], seconds: float, what: str, process: subpro
 def main() -> int:
     """Measure each link and print one row for each."""
     parser = argparse.ArgumentParser(description="Memory and CPU of an idle agent.")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser.add_argument("-o", "--output", choices=("table", "json", "markdown"), default="table")
     parser.add_argument("--idle", type=float, default=30.0, metavar="SECONDS", help="how long to watch")
     parser.add_argument("--link", action="append", choices=LINKS, help="default: every link")
     options = parser.parse_args()
@@ -190,6 +202,12 @@ def main() -> int:
                 return 1
     if options.output == "json":
         print(json.dumps([asdict(row) for row in rows]))
+    elif options.output == "markdown":
+        for row in rows:
+            print(
+                f"| {LINK_TEXTS[row.link]} | {row.rss_mib:.1f} MiB | {row.pss_mib:.1f} MiB | {row.cpu_ratio:.1%} | "
+                f"{BUDGETS_MIB[row.link]} MiB |"
+            )
     else:
         print(f"{'LINK':6} {'RSS MiB':>8} {'PSS MiB':>8} {'CPU':>9}")
         for row in rows:

@@ -5,7 +5,8 @@
 
 The controller, its store (SQLite, WAL, synchronous=FULL), its broker, TLS and the session protocol are real; the
 devices are **simulated at the level of sockets** in one process on the same machine. Each has at most 64 reports
-(events with some details) on their way and says some of them twice, as an agent does that has lost an acknowledgement. ``reports_per_s``: from the first report to the last acknowledgement, doubles not counted.
+(events with some details) on their way and says some of them twice, as an agent does that has lost an acknowledgement.
+``reports_per_s``: from the first report to the last acknowledgement, doubles not counted.
 
 Then the controller is killed (SIGKILL) and its database read: ``lost`` are acknowledged reports that are not in it, or
 whose event is not; ``doubled`` those whose event is in the feed more than once.

@@ -3,7 +3,11 @@
     python benchmarks/transfer.py -o json
     [{"link": "grpc", "size_mib": 64, "mib_per_s": 0.0, "ratio_to_bare_stream": 0.0, "refetched_bytes_after_kill": 0}]
 
-Three kinds of processes on loopback: a controller (the real gRPC link, store and artifact folder, and beside it a bare
+Both links, unless ``--link`` names one; ``-o markdown`` prints the rows of docs/results.md. MQTT goes through a
+mosquitto with the configuration of ``muster up --mqtt``. The bare stream is the same for both, without a broker in between: what
+the machine could do, not what MQTT could.
+
+Three kinds of processes on loopback: a controller (the real links, store and artifact folder, and beside it a bare
 gRPC service with the same mutual TLS that streams bytes from memory in 256 KiB messages), a device that runs the
 agent's own fetch step into its cache (length, sha256, fsync and rename included), and a device that only receives the
 bare stream and counts. The two alternate; ``mib_per_s`` is the median of the fetches, ``ratio_to_bare_stream`` the
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import datetime
 import hashlib
 import json
@@ -40,6 +45,7 @@ import grpc.aio
 from muster_agent.adapters.cache_folder import FolderCache
 from muster_agent.adapters.clock_system import SystemClock
 from muster_agent.adapters.link_grpc import Credentials, GrpcLink
+from muster_agent.adapters.link_mqtt import MqttLink
 from muster_agent.daemon.fetch import fetch
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts, Settings
@@ -51,13 +57,16 @@ from muster_protos.limits import CHUNK_BYTES
 from muster_protos.model import ArtifactRef
 
 DEVICE = "transfer"
+LINKS = ("grpc", "mqtt")
+LINK_TEXTS = {"grpc": "gRPC", "mqtt": "MQTT"}
 MIB = 1024 * 1024
 _READY_S = 60.0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", choices=["json", "table"], default="table", dest="output")
+    parser.add_argument("-o", choices=["json", "table", "markdown"], default="table", dest="output")
+    parser.add_argument("--link", action="append", choices=LINKS, help="default: every link")
     parser.add_argument("--sizes", default="4,64,256", help="MiB, separated by commas")
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--folder", type=Path, default=None, help="where to put the files; a fresh folder by default")
@@ -69,9 +78,15 @@ def main() -> int:
     sizes = [int(size) for size in options.sizes.split(",")]
     print(describe_machine(), file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="muster-transfer-", dir=options.folder) as name:
-        rows = measure(Path(name), sizes, options.repetitions)
+        rows = measure(Path(name), sizes, options.repetitions, options.link or LINKS)
     if options.output == "json":
         print(json.dumps(rows))
+    elif options.output == "markdown":
+        for row in rows:
+            print(
+                f"| {LINK_TEXTS[row['link']]} | {row['size_mib']} | {row['mib_per_s']:.0f} | "
+                f"{row['ratio_to_bare_stream']:.2f} | {row['refetched_bytes_after_kill']:,} |"
+            )
     else:
         for row in rows:
             print(
@@ -93,8 +108,8 @@ def describe_machine() -> str:
     )
 
 
-def measure(folder: Path, sizes: Sequence[int], repetitions: int) -> list[dict[str, Any]]:
-    """One row per size, MiB."""
+def measure(folder: Path, sizes: Sequence[int], repetitions: int, links: Sequence[str]) -> list[dict[str, Any]]:
+    """One row per link and size, MiB."""
     artifacts = {size: make_artifact(folder / f"{size}.bin", size * MIB) for size in sizes}
     key_path = folder / "device" / "key.pem"
     key_path.parent.mkdir()
@@ -102,11 +117,18 @@ def measure(folder: Path, sizes: Sequence[int], repetitions: int) -> list[dict[s
         "folder": str(folder / "controller"),
         "csr": make_request(key_path).decode(),
         "artifacts": {sha256: str(folder / f"{size}.bin") for size, sha256 in artifacts.items()},
+        "has_broker": "mqtt" in links,
     }
     with start_role("controller", order) as controller:
         answer = json.loads(read_line(controller))
         device = {**answer, "key_path": str(key_path), "state": str(folder / "device" / "state")}
-        return [measure_size(device, size, artifacts[size], repetitions) for size in sizes]
+        return [
+            measure_size(
+                {**device, "link": link, "link_port": answer["ports"][link]}, size, artifacts[size], repetitions
+            )
+            for link in links
+            for size in sizes
+        ]
 
 
 def measure_size(device: dict[str, Any], size_mib: int, sha256: str, repetitions: int) -> dict[str, Any]:
@@ -118,9 +140,12 @@ def measure_size(device: dict[str, Any], size_mib: int, sha256: str, repetitions
         if repetition:  # the first pair warms page cache and disk
             rates.append(size_mib / fetch_s)
             ratios.append(bare_s / fetch_s)
-        print(f"{size_mib} MiB: fetch {size_mib / fetch_s:.0f}, bare {size_mib / bare_s:.0f} MiB/s", file=sys.stderr)
+        print(
+            f"{order['link']} {size_mib} MiB: fetch {size_mib / fetch_s:.0f}, bare {size_mib / bare_s:.0f} MiB/s",
+            file=sys.stderr,
+        )
     return {
-        "link": "grpc",
+        "link": order["link"],
         "size_mib": size_mib,
         "mib_per_s": round(statistics.median(rates), 1),
         "ratio_to_bare_stream": round(statistics.median(ratios), 3),
@@ -222,14 +247,35 @@ async def _serve(order: dict[str, Any]) -> None:
             return artifacts.read(sha256, offset, length), sizes[sha256]
 
     authenticator = StoreAuthenticator(store, "fleet-1", "unused")
-    link = ControllerGrpcLink(FolderSink(), authority, authenticator, port=0)
-    link_port = await link.start()
+    sink = FolderSink()
+    link = ControllerGrpcLink(sink, authority, authenticator, port=0)
+    ports = {"grpc": await link.start()}
     bare, bare_port = await _start_bare(authority)
-    answer = {"link_port": link_port, "bare_port": bare_port, "ca": authority.ca_pem().decode()}
-    print(json.dumps({**answer, "certificate": certificate.decode()}), flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await bare.stop(0)
-    await link.stop()
+    async with contextlib.AsyncExitStack() as stack:
+        if order["has_broker"]:
+            ports["mqtt"] = await _start_broker(stack, folder / "broker", authority, authenticator, sink)
+        answer = {"ports": ports, "bare_port": bare_port, "ca": authority.ca_pem().decode()}
+        print(json.dumps({**answer, "certificate": certificate.decode()}), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        await bare.stop(0)
+        await link.stop()
+
+
+async def _start_broker(
+    stack: contextlib.AsyncExitStack, folder: Path, authority: Any, authenticator: Any, sink: Any
+) -> int:
+    """A mosquitto as ``muster up --mqtt`` sets it up, and the controller's link over it; its port."""
+    from muster_controller.adapters.broker_mosquitto import MosquittoBroker
+    from muster_controller.adapters.link_mqtt import MqttLink as ControllerMqttLink
+
+    broker = MosquittoBroker(folder, authority, "fleet-1")
+    port = broker.start()
+    stack.callback(broker.stop)
+    own = broker.credentials()
+    link = ControllerMqttLink(sink, authenticator, "fleet-1", "127.0.0.1", port, lambda: own)
+    await link.start()
+    stack.push_async_callback(link.stop)
+    return port
 
 
 async def _start_bare(authority: Any) -> tuple[grpc.aio.Server, int]:
@@ -273,7 +319,11 @@ def be_device(order: dict[str, Any]) -> int:
         cache.remove([ref.sha256])
     key = IdentityFolder(Path(order["key_path"]).parent).read_key()
     credentials = Credentials(order["ca"].encode(), order["certificate"].encode(), key)
-    link = GrpcLink(f"grpcs://127.0.0.1:{order['link_port']}", lambda: credentials)
+    link: GrpcLink | MqttLink
+    if order["link"] == "grpc":
+        link = GrpcLink(f"grpcs://127.0.0.1:{order['link_port']}", lambda: credentials)
+    else:
+        link = MqttLink(f"mqtts://127.0.0.1:{order['link_port']}", "fleet-1", DEVICE, lambda: credentials)
     sink = RecordingLinkSink()
     link.start(sink)
     sink.wait_for(lambda: "online" in sink.calls, _READY_S)
