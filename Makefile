@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 REST   := .venv-rest
 CODE   := api agent controller compression devices protos tests examples benchmarks scripts
 
-.PHONY: setup demo test test-quick test-faults test-rest fmt lint type protos bench clean
+.PHONY: setup demo test test-quick test-faults test-rest test-wheels test-tflite fmt lint type protos bench clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,14 @@ $(REST)/.installed: constraints.txt
 	$(PYTHON) -m venv $(REST)
 	$(REST)/bin/pip --disable-pip-version-check install -q -c constraints.txt schemathesis==4.32.5
 	@touch $@
+
+# The wheel on Python 3.10 to 3.13, and earlier versions with today's (docs/compatibility.md), some twenty minutes.
+# MUSTER_PYTHON_3_12=<path>  that Python;  MUSTER_REQUIRE_PYTHONS=1  one that is missing is a failure, no skip
+test-wheels: setup
+	$(BIN)/pytest tests/e2e/packaging -m "slow or faults" -s --durations=0 --durations-min=5 -p no:cacheprovider
+
+test-tflite: setup
+	$(BIN)/pytest tests/e2e/packaging/test_tflite_runtime.py -m faults -s -p no:cacheprovider
 
 fmt: setup
 	$(BIN)/ruff format $(CODE)

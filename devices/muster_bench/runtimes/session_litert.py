@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from muster_bench.errors import ModelLoadError, NotExecutableError
+from muster_bench.errors import HostileArtifactError, ModelLoadError, NotExecutableError
 from muster_bench.runtimes.port import Array, Feeds, Quantization, fixed_shape
+from muster_bench.screen import screen_artifact
 from muster_protos.errors import InvalidInputError, MissingExtraError
-from muster_protos.model import TensorSpec
+from muster_protos.model import Format, TensorSpec
 
 PROVIDERS = ("cpu", "xnnpack")
 _PACKAGES = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
+_VERIFYING = ("ai_edge_litert.interpreter",)  # tflite-runtime follows any offset of the file: a broken one is its death
 _NOT_IMPLEMENTED = ("Didn't find op for builtin opcode", "Encountered unresolved custom op", "Select TensorFlow op")
 
 
@@ -42,6 +44,8 @@ class LiteRtSession:
         module, self.runtime_version = import_interpreter()
         if provider not in PROVIDERS:
             raise InvalidInputError(f"expected a provider of litert ({', '.join(PROVIDERS)}), found {provider!r}")
+        if module.__name__ not in _VERIFYING:
+            _verify(path)
         resolvers = module.OpResolverType
         resolver = resolvers.AUTO if provider == "xnnpack" else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
@@ -139,6 +143,13 @@ class LiteRtRun:
             return
         self._out_views = [(view, np.empty_like(view())) for view, _ in self._out_views]
         self.outputs = dict(zip(self.outputs, (array for _, array in self._out_views), strict=True))
+
+
+def _verify(path: Path) -> None:
+    try:
+        screen_artifact(path, Format.TFLITE)
+    except HostileArtifactError as error:
+        raise ModelLoadError(f"litert: {error}") from error
 
 
 def _indices(details: list[dict[str, Any]]) -> dict[str, int]:
