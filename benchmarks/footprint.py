@@ -7,7 +7,8 @@ not part of the agent's figures; while it idles with nothing to serve it has non
     python benchmarks/footprint.py -o json
     [{"link": "grpc", "rss_mib": 0.0, "pss_mib": 0.0, "cpu_ratio": 0.0}, {"link": "mqtt", ...}]
 
-Both links, unless ``--link`` names one; MQTT by the mosquitto that ``muster up --mqtt`` starts. ``-o markdown`` prints the rows of docs/results.md.
+Both links, unless ``--link`` names one; MQTT by the mosquitto that ``muster up --mqtt`` starts. ``-o markdown`` prints
+the rows of docs/results.md.
 
 ``cpu_ratio`` is CPU time over wall time of the idle stretch (1.0 = one core kept busy).
 """

@@ -4,8 +4,8 @@
     [{"link": "grpc", "size_mib": 64, "mib_per_s": 0.0, "ratio_to_bare_stream": 0.0, "refetched_bytes_after_kill": 0}]
 
 Both links, unless ``--link`` names one; ``-o markdown`` prints the rows of docs/results.md. MQTT goes through a
-mosquitto with the configuration of ``muster up --mqtt``. The bare stream is the same for both, without a broker in between: what
-the machine could do, not what MQTT could.
+mosquitto with the configuration of ``muster up --mqtt``. The bare stream is the same for both, without a broker in
+between: what the machine could do, not what MQTT could.
 
 Three kinds of processes on loopback: a controller (the real links, store and artifact folder, and beside it a bare
 gRPC service with the same mutual TLS that streams bytes from memory in 256 KiB messages), a device that runs the
