@@ -13,6 +13,7 @@ from muster_compression.floor import parse_floor
 from muster_compression.passes.port import Settings
 from muster_compression.passes.registry import PassSpec, find_pass
 from muster_protos.errors import InvalidInputError, NotFoundError
+from muster_protos.faults import faults_of, yaml_fault
 
 BASELINE = "baseline"
 _TEMPLATES = Path(__file__).parent / "recipes"
@@ -131,7 +132,7 @@ def parse_recipe(text: str, shown_name: str) -> Recipe:
     try:
         return Recipe.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise InvalidInputError(f"{shown_name}: expected YAML; {' '.join(str(error).split())}") from error
+        raise InvalidInputError(f"{shown_name}: expected a recipe in YAML, found {yaml_fault(error)}") from error
     except ValidationError as error:
         raise InvalidInputError(f"{shown_name}: {_one_line(error)}") from error
 
@@ -143,9 +144,4 @@ def template_names() -> list[str]:
 
 def _one_line(error: ValidationError) -> str:
     """Where and what, for the first two mistakes."""
-    parts = []
-    for item in error.errors()[:2]:
-        where = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        parts.append(f"{where}: {message}" if where else message)
-    return "; ".join(parts)
+    return faults_of(error.errors(), 2)

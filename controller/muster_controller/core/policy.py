@@ -25,6 +25,7 @@ from muster_controller.core.policy_terms import (
     SloTarget,
 )
 from muster_protos.errors import InvalidInputError
+from muster_protos.faults import yaml_fault
 
 __all__ = ["Policy", "PolicyError", "check_policy", "parse_policy"]
 
@@ -78,17 +79,9 @@ def _load(text: str) -> object:
     try:
         return yaml.load(text, _StrictLoader)
     except yaml.YAMLError as error:
-        raise PolicyError(f"expected a policy in YAML, found {_fault(error)}") from error
+        raise PolicyError(f"expected a policy in YAML, found {yaml_fault(error)}") from error
     except (RecursionError, ValueError) as error:
         raise PolicyError(f"expected a policy in YAML, found text that cannot be read: {error}") from error
-
-
-def _fault(error: yaml.YAMLError) -> str:
-    """Where it breaks, and why: without the parser's own words about itself."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    if mark is None or problem is None:
-        return f"text that is none: {' '.join(str(error).split())[:200]}"
-    return f"in line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def _constraints(value: object) -> tuple[Constraint, ...]:

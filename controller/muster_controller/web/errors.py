@@ -9,7 +9,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from muster_controller.web.faults import fault_of
 from muster_controller.web.replies import reply
 from muster_protos.errors import (
     ConflictError,
@@ -22,6 +21,7 @@ from muster_protos.errors import (
     TemporaryError,
     UnreachableError,
 )
+from muster_protos.faults import faults_of
 
 _log = logging.getLogger(__name__)
 
@@ -52,8 +52,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> Response:
-        found = "; ".join(fault_of(fault) for fault in error.errors()[:3])
-        return error_reply("invalid_input", f"the request does not fit: {found}", 400)
+        return error_reply("invalid_input", f"the request does not fit: {faults_of(error.errors(), 3)}", 400)
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:

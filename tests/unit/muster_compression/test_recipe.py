@@ -38,7 +38,7 @@ def test_settings_are_typed():
     ("old", "new", "words"),
     [
         ("onnx-fp16", "onnx-fp61", "did you mean 'onnx-fp16'"),
-        ("calibration_samples: 100", "calibration_samples: 1", "greater than or equal to 8"),
+        ("calibration_samples: 100", "calibration_samples: 1", "calibration_samples: expected at least 8, found 1$"),
         ("target: arm", "target: mips", "x86"),
         ("target: arm", "tarrget: arm", "tarrget"),
         ("from: half", "from: later", "does not come before it"),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from muster_controller.web.faults import fault_of
+from muster_protos.faults import fault_of, faults_of
 
 
 class Body(BaseModel):
@@ -53,7 +53,14 @@ def test_each_fault_says_what_was_expected_and_found(given: dict[str, object], s
     assert fault_of(fault) == said
 
 
+def test_a_consequence_of_another_fault_is_left_out() -> None:
+    inner = {"type": "greater_than", "loc": ("passes", 0, "bits"), "input": 1, "ctx": {"gt": 3}}
+    outer = {"type": "too_short", "loc": ("passes",), "input": [], "ctx": {"min_length": 1}}
+    assert faults_of([inner, outer], 2) == "passes.0.bits: expected more than 3, found 1"
+    assert faults_of([outer], 2) == "passes: expected at least 1 item, found []"
+
+
 def test_what_is_missing_and_what_is_no_json_are_said() -> None:
     assert fault_of({"type": "missing", "loc": ("body", "name")}) == "name: expected a value, found none"
     broken = {"type": "json_invalid", "loc": ("body", 3), "ctx": {"error": "Expecting value"}}
-    assert fault_of(broken) == "the body: expected JSON, found text that is none (Expecting value)"
+    assert fault_of(broken) == "expected JSON, found text that is none (Expecting value)"
