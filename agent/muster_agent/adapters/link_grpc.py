@@ -20,6 +20,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from muster_agent.backoff import Backoff
+from muster_agent.fetch_pace import FetchPace
 from muster_agent.outbox import Outbox
 from muster_agent.ports import LinkSink
 from muster_agent.reconnect import End, Reconnect, host_and_port
@@ -71,8 +72,8 @@ _log = logging.getLogger(__name__)
 class LinkTiming:
     """A silent controller is gone after ``keepalive_time_s`` + ``keepalive_timeout_s``."""
 
-    keepalive_time_s: float = 20.0
-    keepalive_timeout_s: float = 10.0
+    keepalive_time_s: float = 10.0
+    keepalive_timeout_s: float = 20.0  # an answer waits behind what is under way, on a slow network for seconds
     connect_timeout_s: float = 15.0
     stall_timeout_s: float = 45.0  # a fetch without a chunk for so long is broken
     retry_base_s: float = 1.0
@@ -147,9 +148,21 @@ class GrpcLink:
             InvalidInputError: ``offset`` is not within the artifact.
             InterruptedError: ``stop`` was set.
         """
-        call = self._begin("Fetch", codec.to_message(FetchRequest(sha256, offset)))
+        pace = FetchPace()
+        is_complete = False
+        while not is_complete:
+            began_s = time.monotonic()
+            request = FetchRequest(sha256, offset, pace.portion_bytes)
+            offset, is_complete = self._fetch_portion(request, on_chunk, stop)
+            pace.took(time.monotonic() - began_s)
+
+    def _fetch_portion(
+        self, request: FetchRequest, on_chunk: Callable[[Chunk], None], stop: threading.Event
+    ) -> tuple[int, bool]:
+        """(the byte that comes next, True when nothing is left)."""
+        call = self._begin("Fetch", codec.to_message(request))
         watch = _Watch(call, stop, self._timing.stall_timeout_s)
-        expected = offset
+        expected, is_complete = request.offset, False
         try:
             with watch:
                 for wire in call:
@@ -157,6 +170,7 @@ class GrpcLink:
                     if wire.offset != expected:
                         raise TemporaryError(f"expected bytes from {expected} on, found a chunk at {wire.offset}")
                     expected += len(wire.data)
+                    is_complete = expected >= wire.total_bytes
                     on_chunk(Chunk(wire.offset, wire.data, wire.total_bytes))
                     if stop.is_set():
                         break
@@ -172,6 +186,9 @@ class GrpcLink:
             call.cancel()
         if stop.is_set():
             raise InterruptedError("the fetch was stopped")
+        if expected == request.offset and not is_complete:
+            raise TemporaryError(f"expected bytes from {expected} on, found none")
+        return expected, is_complete
 
     def renew(self, csr_pem: bytes) -> RenewResponse:
         """Fresh certificates for the holder of the same key, and today's signing keys."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from muster_agent.serving.ask import arrival_ns, ask
 from muster_agent.serving.engine import Engine
@@ -151,7 +152,7 @@ class GrpcListener:
             ("grpc.so_reuseport", 0),
         )
         self._listening = grpc.aio.server(options=options)
-        pb_grpc.add_GRPCInferenceServiceServicer_to_server(service, self._listening)  # type: ignore[no-untyped-call]
+        self._listening.add_generic_rpc_handlers((_methods(service),))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             self.port: int = self._listening.add_insecure_port(address)
@@ -166,6 +167,38 @@ class GrpcListener:
     async def close(self) -> None:
         """Stop listening, finish what is under way."""
         await self._listening.stop(_GRACE_S)
+
+
+def _methods(service: GrpcService) -> grpc.GenericRpcHandler:
+    """The protocol's methods as the generated code would register them, except that what does not parse is the
+    caller's mistake: gRPC itself answers UNKNOWN and writes a traceback.
+    """
+    methods: dict[str, Any] = {
+        "ServerLive": _method(pb.ServerLiveRequest, service.ServerLive),
+        "ServerReady": _method(pb.ServerReadyRequest, service.ServerReady),
+        "ModelReady": _method(pb.ModelReadyRequest, service.ModelReady),
+        "ServerMetadata": _method(pb.ServerMetadataRequest, service.ServerMetadata),
+        "ModelMetadata": _method(pb.ModelMetadataRequest, service.ModelMetadata),
+        "ModelInfer": _method(pb.ModelInferRequest, service.ModelInfer),
+    }
+    return grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)
+
+
+def _method(request_type: Any, call: Callable[[Any, Context], Awaitable[Any]]) -> Any:
+    async def answer(payload: bytes, context: Context) -> Any:
+        try:
+            request = request_type.FromString(payload)
+        except DecodeError:
+            expected = request_type.DESCRIPTOR.name
+            found = f"expected a {expected}, found {len(payload)} bytes that do not parse"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, found)
+        return await call(request, context)
+
+    handler: Any = grpc.unary_unary_rpc_method_handler(
+        answer,
+        response_serializer=lambda response: response.SerializeToString(),
+    )
+    return handler
 
 
 async def _guarded(context: Context, call: Callable[[], Awaitable[T]]) -> T:

@@ -2,7 +2,9 @@
 
 Up to ``MAX_BLOCKS_OUTSTANDING`` blocks are under way. The number begins at one, grows with each block that comes and
 falls to one when none comes for ``timeout_s``, as TCP's window does (RFC 5681, 3.1); what was under way then is asked
-for again, and the time-out doubles until a block arrives.
+for again, and the time-out doubles until a block arrives. It falls by one with each block that has waited behind others
+for longer than ``_QUEUE_S`` (as in TCP Vegas): more under way would bring nothing sooner on a slow network, and hold up
+everything else that the controller says.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from muster_protos.model import Chunk
 
 _ANSWER_TIMES = 2.0  # a block that takes longer than twice the slowest so far is late
 _MAX_TIMEOUT_S = 60.0
+_QUEUE_S = 4.0
 
 
 class BlockWindow:
@@ -24,6 +27,7 @@ class BlockWindow:
         self._timeout_s = timeout_s
         self._moved_s = now_s  # when a block came, or all were asked for again
         self._slowest_s = 0.0
+        self._quickest_s = float("inf")
         self._following = offset  # the next byte to hand on
         self._unasked = offset
         self._total_bytes: int | None = None
@@ -69,9 +73,7 @@ class BlockWindow:
             return ()
         self._check(chunk)
         self.progressed_s = self._moved_s = now_s
-        self._slowest_s = max(self._slowest_s, now_s - asked_s)
-        self._timeout_s = max(self._base_timeout_s, _ANSWER_TIMES * self._slowest_s)
-        self._limit = min(self._limit + 1, MAX_BLOCKS_OUTSTANDING)
+        self._answered(now_s - asked_s)
         self._early[chunk.offset] = chunk
         ready = []
         while (following := self._early.pop(self._following, None)) is not None:
@@ -80,6 +82,15 @@ class BlockWindow:
             if not following.data:
                 break
         return tuple(ready)
+
+    def _answered(self, answer_s: float) -> None:
+        self._slowest_s = max(self._slowest_s, answer_s)
+        self._quickest_s = min(self._quickest_s, answer_s)
+        self._timeout_s = max(self._base_timeout_s, _ANSWER_TIMES * self._slowest_s)
+        if answer_s - self._quickest_s > _QUEUE_S:
+            self._limit = max(1, self._limit - 1)
+        else:
+            self._limit = min(self._limit + 1, MAX_BLOCKS_OUTSTANDING)
 
     def _next(self) -> int | None:
         if self._lost:

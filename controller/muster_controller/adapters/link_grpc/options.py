@@ -11,8 +11,8 @@ from muster_protos.limits import FRAMING_BYTES, MAX_AGENT_MESSAGE_BYTES, MAX_CON
 class LinkOptions:
     """A silent peer is gone after ``keepalive_time_s`` + ``keepalive_timeout_s``."""
 
-    keepalive_time_s: float = 20.0
-    keepalive_timeout_s: float = 10.0
+    keepalive_time_s: float = 10.0
+    keepalive_timeout_s: float = 20.0  # an answer waits behind what is under way, on a slow network for seconds
     handshake_timeout_s: float = 15.0
     max_pending_requests: int = 20_000  # gRPC's default cancels a quarter of 5,000 streams opened at once
     batch_messages: int = 256
@@ -33,6 +33,7 @@ class LinkOptions:
             ("grpc.max_metadata_size", 16 * 1024),
             ("grpc.max_receive_message_length", MAX_AGENT_MESSAGE_BYTES + FRAMING_BYTES),
             ("grpc.max_send_message_length", MAX_CONTROLLER_MESSAGE_BYTES + FRAMING_BYTES),
+            ("grpc.http2.bdp_probe", 0),  # devices say little, and its pings end sessions on slow networks
             ("grpc.keepalive_time_ms", int(self.keepalive_time_s * 1e3)),
             ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout_s * 1e3)),
             ("grpc.http2.ping_timeout_ms", int(self.keepalive_timeout_s * 1e3)),  # else 60 s, and it wins

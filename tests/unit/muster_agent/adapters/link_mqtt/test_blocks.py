@@ -131,3 +131,29 @@ def test_block_that_was_not_asked_for_is_nothing() -> None:
     window.due(0.0)
     assert window.take(block(BLOCK_BYTES, 3 * BLOCK_BYTES), 0.0) == ()
     assert not window.is_complete
+
+
+@pytest.mark.parametrize(
+    ("block_s", "round_trip_s", "least", "most"),
+    [(8.2, 0.1, 1, 3), (0.001, 4.0, MAX_BLOCKS_OUTSTANDING, MAX_BLOCKS_OUTSTANDING)],
+    ids=["64 kbit/s", "4 s away"],
+)
+def test_a_slow_network_holds_few_blocks_and_a_far_one_many(
+    block_s: float, round_trip_s: float, least: int, most: int
+) -> None:
+    total_bytes = 60 * BLOCK_BYTES
+    window = BlockWindow(0, timeout_s=15.0, now_s=0.0)
+    now_s = free_s = 0.0
+    under_way: list[tuple[float, int]] = []  # (when it comes, offset), one after the other over one line
+    held, asked = [], 0
+    while not window.is_complete:
+        for offset in window.due(now_s):
+            free_s = max(free_s, now_s + round_trip_s / 2) + block_s
+            under_way.append((free_s + round_trip_s / 2, offset))
+            asked += 1
+        held.append(len(under_way))
+        now_s, offset = under_way.pop(0)
+        window.take(block(offset, total_bytes), now_s)
+    assert asked == 60, "nothing is asked for twice"
+    assert max(held) <= most
+    assert max(held[20:40]) >= least
