@@ -8,6 +8,7 @@ contract-test class per port runs over all of its adapters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar, runtime_checkable
@@ -30,6 +31,7 @@ from muster_controller.core.entities import (
     Push,
     RequestState,
     Rollout,
+    Standing,
     StoredReport,
     Variant,
 )
@@ -96,6 +98,16 @@ class Store(Protocol):
     """
 
     def close(self) -> None: ...
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Everything that this thread reads in the block is of one moment."""
+        ...
+
+    def together(self, write: Callable[[], None]) -> None:
+        """One durable transaction of what ``write`` stores, shared with others that wait just now.
+
+        It may run in another thread, and twice: it does nothing but store, neither reports nor telemetry.
+        """
+        ...
 
     # fleet
     def fleet(self) -> Fleet | None: ...
@@ -121,6 +133,10 @@ class Store(Protocol):
         ...
 
     def get_device(self, device_id: str) -> Device: ...
+    def get_standing(self, device_id: str) -> Standing:
+        """A small part of it, which each message's sender is judged by."""
+        ...
+
     def list_devices(
         self, labels: Mapping[str, str] | None = None, cursor: str = "", limit: int = 100
     ) -> Page[Device]: ...
@@ -266,6 +282,10 @@ class Store(Protocol):
     def add_rollout(self, rollout: Rollout, deployments: Sequence[Deployment]) -> None: ...
     def get_rollout(self, rollout_id: str) -> Rollout: ...
     def list_rollouts(self, cursor: str = "", limit: int = 100) -> Page[Rollout]: ...
+    def open_rollouts(self) -> tuple[Rollout, ...]:
+        """Those that run or are paused: what time and reports may still move."""
+        ...
+
     def put_rollout(
         self,
         rollout: Rollout,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -31,6 +32,8 @@ from muster_controller.core.entities import (
     Push,
     RequestState,
     Rollout,
+    RolloutState,
+    Standing,
     StoredReport,
     Variant,
 )
@@ -73,6 +76,17 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Nobody else reads or writes meanwhile."""
+        with self._lock:
+            yield
+
+    def together(self, write: Callable[[], None]) -> None:
+        """Nobody else reads or writes meanwhile; what was written before an error stays, unlike in a database."""
+        with self._lock:
+            write()
 
     # fleet and tokens
 
@@ -136,6 +150,10 @@ class MemoryStore:
     def get_device(self, device_id: str) -> Device:
         with self._lock:
             return _get(self._devices, device_id, "device")
+
+    def get_standing(self, device_id: str) -> Standing:
+        device = self.get_device(device_id)
+        return Standing(device.public_key_sha256, device.is_revoked)
 
     def list_devices(self, labels: Mapping[str, str] | None = None, cursor: str = "", limit: int = 100) -> Page[Device]:
         with self._lock:
@@ -491,6 +509,11 @@ class MemoryStore:
     def list_rollouts(self, cursor: str = "", limit: int = 100) -> Page[Rollout]:
         with self._lock:
             return _page(_sorted(self._rollouts), lambda rollout: rollout.rollout_id, cursor, limit)
+
+    def open_rollouts(self) -> tuple[Rollout, ...]:
+        with self._lock:
+            is_open = (RolloutState.RUNNING, RolloutState.PAUSED)
+            return tuple(rollout for rollout in _sorted(self._rollouts) if rollout.state in is_open)
 
     def put_rollout(
         self,

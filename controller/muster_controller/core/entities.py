@@ -81,6 +81,14 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides whether a device is let in."""
+
+    public_key_sha256: str
+    is_revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """One version of a model: its face and the data that judge it."""
 

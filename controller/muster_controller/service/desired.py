@@ -55,11 +55,13 @@ class DesiredStates:
                 self.refresh(device.device_id)
 
     def _refresh_once(self, device_id: str, held_by_device: tuple[int, int]) -> bool:
-        row = self._store.desired(device_id)
+        with self._store.snapshot():
+            row = self._store.desired(device_id)
+            composed = self._compose(device_id)
         stored = None if row is None else (row.epoch, row.version)
         # A device may have been with a later restore than this one: what it holds counts, else it would never listen.
         epoch = max(self._fleet.epoch, held_by_device[0], row.epoch if row else 0)
-        content = replace(self._compose(device_id), epoch=epoch)
+        content = replace(composed, epoch=epoch)
         sha256 = content_sha256(content)
         is_behind = held_by_device > (stored or (0, 0))
         is_ours = row is not None and row.epoch == epoch and self._is_signed_today(row)

@@ -28,6 +28,19 @@ class Events:
         details: Mapping[str, str] | None = None,
     ) -> FleetEvent:
         """Store something that the controller itself did or saw."""
+        stored = self.note(kind, device_id, model_id, reason, details)
+        self._feed.publish(TOPIC)
+        return stored
+
+    def note(
+        self,
+        kind: str,
+        device_id: str = "",
+        model_id: str = "",
+        reason: str = "",
+        details: Mapping[str, str] | None = None,
+    ) -> FleetEvent:
+        """As ``record``, and nobody is woken: it is part of a larger transaction. ``wake`` after that."""
         event = FleetEvent(
             event_id=new_id("event"),
             kind=kind,
@@ -37,12 +50,10 @@ class Events:
             reason=reason,
             details=dict(details or {}),
         )
-        stored = self._store.add_event(event)
-        self._feed.publish(TOPIC)
-        return stored
+        return self._store.add_event(event)
 
     def wake(self) -> None:
-        """Say that the store has new events, put there with a device's reports."""
+        """Say that the store has new events, put there with something else."""
         self._feed.publish(TOPIC)
 
     def list(

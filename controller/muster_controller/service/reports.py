@@ -51,7 +51,8 @@ class Reports:
             TemporaryError: the store cannot commit now; nothing is acknowledged, the device sends again.
         """
         device_id = session.device_id
-        rows = [self._judge(device_id, report) for report in reports]
+        requests = {request_id: self._request(request_id) for request_id in {report.request_id for report in reports}}
+        rows = [self._judge(device_id, report, requests[report.request_id]) for report in reports]
         hit("reports: judged")
         new = self._store.store_reports([row for row in rows if not row.rejected_reason or self._is_kept(row)])
         hit("reports: stored")
@@ -66,8 +67,8 @@ class Reports:
         by_key = {_key(row): report for row, report in zip(rows, reports, strict=True)}
         self._act(device_id, [(by_key[_key(row)], _key(row) in rejected) for row in new])
 
-    def _judge(self, device_id: str, report: Report) -> StoredReport:
-        reason = self._reason(device_id, report)
+    def _judge(self, device_id: str, report: Report, request: DeviceRequest | None) -> StoredReport:
+        reason = self._reason(device_id, report, request)
         try:
             payload = codec.encode(report)
         except CodecError as error:
@@ -93,9 +94,8 @@ class Reports:
         )
         return is_answer or self.quarantine.has_room(row.device_id)
 
-    def _reason(self, device_id: str, report: Report) -> str:
+    def _reason(self, device_id: str, report: Report, request: DeviceRequest | None) -> str:
         """Why the report is not believed; a record is held against the variant that was asked for and the inventory."""
-        request = self._request(report.request_id)
         if request is None or not isinstance(report.body, BenchmarkRecord):
             return check_report(device_id, report, request)
         variant = self._variant(request.request.configuration.variant_id)
@@ -131,9 +131,10 @@ class Reports:
             if self._on_result is not None and isinstance(report.body, LoadResult) and not is_rejected:
                 self._on_result(report.request_id)
         for report, is_rejected in arrived:
+            if self._on_answer is None or not (is_rejected or isinstance(report.body, BenchmarkRecord)):
+                continue
             request = self._request(report.request_id)
-            is_answer = is_rejected or isinstance(report.body, BenchmarkRecord)
-            if self._on_answer is None or not is_answer or request is None or request.device_id != device_id:
+            if request is None or request.device_id != device_id:
                 continue
             try:
                 self._on_answer(request, report.attempt, is_rejected or _is_invalid(report))

@@ -25,7 +25,6 @@ from muster_controller.service.context import new_id
 from muster_controller.service.desired import DesiredStates
 from muster_controller.service.events import Events
 from muster_controller.service.nearest import unknown_id
-from muster_controller.service.paging import every
 from muster_controller.service.select import Selections
 from muster_controller.service.wave_texts import ratios_of
 from muster_devices.failpoint import hit
@@ -34,7 +33,6 @@ from muster_protos.model import DeploymentState, ReportedState
 
 _log = logging.getLogger(__name__)
 
-_OPEN = (RolloutState.RUNNING, RolloutState.PAUSED)
 _MAX_STEPS = 1000
 _MAX_REASON = 300
 
@@ -220,9 +218,7 @@ class Rollouts:
 
     def tick(self) -> None:
         """Deadlines: silence is failure. What cannot move now is tried again, and holds no other rollout up."""
-        for rollout in every(lambda cursor: self._store.list_rollouts(cursor, 500)):
-            if rollout.state not in _OPEN:
-                continue
+        for rollout in self._store.open_rollouts():
             try:
                 with self._lock:
                     self._step(rollout.rollout_id)
@@ -281,9 +277,8 @@ class Rollouts:
     def _join(self, decision: Decision) -> Rollout | None:
         """The newest open rollout of the decision's model version, with the device in it now; None when there is none,
         or the device has a part in it already."""
-        rollouts = every(lambda cursor: self._store.list_rollouts(cursor, 500))
         mine = (decision.model_id, decision.model_version)
-        found = [item for item in rollouts if item.state in _OPEN and (item.model_id, item.model_version) == mine]
+        found = [item for item in self._store.open_rollouts() if (item.model_id, item.model_version) == mine]
         if not found:
             return None
         newest = max(found, key=_age)
@@ -301,8 +296,7 @@ class Rollouts:
 
     def _planned(self, model: Model, waves: tuple[tuple[str, ...], ...], order: RolloutOrder) -> Rollout:
         """Younger than every open one, whatever the clock says: the younger takes a device over."""
-        rollouts = every(lambda cursor: self._store.list_rollouts(cursor, 500))
-        newest_ns = max((found.created_at_ns for found in rollouts if found.state in _OPEN), default=0)
+        newest_ns = max((found.created_at_ns for found in self._store.open_rollouts()), default=0)
         return Rollout(
             rollout_id=new_id("rollout"),
             model_id=model.model_id,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from muster_controller.core.entities import Presence
@@ -104,10 +104,7 @@ class Sessions:
         if not self._is_known(session):  # removed before the session could be found and closed
             return
         self._subscribe(session.device_id)
-        with self._store.together():
-            self._store.put_presence(session.device_id, Presence.ONLINE, session.link, self._context.clock.now_ns())
-            self._events.note("device.online", session.device_id, details={"link": session.link})
-        self._events.wake()
+        self._put_presence(session, Presence.ONLINE, details={"link": session.link})
         self._desired.refresh(session.device_id)
         self._wakes.put(session.device_id)
 
@@ -118,11 +115,7 @@ class Sessions:
         if unsubscribe is not None:
             unsubscribe()
         try:
-            with self._store.together():
-                now_ns = self._context.clock.now_ns()
-                self._store.put_presence(session.device_id, Presence.OFFLINE, session.link, now_ns)
-                self._events.note("device.offline", session.device_id, reason=reason[:300])
-            self._events.wake()
+            self._put_presence(session, Presence.OFFLINE, reason=reason[:300])
         except NotFoundError:
             _log.info("session of device %s closed after the device was forgotten", session.device_id)
 
@@ -177,6 +170,19 @@ class Sessions:
         self._wakes.put(None)
         self._pusher.join(timeout=5)
 
+    def _put_presence(
+        self, session: DeviceSession, presence: Presence, reason: str = "", details: Mapping[str, str] | None = None
+    ) -> None:
+        """With its event."""
+        now_ns = self._context.clock.now_ns()
+
+        def write() -> None:
+            self._store.put_presence(session.device_id, presence, session.link, now_ns)
+            self._events.note(f"device.{presence.value}", session.device_id, reason=reason, details=details)
+
+        self._store.together(write)
+        self._events.wake()
+
     def _is_known(self, session: DeviceSession) -> bool:
         """In the fleet; otherwise the session is closed."""
         try:
@@ -194,9 +200,12 @@ class Sessions:
         offset_ns = hello.inventory.clock_ns - self._context.clock.now_ns()
         self._clock_skews_s[device_id] = offset_ns / 1e9
         self._clones.said_hello(session, hello)
-        with self._store.together():
+
+        def write() -> None:
             self._store.put_clock_offset(device_id, max(-_MAX_OFFSET_NS, min(offset_ns, _MAX_OFFSET_NS)))
             self._store.put_inventory(device_id, replace(hello.inventory, device_id=device_id))
+
+        self._store.together(write)
         if self._on_inventory is not None:
             self._on_inventory(device_id)
         self._desired.refresh(device_id, (hello.desired_epoch, hello.desired_version))
@@ -220,7 +229,8 @@ class Sessions:
         return sample if is_plausible else replace(sample, at_ns=now_ns)
 
     def _reported(self, device_id: str, reported: ReportedState) -> None:
-        self._store.put_reported(device_id, replace(reported, device_id=device_id), self._context.clock.now_ns())
+        mine, now_ns = replace(reported, device_id=device_id), self._context.clock.now_ns()
+        self._store.together(lambda: self._store.put_reported(device_id, mine, now_ns))
         self._context.feed.publish("reported")
         try:
             if self._on_reported is not None:

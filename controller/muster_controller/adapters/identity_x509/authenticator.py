@@ -9,7 +9,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from muster_controller.adapters.identity_x509.certificates import read_device_uri, spki_sha256
-from muster_controller.core.entities import Device
+from muster_controller.core.entities import Standing
 from muster_controller.ports import DeviceRevokedError, Principal, Store
 from muster_protos.errors import NotAuthorisedError, NotFoundError
 
@@ -32,12 +32,12 @@ class StoreAuthenticator:
         fleet_id, device_id, public_key_sha256 = _read(certificate_pem)
         if fleet_id != self._fleet_id:
             raise NotAuthorisedError(f"expected a device of fleet {self._fleet_id}, found another fleet's certificate")
-        device = self._known(device_id)
-        if not hmac.compare_digest(device.public_key_sha256, public_key_sha256):
+        standing = self._known(device_id)
+        if not hmac.compare_digest(standing.public_key_sha256, public_key_sha256):
             raise NotAuthorisedError(
                 f"expected the key of device {device_id}, found one that is not (or no longer) its"
             )
-        return _let_in(device)
+        return _let_in(device_id, standing)
 
     def authenticate_device(self, device_id: str) -> Principal:
         """From an id that a broker has taken from a certificate of this fleet.
@@ -46,7 +46,7 @@ class StoreAuthenticator:
             DeviceRevokedError: the device was removed.
             NotAuthorisedError: an unknown device.
         """
-        return _let_in(self._known(device_id))
+        return _let_in(device_id, self._known(device_id))
 
     def authenticate_admin(self, token: str) -> Principal:
         """Compared in constant time; NotAuthorisedError when it is not the admin's."""
@@ -54,17 +54,17 @@ class StoreAuthenticator:
             raise NotAuthorisedError("expected the admin token of this controller, found another one")
         return Principal("admin", "admin")
 
-    def _known(self, device_id: str) -> Device:
+    def _known(self, device_id: str) -> Standing:
         try:
-            return self._store.get_device(device_id)
+            return self._store.get_standing(device_id)
         except NotFoundError as error:
             raise NotAuthorisedError(f"expected a joined device, found {device_id}, which is unknown here") from error
 
 
-def _let_in(device: Device) -> Principal:
-    if device.is_revoked:
-        raise DeviceRevokedError(f"device {device.device_id} was removed from the fleet; join again with a new link")
-    return Principal("device", device.device_id)
+def _let_in(device_id: str, standing: Standing) -> Principal:
+    if standing.is_revoked:
+        raise DeviceRevokedError(f"device {device_id} was removed from the fleet; join again with a new link")
+    return Principal("device", device_id)
 
 
 def _read(certificate_pem: bytes) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
-from muster_controller.adapters.store_sqlalchemy.paging import Row, change_one, one, page_of
+from muster_controller.adapters.store_sqlalchemy.paging import Row, change_one, one, page_of, rows_where
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
 from muster_controller.adapters.store_sqlalchemy.tables import LOADS, REQUESTS, RUNS
 from muster_controller.adapters.store_sqlalchemy.transactions import Transactions
@@ -46,15 +46,9 @@ class BenchmarkRows(Transactions):
     def list_requests(
         self, run_id: str | None = None, device_id: str | None = None, state: RequestState | None = None
     ) -> tuple[DeviceRequest, ...]:
-        query = select(REQUESTS)
-        if run_id is not None:
-            query = query.where(REQUESTS.c.run_id == run_id)
-        if device_id is not None:
-            query = query.where(REQUESTS.c.device_id == device_id)
-        if state is not None:
-            query = query.where(REQUESTS.c.state == state.value)
+        found = {"run_id": run_id, "device_id": device_id, "state": state.value if state is not None else None}
         with self._reading() as connection:
-            rows = connection.execute(query.order_by(REQUESTS.c.request_id)).mappings().all()
+            rows = rows_where(connection, REQUESTS, REQUESTS.c.request_id, found)
         return tuple(_request(row) for row in rows)
 
     def put_request_state(self, request_id: str, attempt: int, state: RequestState, reason: str) -> None:
@@ -85,13 +79,9 @@ class BenchmarkRows(Transactions):
             return _LOAD.value(one(connection, select(LOADS).where(LOADS.c.load_id == load_id), f"load {load_id!r}"))
 
     def list_loads(self, device_id: str | None = None, state: RequestState | None = None) -> tuple[DeviceLoad, ...]:
-        query = select(LOADS)
-        if device_id is not None:
-            query = query.where(LOADS.c.device_id == device_id)
-        if state is not None:
-            query = query.where(LOADS.c.state == state.value)
+        found = {"device_id": device_id, "state": state.value if state is not None else None}
         with self._reading() as connection:
-            rows = connection.execute(query.order_by(LOADS.c.load_id)).mappings().all()
+            rows = rows_where(connection, LOADS, LOADS.c.load_id, found)
         return tuple(_LOAD.value(row) for row in rows)
 
 

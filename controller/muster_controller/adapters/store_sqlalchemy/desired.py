@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
 from muster_controller.adapters.store_sqlalchemy.tables import DESIRED, PUSHES
@@ -12,6 +12,13 @@ from muster_protos.errors import ConflictError
 
 _PUSH = RowShape(Push)
 _DESIRED = RowShape(DesiredRow)
+# Built once: composing a statement costs more than running it.
+_DESIRED_OF = select(DESIRED).where(DESIRED.c.device_id == bindparam("b_device"))
+_PUSHES_OF = (
+    select(PUSHES)
+    .where(PUSHES.c.device_id == bindparam("b_device"))
+    .order_by(PUSHES.c.model_id, PUSHES.c.model_version)
+)
 
 
 class DesiredRows(Transactions):
@@ -28,9 +35,8 @@ class DesiredRows(Transactions):
             connection.execute(insert(PUSHES).values(_PUSH.row(push)))
 
     def list_pushes(self, device_id: str) -> tuple[Push, ...]:
-        query = select(PUSHES).where(PUSHES.c.device_id == device_id)
         with self._reading() as connection:
-            rows = connection.execute(query.order_by(PUSHES.c.model_id, PUSHES.c.model_version)).mappings().all()
+            rows = connection.execute(_PUSHES_OF, {"b_device": device_id}).mappings().all()
         return tuple(_PUSH.value(row) for row in rows)
 
     def remove_push(self, device_id: str, model_id: str) -> None:
@@ -39,8 +45,7 @@ class DesiredRows(Transactions):
 
     def desired(self, device_id: str) -> DesiredRow | None:
         with self._reading() as connection:
-            query = select(DESIRED).where(DESIRED.c.device_id == device_id)
-            row = connection.execute(query).mappings().one_or_none()
+            row = connection.execute(_DESIRED_OF, {"b_device": device_id}).mappings().one_or_none()
         return None if row is None else _DESIRED.value(row)
 
     def compare_and_set_desired(self, row: DesiredRow, expected_version: int) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
 
 from muster_controller.adapters.store_sqlalchemy.paging import change_one, one, page_of
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
 from muster_controller.adapters.store_sqlalchemy.tables import DEVICE_LABELS, DEVICES
 from muster_controller.adapters.store_sqlalchemy.transactions import Transactions
-from muster_controller.core.entities import Device, Presence
+from muster_controller.core.entities import Device, Presence, Standing
 from muster_controller.ports import Page
 from muster_protos import codec
 from muster_protos.model import Inventory, ReportedState
@@ -21,6 +21,13 @@ from muster_protos.model import Inventory, ReportedState
 _DEVICE = RowShape(Device, without=("labels",))
 # What a device that joins again keeps: its place in people's minds. The rest is new.
 _KEPT_ON_REJOIN = ("name", "joined_at_ns", "presence", "link", "last_seen_ns", "reported")
+
+# Built once: composing a statement costs more than running it.
+_MINE = DEVICES.c.device_id == bindparam("b_device")
+_ONE = select(DEVICES).where(_MINE)
+_STANDING = select(DEVICES.c.public_key_sha256, DEVICES.c.is_revoked).where(_MINE)
+_CHANGE = update(DEVICES).where(_MINE)
+_LABELS = select(DEVICE_LABELS).where(DEVICE_LABELS.c.device_id == bindparam("b_device")).order_by(DEVICE_LABELS.c.key)
 
 
 class DeviceRows(Transactions):
@@ -39,9 +46,14 @@ class DeviceRows(Transactions):
 
     def get_device(self, device_id: str) -> Device:
         with self._reading() as connection:
-            query = select(DEVICES).where(DEVICES.c.device_id == device_id)
-            row = one(connection, query, f"device {device_id!r}")
-            return _DEVICE.value(row, labels=_labels_of(connection, [device_id])[device_id])
+            row = one(connection, _ONE, f"device {device_id!r}", {"b_device": device_id})
+            labels = connection.execute(_LABELS, {"b_device": device_id}).mappings().all()
+            return _DEVICE.value(row, labels={label["key"]: label["value"] for label in labels})
+
+    def get_standing(self, device_id: str) -> Standing:
+        with self._reading() as connection:
+            row = one(connection, _STANDING, f"device {device_id!r}", {"b_device": device_id})
+        return Standing(row["public_key_sha256"], bool(row["is_revoked"]))
 
     def list_devices(self, labels: Mapping[str, str] | None = None, cursor: str = "", limit: int = 100) -> Page[Device]:
         query = select(DEVICES)
@@ -90,8 +102,7 @@ class DeviceRows(Transactions):
 
     def _change(self, device_id: str, **columns: Any) -> None:
         with self._writing() as connection:
-            statement = update(DEVICES).where(DEVICES.c.device_id == device_id).values(**columns)
-            change_one(connection, statement, f"device {device_id!r}")
+            change_one(connection, _CHANGE, f"device {device_id!r}", {"b_device": device_id, **columns})
 
 
 def _put_labels(connection: Connection, device_id: str, labels: Mapping[str, str]) -> None:

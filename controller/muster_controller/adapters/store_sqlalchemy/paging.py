@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, Select
+from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, Select, Table, bindparam, select
 from sqlalchemy.sql.dml import UpdateBase
 
 from muster_controller.ports import Page
@@ -59,16 +60,32 @@ def cut_page(
     return Page(items, str(rows[limit - 1][key_name]) if len(rows) > limit else "")
 
 
-def one(connection: Connection, query: Select[Any], what: str) -> Row:
+def one(connection: Connection, query: Select[Any], what: str, bound: Mapping[str, Any] | None = None) -> Row:
     """The only row of a query, or NotFoundError."""
-    row = connection.execute(query).mappings().one_or_none()
+    row = connection.execute(query, bound).mappings().one_or_none()
     if row is None:
         raise NotFoundError(f"expected a known {what}, found none of that id")
     return row
 
 
-def change_one(connection: Connection, statement: UpdateBase, what: str) -> None:
+def rows_where(
+    connection: Connection, table: Table, key: ColumnElement[Any], found: Mapping[str, str | None]
+) -> Sequence[Row]:
+    """The rows whose columns are as ``found`` says (None = whatever), in the order of ``key``."""
+    bound = {name: value for name, value in found.items() if value is not None}
+    return connection.execute(_where(table, key, tuple(bound)), bound).mappings().all()
+
+
+@lru_cache(maxsize=64)
+def _where(table: Table, key: ColumnElement[Any], names: tuple[str, ...]) -> Select[Any]:
+    """Built once for each set of columns: composing a statement costs more than running it."""
+    return select(table).where(*(table.c[name] == bindparam(name) for name in names)).order_by(key)
+
+
+def change_one(
+    connection: Connection, statement: UpdateBase, what: str, bound: Mapping[str, Any] | None = None
+) -> None:
     """Run an update or delete that must hit a row, or NotFoundError."""
-    result: CursorResult[Any] = connection.execute(statement)
+    result: CursorResult[Any] = connection.execute(statement, bound)
     if result.rowcount == 0:
         raise NotFoundError(f"expected a known {what}, found none of that id")

@@ -6,17 +6,22 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, insert, select, update
 
-from muster_controller.adapters.store_sqlalchemy.paging import change_one, one, page_by_position, page_of
+from muster_controller.adapters.store_sqlalchemy.paging import change_one, one, page_by_position, page_of, rows_where
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
 from muster_controller.adapters.store_sqlalchemy.tables import DECISIONS, DEPLOYMENTS, ROLLOUTS
 from muster_controller.adapters.store_sqlalchemy.transactions import Transactions
-from muster_controller.core.entities import Decision, Deployment, Rollout
+from muster_controller.core.entities import Decision, Deployment, Rollout, RolloutState
 from muster_controller.ports import Page
 from muster_protos.errors import ConflictError
 
 _DECISION = RowShape(Decision)
 _ROLLOUT = RowShape(Rollout)
 _DEPLOYMENT = RowShape(Deployment)
+_OPEN_ROLLOUTS = (
+    select(ROLLOUTS)
+    .where(ROLLOUTS.c.state.in_((RolloutState.RUNNING.value, RolloutState.PAUSED.value)))
+    .order_by(ROLLOUTS.c.rollout_id)
+)
 
 
 class RolloutRows(Transactions):
@@ -59,6 +64,11 @@ class RolloutRows(Transactions):
         with self._reading() as connection:
             return page_of(connection, select(ROLLOUTS), ROLLOUTS.c.rollout_id, cursor, limit, _ROLLOUT.value)
 
+    def open_rollouts(self) -> tuple[Rollout, ...]:
+        with self._reading() as connection:
+            rows = connection.execute(_OPEN_ROLLOUTS).mappings().all()
+        return tuple(_ROLLOUT.value(row) for row in rows)
+
     def put_rollout(
         self,
         rollout: Rollout,
@@ -78,13 +88,9 @@ class RolloutRows(Transactions):
                 connection.execute(insert(DEPLOYMENTS), [_DEPLOYMENT.row(deployment) for deployment in added])
 
     def list_deployments(self, rollout_id: str | None = None, device_id: str | None = None) -> tuple[Deployment, ...]:
-        query = select(DEPLOYMENTS)
-        if rollout_id is not None:
-            query = query.where(DEPLOYMENTS.c.rollout_id == rollout_id)
-        if device_id is not None:
-            query = query.where(DEPLOYMENTS.c.device_id == device_id)
+        found = {"rollout_id": rollout_id, "device_id": device_id}
         with self._reading() as connection:
-            rows = connection.execute(query.order_by(DEPLOYMENTS.c.deployment_id)).mappings().all()
+            rows = rows_where(connection, DEPLOYMENTS, DEPLOYMENTS.c.deployment_id, found)
         return tuple(_DEPLOYMENT.value(row) for row in rows)
 
     def get_deployment(self, deployment_id: str) -> Deployment:

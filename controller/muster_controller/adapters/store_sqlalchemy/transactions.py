@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from muster_controller.adapters.store_sqlalchemy.group_commit import GroupCommit
 from muster_devices.failpoint import hit
 from muster_protos.errors import ConflictError, NotFoundError, PermanentError, TemporaryError
 
@@ -35,20 +36,67 @@ class Transactions:
         self._engine = engine
         self._busy_timeout_s = busy_timeout_s
         self._write_turn = threading.Lock()
+        self._shared = _Shared()
+        self._together: GroupCommit[Callable[[], None], None] = GroupCommit(self._commit_together)
 
     def close(self) -> None:
         """Give the connections back; the store is unusable afterwards."""
         self._engine.dispose()
 
     @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything that this thread reads in the block is of one moment, and costs one transaction."""
+        if self._shared.reading is not None:
+            yield
+            return
+        with self._reading() as connection:
+            self._shared.reading = connection
+            try:
+                yield
+            finally:
+                self._shared.reading = None
+
+    def together(self, write: Callable[[], None]) -> None:
+        """One durable transaction of everything that ``write`` stores, shared with others that wait just now.
+
+        It runs in whichever thread writes for the group, and again when somebody else's spoils the group: it does
+        nothing but store. Nothing in it may wait for another thread's write: no reports, no telemetry.
+        """
+        if self._shared.writing is not None:
+            write()
+        else:
+            self._together.submit([write])
+
+    def _commit_together(self, writes: Sequence[Callable[[], None]]) -> Sequence[None]:
+        with self._writing() as connection:
+            before, self._shared.reading = self._shared.reading, connection
+            self._shared.writing = connection
+            try:
+                for write in writes:
+                    write()
+            finally:
+                self._shared.writing, self._shared.reading = None, before
+        return [None] * len(writes)
+
+    @contextmanager
     def _reading(self) -> Iterator[Connection]:
         """A consistent snapshot."""
+        shared = self._shared.reading
+        if shared is not None:
+            with _translated():
+                yield shared
+            return
         with _translated(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """One durable transaction, exclusive from its first statement on: what was read in it cannot move."""
+        shared = self._shared.writing
+        if shared is not None:
+            with _translated():
+                yield shared
+            return
         if not self._write_turn.acquire(timeout=self._busy_timeout_s):
             raise _busy()
         try:
@@ -60,6 +108,13 @@ class Transactions:
             hit("store: committed")
         finally:
             self._write_turn.release()
+
+
+class _Shared(threading.local):
+    """The connections that a thread's statements share just now."""
+
+    reading: Connection | None = None
+    writing: Connection | None = None
 
 
 def open_sqlite(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
