@@ -143,6 +143,19 @@ class Controller:
             raise RigError(f"`muster {' '.join(arguments)}` ended with {found.returncode}: {found.stderr.strip()}")
         return json.loads(found.stdout) if found.stdout.strip() else None
 
+    @contextmanager
+    def begin(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """``muster ...`` against it beside us, at most while the block runs."""
+        command = [str(_BIN / "muster"), "--data", str(self.data), *arguments]
+        with self._log.open("ab") as output:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait()
+
     def log_tail(self) -> str:
         return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else ""
 
@@ -182,3 +195,20 @@ def run_agent_command(arguments: Sequence[str]) -> None:
     )
     if found.returncode != 0:
         raise RigError(f"`muster-agent {arguments[0]}` ended with {found.returncode}: {found.stderr.strip()}")
+
+
+@contextmanager
+def start_agent(state: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """``muster-agent run`` while the block runs."""
+    with log.open("wb") as output:
+        command = [str(_BIN / "muster-agent"), "run", "--state", str(state)]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
