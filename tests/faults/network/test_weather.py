@@ -1,0 +1,43 @@
+"""Slow, far and lossy networks, with the product's own patience: what goes on is no stall. Over both links."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from muster_agent.testing_network import Weather
+
+KIB = 1024
+FAR = Weather(delay_s=2.0)  # a round trip of 4 s
+NARROW = Weather(bytes_per_s=8_000)  # 64 kbit/s
+LOSSY = Weather(loss_ratio=0.3)
+ALL = Weather(delay_s=1.0, bytes_per_s=8_000, loss_ratio=0.3)
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def is_patient() -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("weather", "size", "within_s"),
+    [(FAR, 256 * KIB, 120.0), (NARROW, 320 * KIB, 160.0), (LOSSY, 96 * KIB, 120.0), (ALL, 48 * KIB, 240.0)],
+    ids=["2 s latency", "64 kbit/s", "30 % loss", "all three"],
+)
+def test_a_poor_network_is_slow_and_nothing_else(fleet: Any, weather: Weather, size: int, within_s: float) -> None:
+    """One session, one fetch of each artifact, next to nothing said twice."""
+    device = fleet.device("pi-1", weather)
+    began_s = time.monotonic()
+    device.report(50)
+    total = fleet.push(device, size)
+    fleet.settle(device, within_s)
+    fleet.check()
+    print(f"{time.monotonic() - began_s:.1f} s, {device.proxy.returned_bytes - total} bytes beside the {total}")
+    assert device.link.onlines == fleet.sink.opened["pi-1"] == 1, device.link.offline_reasons
+    assert len(device.link.fetches) == len(fleet.artifacts(device)), device.link.fetch_errors
+    assert device.proxy.returned_bytes < 1.1 * total + 64 * KIB
+    assert fleet.sink.heard["pi-1"] == 50
