@@ -86,16 +86,16 @@ class Stage:
         """Names of processes that ended by themselves."""
         return [name for name, process in self._running if process.poll() is not None]
 
+    def stop_agent(self, device_id: str) -> None:
+        """End it as a service manager does; it may be started again."""
+        for found in [pair for pair in self._running if pair[0] == device_id]:
+            _end(*found)
+            self._running.remove(found)
+
     def clear(self) -> None:
         """Agents first, then the controller; SIGTERM, and SIGKILL for what does not listen."""
         for name, process in reversed(self._running):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_STOP_S if name == "controller" else _STOP_S / 2)
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            _end(name, process)
         self._running.clear()
 
     def _start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -113,6 +113,16 @@ class Stage:
 
     def _state(self, device_id: str) -> Path:
         return self.folder / "devices" / device_id
+
+
+def _end(name: str, process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_S if name == "controller" else _STOP_S / 2)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 def _env() -> dict[str, str]:

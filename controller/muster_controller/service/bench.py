@@ -15,7 +15,15 @@ from muster_controller.service.models import split_reference
 from muster_controller.service.nearest import unknown_id
 from muster_controller.service.paging import every
 from muster_protos.errors import InvalidInputError, NotFoundError
-from muster_protos.model import BenchmarkPhase, BenchmarkRecord, BenchmarkRequest, ReportedState, Scenario, Tier
+from muster_protos.model import (
+    BenchmarkPhase,
+    BenchmarkRecord,
+    BenchmarkRequest,
+    Inventory,
+    ReportedState,
+    Scenario,
+    Tier,
+)
 
 MAX_ATTEMPTS = 3
 DEADLINE_MS = {Tier.DEMO: 90_000, Tier.QUICK: 240_000, Tier.STANDARD: 900_000, Tier.CERTIFY: 3_600_000}
@@ -133,16 +141,16 @@ class Benchmarks:
         if entries:
             self._desired.refresh(device_id)
 
-    def inventory_changed(self, device: Device) -> None:
+    def inventory_changed(self, device_id: str, inventory: Inventory) -> None:
         """Close requests for what the device can no longer execute; it would never answer them."""
-        if not device.inventory.runtimes:
+        if not inventory.runtimes:
             return
-        entries = self._store.list_requests(device_id=device.device_id, state=RequestState.OPEN)
+        entries = self._store.list_requests(device_id=device_id, state=RequestState.OPEN)
         closed: set[str] = set()
         for entry in entries:
             request = entry.request
             manifest = self._store.get_variant(request.configuration.variant_id).manifest
-            reason = unsupported_reason(request.configuration, manifest, device.inventory)
+            reason = unsupported_reason(request.configuration, manifest, inventory)
             if reason:
                 self._store.put_request_state(request.request_id, request.attempt, RequestState.FAILED, reason)
                 closed.add(entry.run_id)

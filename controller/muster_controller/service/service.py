@@ -80,7 +80,7 @@ class Service:
         self.sessions = Sessions(
             context, self.fleets, self.joining, self.desired, reports, self.live, self.progress, self.events
         )
-        self.sessions.follow(self._reported, self._inventory_changed)
+        self.sessions.follow(self._reported, self.bench.inventory_changed)
         self.joining.follow(self._replaced)
 
     def start(self) -> None:
@@ -191,9 +191,6 @@ class Service:
         self.pushes.forget(device_id)
         self.rollouts.cancel_device(device_id, reason, with_committed=True)
         self.loads.follow_failed(device_id, [(load.load_id, reason) for load in self.loads.list(device_id)])
-
-    def _inventory_changed(self, device_id: str) -> None:
-        self.bench.inventory_changed(self.devices.get(device_id))
 
     def _answered(self, request: DeviceRequest, attempt: int, has_failed: bool) -> None:
         """Retry what failed; decide again when a device's part of a run is through."""

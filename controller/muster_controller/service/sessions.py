@@ -34,6 +34,7 @@ from muster_protos.model import (
     Desired,
     Goodbye,
     Hello,
+    Inventory,
     JoinRequest,
     JoinResponse,
     Progress,
@@ -53,6 +54,9 @@ _CLOCK_TOLERANCE_NS = 60 * 10**9
 
 OnReported = Callable[[str, ReportedState], None]
 """(device id, what it reported)"""
+
+OnInventory = Callable[[str, Inventory], None]
+"""(device id, what it says of itself)"""
 
 
 class Sessions:
@@ -79,7 +83,7 @@ class Sessions:
         self._progress = progress
         self._events = events
         self._on_reported: OnReported | None = None
-        self._on_inventory: Callable[[str], None] | None = None
+        self._on_inventory: OnInventory | None = None
         self._artifacts = DeviceArtifacts(context)
         self._clock_skews_s: dict[str, float] = {}
         self._buckets: dict[str, Bucket] = {}  # a device has one session, and that one thread
@@ -89,7 +93,7 @@ class Sessions:
         self._pusher = threading.Thread(target=self._push_loop, name="desired-pusher", daemon=True)
         self._pusher.start()
 
-    def follow(self, on_reported: OnReported, on_inventory: Callable[[str], None]) -> None:
+    def follow(self, on_reported: OnReported, on_inventory: OnInventory) -> None:
         """Have these called with each reported state and for each new inventory, after they are stored."""
         self._on_reported = on_reported
         self._on_inventory = on_inventory
@@ -105,8 +109,7 @@ class Sessions:
             return
         self._subscribe(session.device_id)
         self._put_presence(session, Presence.ONLINE, details={"link": session.link})
-        self._desired.refresh(session.device_id)
-        self._wakes.put(session.device_id)
+        self._wakes.put(session.device_id)  # what is desired by now; its hello, which follows, has it composed anew
 
     def session_closed(self, session: DeviceSession, reason: str) -> None:
         if not self._live.discard(session):
@@ -207,7 +210,7 @@ class Sessions:
 
         self._store.together(write)
         if self._on_inventory is not None:
-            self._on_inventory(device_id)
+            self._on_inventory(device_id, hello.inventory)
         self._desired.refresh(device_id, (hello.desired_epoch, hello.desired_version))
         self._wakes.put(device_id)
 
