@@ -12,7 +12,7 @@ from muster_agent.load_process import LoadSpec, run_load
 from muster_agent.serving_process import LocalListener, ServingOptions, ServingProcess
 from muster_protos.model import Event, LoadPhase, LoadRequest, LoadResult, LocalGrant, LocalReady
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def replay(listener: LocalListener, sink: Any, grant: LocalGrant, slowdown: float) -> LoadResult:
