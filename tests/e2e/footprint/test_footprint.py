@@ -15,6 +15,7 @@ _SCRIPT = Path(__file__).parents[3] / "benchmarks" / "footprint.py"
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_an_idle_agent_stays_within_its_memory_budget():
     check_budget("grpc")
 

@@ -71,13 +71,15 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Fleet:
     """A controller of its own process; commands as a person would type them."""
 
-    def __init__(self, folder: Path, shim: Path) -> None:
+    def __init__(self, folder: Path, shim: Path, link: str) -> None:
         self.folder = folder
+        self.link = link
         self.data = folder / "data"
         self._shim = shim
         self.processes: list[subprocess.Popen[bytes]] = []
         ports = ["--port", "0", "--grpc-port", "0", "--join-port", "0"]
-        self.start("muster_controller", "up", "--data", str(self.data), "--no-device", *ports)
+        broker = ["--mqtt", "--mqtt-port", "0"] if link == "mqtt" else []
+        self.start("muster_controller", "up", "--data", str(self.data), "--no-device", *ports, *broker)
         self.until(lambda: (self.data / "endpoints.json").exists(), "the controller")
 
     def start(self, module: str, *arguments: str, shift_s: int | None = None) -> None:
@@ -92,9 +94,9 @@ class Fleet:
         return json.loads(self._run("muster_controller", *arguments, "-o", "json"))
 
     def join(self, device_id: str, shift_s: int) -> None:
-        link = str(self.muster("token", "new")["link"])
+        line = str(self.muster("token", "new")["broker_link" if self.link == "mqtt" else "link"])
         state = str(self.folder / device_id)
-        self._run("muster_agent", "join", link, "--state", state, "--id", device_id, shift_s=shift_s)
+        self._run("muster_agent", "join", line, "--state", state, "--id", device_id, shift_s=shift_s)
         self.start("muster_agent", "run", "--state", state, shift_s=shift_s)
 
     def desired_versions(self) -> dict[str, int]:
@@ -137,13 +139,16 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, shim: Path) -> Iterator[Fleet]:
-    made = Fleet(tmp_path, shim)
+def fleet(request: pytest.FixtureRequest, tmp_path: Path, shim: Path, link: str) -> Iterator[Fleet]:
+    if link == "mqtt":
+        request.getfixturevalue("mosquitto")
+    made = Fleet(tmp_path, shim, link)
     yield made
     made.close()
 
 
-def test_agents_with_absurd_clocks_join_connect_verify_and_follow_a_rotation(fleet: Fleet) -> None:
+@pytest.mark.parametrize("link", [pytest.param("grpc", marks=pytest.mark.faults), "mqtt"])
+def test_agents_with_absurd_clocks_join_connect_verify_and_follow_a_rotation(link: str, fleet: Fleet) -> None:
     for device_id, shift_s in SHIFTS_S.items():
         fleet.join(device_id, shift_s)
     fleet.until(lambda: set(fleet.desired_versions().values()) == {1} and len(fleet.desired_versions()) == 3, "online")
@@ -151,6 +156,7 @@ def test_agents_with_absurd_clocks_join_connect_verify_and_follow_a_rotation(fle
     assert [key["is_retired"] for key in keys] == [False, True]
     fleet.until(lambda: list(fleet.desired_versions().values()) == [2, 2, 2], "what the new key signed")
     for device in fleet.muster("device", "ls"):
+        assert device["link"] == link
         offset_s = device["clock_offset_ns"] / 1e9
         assert offset_s == pytest.approx(SHIFTS_S[device["device_id"]], abs=30)
     for device_id in SHIFTS_S:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,6 +29,15 @@ class Controller:
 
     data: Path
     process: subprocess.Popen[bytes]
+    link: str = "grpc"  # by which its devices reach it
+
+    def new_token(self, *options: str) -> dict[str, Any]:
+        """``muster token new`` as people do it who have this link; ``line`` is what they hand to the device."""
+        by_broker = ("--mqtt",) if self.link == "mqtt" else ()
+        done = self.muster("token", "new", *options, *by_broker, "-o", "json")
+        assert done.returncode == 0, done.stderr
+        made: dict[str, Any] = json.loads(done.stdout)
+        return made | {"line": made["broker_link" if by_broker else "link"]}
 
     def muster(self, *arguments: str, timeout_s: float = 180.0) -> subprocess.CompletedProcess[str]:
         """Run one command against it."""
@@ -54,10 +65,13 @@ def environment(data: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def controller_at(data: Path, *options: str) -> Iterator[Controller]:
-    """Start, wait for its endpoints, stop in order."""
+def controller_at(data: Path, *options: str, link: str = "grpc", port: str = "0") -> Iterator[Controller]:
+    """Start, wait for its endpoints, stop in order. ``port``: where its devices reach it by ``link``."""
     data.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "muster_controller", "up", "--port", "0", "--grpc-port", "0", "--join-port", "0"]
+    ports = {"--port": "0", "--grpc-port": "0", "--join-port": "0", f"--{link}-port": port}
+    command = [sys.executable, "-m", "muster_controller", "up", *itertools.chain(*ports.items())]
+    if link == "mqtt":
+        command.append("--mqtt")
     (data / "up.log").touch()
     before = (data / "up.log").read_bytes().count(b"Next steps")
     with (data / "up.log").open("ab") as log:
@@ -70,7 +84,7 @@ def controller_at(data: Path, *options: str) -> Iterator[Controller]:
             assert process.poll() is None, (data / "up.log").read_text()
             assert time.monotonic() < deadline, (data / "up.log").read_text()
             time.sleep(0.1)
-        yield Controller(data, process)
+        yield Controller(data, process, link)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -116,9 +130,9 @@ def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]
 def broker_controller(tmp_path_factory: pytest.TempPathFactory, mosquitto: str) -> Iterator[Controller]:
     """With one device that has joined by the broker's line, and knows no other way than the broker."""
     data = tmp_path_factory.mktemp("broker")
-    with controller_at(data, "--no-device", "--mqtt", "--mqtt-port", "0") as running:
-        made = json.loads(running.muster("token", "new", "--mqtt", "-o", "json").stdout)  # as people do it
-        joined = running.muster("join", made["broker_link"], "--state", str(data / "device"), "--id", "shelf")
+    with controller_at(data, "--no-device", link="mqtt") as running:
+        line = running.new_token()["line"]
+        joined = running.muster("join", line, "--state", str(data / "device"), "--id", "shelf")
         assert joined.returncode == 0, joined.stderr
         url = json.loads((data / "endpoints.json").read_text())["mqtt"]
         with running_agent(data / "device", "--link", url):
@@ -132,6 +146,20 @@ def broker_controller(tmp_path_factory: pytest.TempPathFactory, mosquitto: str) 
 def no_device_controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     with controller_at(tmp_path_factory.mktemp("empty"), "--no-device") as running:
         yield running
+
+
+@pytest.fixture
+def controller_by(request: pytest.FixtureRequest, link: str) -> Controller:
+    """The controller with one device, of the link that the test names."""
+    found: Controller = request.getfixturevalue({"grpc": "controller", "mqtt": "broker_controller"}[link])
+    return found
+
+
+@pytest.fixture
+def door_by(request: pytest.FixtureRequest, link: str) -> Controller:
+    """The controller that devices of the test join, by the link that it names."""
+    found: Controller = request.getfixturevalue({"grpc": "no_device_controller", "mqtt": "broker_controller"}[link])
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,23 +28,6 @@ def eventually(is_true: Callable[[], bool], what: str) -> None:
         time.sleep(0.2)
 
 
-@contextmanager
-def agent_at(state: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with (state.parent / "agent.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "muster_agent", "run", "--state", str(state)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={key: value for key, value in os.environ.items() if not key.startswith("MUSTER_")},
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-
-
 def device_of(fleet: muster.Fleet) -> Device:
     (device,) = fleet.devices
     return device
@@ -63,17 +44,19 @@ def serving(fleet: muster.Fleet) -> list[str]:
     return [item["state"] for item in reported.get("serving", [])]
 
 
+@pytest.mark.parametrize("link", ["grpc", pytest.param("mqtt", marks=pytest.mark.faults)])
 def test_a_device_that_is_ahead_converges_to_the_restored_fleet_without_joining_again(
-    tmp_path: Path, files: Path, start_controller
+    link: str, request, tmp_path: Path, files: Path, start_controller, start_agent
 ) -> None:
+    if link == "mqtt":
+        request.getfixturevalue("mosquitto")
     state, backup, passphrase = tmp_path / "state", tmp_path / "fleet.tar", tmp_path / "passphrase"
     passphrase.write_text("correct horse battery\n")
-    with start_controller(tmp_path / "data", "--no-device") as before:
-        link = json.loads(before.muster("token", "new", "-o", "json").stdout)["link"]
-        joined = before.muster("join", link, "--state", str(state), "--id", "shelf")
+    with start_controller(tmp_path / "data", "--no-device", link=link) as before:
+        joined = before.muster("join", before.new_token()["line"], "--state", str(state), "--id", "shelf")
         assert joined.returncode == 0, joined.stderr
         ports = json.loads((tmp_path / "data" / "endpoints.json").read_text())
-        with agent_at(state) as agent:
+        with start_agent(state) as agent:
             with muster.connect(data=before.data) as fleet:
                 model = fleet.models.register(files / "model.onnx", name="linear", data=files / "data.npz")
                 fleet.bench(model, tier="demo", threads=[1]).result(timeout_s=TIMEOUT_S)
@@ -101,9 +84,9 @@ def test_a_device_that_is_ahead_converges_to_the_restored_fleet_without_joining_
                 check=False,
             )
             assert restored.returncode == 0, restored.stderr
-            grpc_port = ports["grpc"].rsplit(":", 1)[1]
+            port = ports[link].rpartition(":")[2]
             with (
-                start_controller(elsewhere, "--no-device", "--grpc-port", grpc_port) as after,
+                start_controller(elsewhere, "--no-device", link=link, port=port) as after,
                 muster.connect(data=elsewhere) as fleet,
             ):
                 eventually(lambda: held(fleet) > ahead and serving(fleet) == ["committed"], "it did not converge")

@@ -24,9 +24,9 @@ def only_device(fleet: muster.Fleet) -> Device:
     return device
 
 
-@pytest.mark.parametrize("link", ["grpc", "mqtt"])
-def test_the_loop_from_a_file_to_an_answer(link: str, request, files: Path, tmp_path: Path) -> None:
-    controller = request.getfixturevalue({"grpc": "controller", "mqtt": "broker_controller"}[link])
+@pytest.mark.parametrize("link", ["grpc", pytest.param("mqtt", marks=pytest.mark.faults)])
+def test_the_loop_from_a_file_to_an_answer(link: str, controller_by, files: Path, tmp_path: Path) -> None:
+    controller = controller_by
     policy, impossible = tmp_path / "policy.yaml", tmp_path / "impossible.yaml"
     policy.write_text(FEASIBLE)
     impossible.write_text(INFEASIBLE)
@@ -94,7 +94,9 @@ def socket_name(controller) -> str:
         return only_device(fleet).id
 
 
-def test_the_same_loop_from_python(controller, files: Path) -> None:
+@pytest.mark.parametrize("link", [pytest.param("grpc", marks=pytest.mark.faults), "mqtt"])
+def test_the_same_loop_from_python(link: str, controller_by, files: Path) -> None:
+    controller = controller_by
     with muster.connect(data=controller.data) as fleet:
         model = fleet.models.register(files / "model.onnx", name="python", data=files / "data.npz")
         variants = model.compress(recipe="quick", floor={"accuracy": 0.5}).result()

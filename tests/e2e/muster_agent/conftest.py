@@ -95,6 +95,7 @@ class Lab:
     def move(self, link_name: str) -> None:
         """Be reachable by this link from now on."""
         self.shut()
+        self._end_broker()
         self.link_name, self.port = link_name, 0
         if link_name == "mqtt":
             self._broker = MosquittoBroker(self.folder / "broker", self.authority, FLEET)
@@ -124,11 +125,15 @@ class Lab:
 
     def close(self) -> None:
         self.shut()
-        if self._broker is not None:
-            self._broker.stop()
+        self._end_broker()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
+
+    def _end_broker(self) -> None:
+        if self._broker is not None:
+            self._broker.stop()
+        self._broker = None
 
     def _run(self, coroutine: object) -> int:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)  # type: ignore[arg-type]
@@ -378,8 +383,8 @@ def npz(**arrays: np.ndarray) -> bytes:
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    """Over gRPC, or over the link that a test names: ``@pytest.mark.parametrize("lab", BOTH, indirect=True)``."""
-    link_name = getattr(request, "param", "grpc")
+    """Every test names its links: ``@pytest.mark.parametrize("lab", ["grpc", "mqtt"], indirect=True)``."""
+    link_name = request.param
     if link_name == "mqtt":
         request.getfixturevalue("mosquitto")
     folder = tmp_path / "controller"

@@ -23,6 +23,8 @@ from muster_protos.model import (
     Tier,
 )
 
+both_links = pytest.mark.parametrize("lab", ["grpc", "mqtt"], indirect=True)
+
 
 def ask(port, rows):
     """One Open Inference Protocol request over HTTP."""
@@ -36,7 +38,7 @@ def ask(port, rows):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lab", ["grpc", "mqtt"], indirect=True)
+@both_links
 def test_a_variant_is_fetched_measured_and_served(lab, agent, e2e):
     wide, narrow = lab.variant("wide", 64), lab.variant("narrow", 8, seed=2)
     request = BenchmarkRequest("b1", 0, e2e.configuration(wide), Tier.DEMO, Scenario.SINGLE_STREAM, (95.0,), 1, 120_000)
@@ -57,7 +59,7 @@ def test_a_variant_is_fetched_measured_and_served(lab, agent, e2e):
     assert agent.stop() == 0
 
 
-@pytest.mark.parametrize("lab", ["grpc", "mqtt"], indirect=True)
+@both_links
 def test_a_bad_deployment_rolls_back_while_the_good_one_goes_on_serving(lab, agent, e2e):
     good = lab.variant("good", 16)
     bad = lab.variant("bad", 16, seed=5, golden_shift=0.5)
@@ -73,6 +75,7 @@ def test_a_bad_deployment_rolls_back_while_the_good_one_goes_on_serving(lab, age
     )
 
 
+@both_links
 def test_killed_and_started_without_a_controller_it_serves_its_last_good_on_the_same_port(lab, agent, e2e):
     good = lab.variant("good", 16)
     agent.start()
@@ -86,7 +89,7 @@ def test_killed_and_started_without_a_controller_it_serves_its_last_good_on_the_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lab", ["grpc", "mqtt"], indirect=True)
+@both_links
 def test_results_made_offline_are_stored_exactly_once_when_the_link_is_back(lab, agent, e2e):
     wide = lab.variant("wide", 16)
     requests = tuple(
@@ -108,6 +111,7 @@ def test_results_made_offline_are_stored_exactly_once_when_the_link_is_back(lab,
     assert len({report.sequence for report in lab.reports.values()}) == len(lab.reports)
 
 
+@both_links
 def test_a_second_agent_on_the_same_folder_is_refused(lab, agent, e2e):
     agent.start()
     lab.wait_online()
@@ -117,7 +121,7 @@ def test_a_second_agent_on_the_same_folder_is_refused(lab, agent, e2e):
     assert "another agent" in agent.log()
 
 
-@pytest.mark.parametrize("lab", ["grpc", "mqtt"], indirect=True)
+@both_links
 def test_rotten_bytes_never_reach_a_runtime_and_come_again(lab, agent, e2e):
     good, spare = lab.variant("good", 16), lab.variant("spare", 8, seed=2)
     agent.start()
@@ -148,7 +152,8 @@ def test_an_idle_agent_with_a_cached_model_and_a_session_fits_into_its_budget(la
     assert resident_kib <= budget_mib * 1024, f"{resident_kib / 1024:.1f} MiB resident"
 
 
-def test_an_agent_changes_its_link_without_losing_anything(lab, agent, e2e, mosquitto, tmp_path):
+@pytest.mark.parametrize(("lab", "other"), [("grpc", "mqtt"), ("mqtt", "grpc")], indirect=["lab"])
+def test_an_agent_changes_its_link_without_losing_anything(lab, other, agent, e2e, mosquitto):
     """Reports that the controller never acknowledged over one link arrive over the other, each once."""
     good, better = lab.variant("good", 16), lab.variant("better", 24, seed=3)
     lab.acknowledges = False
@@ -157,7 +162,7 @@ def test_an_agent_changes_its_link_without_losing_anything(lab, agent, e2e, mosq
     agent.stop()
     assert lab.deliveries > 0
     lab.acknowledges = True
-    lab.move("mqtt")
+    lab.move(other)
     agent.url = lab.url
     agent.start()
     lab.wait_converged(lab.want(lab.model(good, better, grant=e2e.grant("d2", better))))
@@ -169,6 +174,7 @@ def test_an_agent_changes_its_link_without_losing_anything(lab, agent, e2e, mosq
 
 
 @pytest.mark.slow
+@both_links
 def test_an_emulated_device_says_so_in_its_inventory_and_records(lab, agent, e2e):
     wide = lab.variant("wide", 64)
     request = BenchmarkRequest("b1", 0, e2e.configuration(wide), Tier.DEMO, Scenario.SINGLE_STREAM, (), 1, 240_000)
@@ -185,6 +191,7 @@ def test_an_emulated_device_says_so_in_its_inventory_and_records(lab, agent, e2e
 
 
 @pytest.mark.slow
+@both_links
 def test_children_that_fail_hang_or_crash_are_reported_and_the_agent_lives(lab, agent, e2e):
     good, garbage = lab.variant("good", 16), lab.variant("garbage", 8)
     garbage = replace(garbage, artifact=lab.add(b"\x08\x07 not a model" * 50))
@@ -205,6 +212,7 @@ def test_children_that_fail_hang_or_crash_are_reported_and_the_agent_lives(lab, 
     assert agent.process.poll() is None
 
 
+@both_links
 def test_a_killed_serving_process_comes_back_on_its_port_and_is_reported(lab, agent, e2e):
     good = lab.variant("good", 16)
     agent.start()
@@ -217,6 +225,7 @@ def test_a_killed_serving_process_comes_back_on_its_port_and_is_reported(lab, ag
     assert "SIGKILL" in crash.reason
 
 
+@both_links
 def test_a_load_is_put_on_the_served_model_and_its_result_reported(lab, agent, e2e):
     good = lab.variant("good", 16)
     agent.start()

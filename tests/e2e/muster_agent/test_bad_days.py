@@ -20,7 +20,7 @@ from muster_protos.model import Event
 ROWS = np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 64)
 FREE_MIB = 24
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("lab", ["grpc", "mqtt"], indirect=True)]
 
 
 @pytest.fixture
@@ -102,7 +102,6 @@ def command(agent, name: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.timeout(300)
 def test_a_full_disk_is_served_through_said_and_recovered_from(lab, agent, e2e, small_disk):
     begin(lab, agent, e2e)
     fill(agent)
@@ -131,7 +130,6 @@ def test_a_full_disk_is_served_through_said_and_recovered_from(lab, agent, e2e, 
     assert len({key[2] for key in lab.reports}) == len(lab.reports)
 
 
-@pytest.mark.timeout(300)
 def test_a_read_only_disk_is_served_from_also_after_a_reboot(lab, agent, e2e, small_disk):
     begin(lab, agent, e2e)
     agent.kill()
@@ -143,7 +141,7 @@ def test_a_read_only_disk_is_served_from_also_after_a_reboot(lab, agent, e2e, sm
     agent.process = subprocess.Popen(
         [
             *(sys.executable, "-m", "muster_agent", "run", "--state", str(agent.state)),
-            *("--link", f"grpcs://127.0.0.1:{lab.port}"),
+            *("--link", lab.url),
         ],
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -159,7 +157,7 @@ def test_a_read_only_disk_is_served_from_also_after_a_reboot(lab, agent, e2e, sm
     assert lab.reported[-1].desired_version < version  # nothing is begun that cannot be written down
     status = command(agent, "status")
     assert (status.returncode, "read-only" in status.stdout) == (1, True), status.stdout + status.stderr
-    assert "link online by grpc" in status.stdout  # noted elsewhere
+    assert f"link online by {lab.link_name}" in status.stdout  # noted elsewhere
     second = command(agent, "run")
     assert second.returncode == 1
     assert "another agent" in second.stderr
@@ -169,7 +167,6 @@ def test_a_read_only_disk_is_served_from_also_after_a_reboot(lab, agent, e2e, sm
     e2e.eventually(lambda: {"state.unwritable", "state.recovered"} <= set(kinds(lab)), 30)
 
 
-@pytest.mark.timeout(300)
 def test_an_agent_without_a_descriptor_left_serves_on_and_says_so(lab, agent, e2e):
     begin(lab, agent, e2e)
     before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
