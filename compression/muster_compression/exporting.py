@@ -45,7 +45,7 @@ def artifact_of(
     named = split_torch(source)
     assert named is not None
     tools: tuple[str, ...]
-    on_progress(0.1, f"calling {named[0].name}:{named[1]}")
+    on_progress(0.1, f"calling {named[0].name}:{named[1]}, which may train")
     module = load_torch(*named, samples)
     if wanted == Format.TFLITE.value:
         from muster_compression.sources.torch_to_tflite import export_tflite

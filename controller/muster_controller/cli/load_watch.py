@@ -44,10 +44,7 @@ class LoadWatch:
             return
         device = self._fleet.connection.get(f"/v1/devices/{device_id}")
         if self._started_s is None and not self._is_running(device):
-            where = (
-                "offline; it starts the load when it is back" if device["presence"] != "online" else "about to start"
-            )
-            self._show(0.0, f"{device_id} is {where}")
+            self._show(0.0, f"{device_id} is {_before(device)}")
             return
         if self._started_s is None:
             self._started_s = time.monotonic()
@@ -82,3 +79,13 @@ class LoadWatch:
         if p95_ms is not None:
             parts.append(f"p95 {p95_ms:.3g} ms")
         return "  " + "  ".join(parts)
+
+
+def _before(device: Json) -> str:
+    """Why the load has not begun."""
+    if device["presence"] != "online":
+        return "offline; it starts the load when it is back"
+    benchmarks = (device["reported"] or {}).get("benchmarks", ())
+    if any(item["phase"] == "running" for item in benchmarks):
+        return "measuring; it starts the load when that benchmark has ended"
+    return "about to start"

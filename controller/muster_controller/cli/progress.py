@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from muster_controller.cli.layout import wrapped
 from muster_controller.cli.output import err
 
-_QUIET_S = 5.0
+_QUIET_S = 5.0  # between two lines that are no news of importance
+_STILL_S = 15.0  # then a line says that it goes on, although nothing has changed
+_LOOK_S = 1.0
 
 
 class Meter:
@@ -22,7 +32,10 @@ class Meter:
         self._what = what
         self._bar = bar
         self._row = None if bar is None else bar.add_task(what, total=1.0, note="")
-        self._last: tuple[float, str] = (0.0, "")
+        self._lock = threading.Lock()  # a ticker prints, too
+        self._began_s = time.monotonic()
+        self._now: tuple[float, str] | None = None  # what was shown last
+        self._printed: tuple[float, str] = (0.0, "")  # when, and with which note
 
     def say(self, text: str) -> None:
         """A lasting line: above the bar on a terminal, broken at spaces when it is too long for it."""
@@ -37,24 +50,57 @@ class Meter:
         if self._bar is not None and self._row is not None:
             self._bar.update(self._row, completed=min(1.0, ratio), note=note[:60])
             return
-        now = time.monotonic()
-        if note != self._last[1] and now - self._last[0] >= _QUIET_S:
-            err().print(f"{self._what}: {ratio:.0%} {note}", style="dim")
-            self._last = (now, note)
+        with self._lock:
+            self._now = (ratio, note)
+        self.tick()
+
+    def tick(self) -> None:
+        """Without a terminal: print what is new, not too often, and what is not, now and then."""
+        now_s = time.monotonic()
+        with self._lock:
+            if self._now is None:
+                return
+            (ratio, note), (printed_s, printed) = self._now, self._printed
+            since_s = now_s - printed_s
+            if since_s < (_QUIET_S if note != printed else _STILL_S):
+                return
+            self._printed = (now_s, note)
+        still = f" ({now_s - self._began_s:.0f} s)" if note == printed else ""
+        err().print(f"{self._what}: {ratio:.0%} {note}{still}", style="dim")
 
 
 @contextmanager
 def meter(what: str) -> Iterator[Meter]:
     """A bar with an ETA while the block runs."""
     if not sys.stderr.isatty():
-        yield Meter(what, None)
+        with _ticking(Meter(what, None)) as plain:
+            yield plain
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
     with Progress(*columns, console=err(), transient=True) as bar:
         yield Meter(what, bar)
+
+
+@contextmanager
+def _ticking(plain: Meter) -> Iterator[Meter]:
+    """Have it look at itself: work that says nothing for minutes is still going on."""
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(_LOOK_S):
+            plain.tick()
+
+    ticker = threading.Thread(target=look, name="meter", daemon=True)
+    ticker.start()
+    try:
+        yield plain
+    finally:
+        is_over.set()
+        ticker.join()
