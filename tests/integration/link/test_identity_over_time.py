@@ -284,7 +284,7 @@ def test_a_device_that_was_away_for_weeks_renews_at_the_door_and_comes_back(
     until(lambda: "identity.renewed" in house.kinds(), "the event")
 
 
-@pytest.mark.parametrize("clock_shift_s", [-time.time() + 10.0, 10 * YEAR_S, -DAY_S])
+@pytest.mark.parametrize("clock_shift_s", [-time.time() + 10.0, 10 * YEAR_S, -DAY_S], ids=["1970", "ahead", "behind"])
 def test_a_device_whose_clock_is_absurd_joins_connects_verifies_and_is_told_the_time(
     house: House, tmp_path: Path, start: Callable[..., Device], clock_shift_s: float
 ) -> None:
