@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib.util
 import os
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from muster_agent.adapters import link_grpc as agent_grpc
 from muster_agent.adapters import link_mqtt as agent_mqtt
-from muster_agent.adapters.cache_folder import FolderCache
 from muster_agent.adapters.clock_system import SystemClock
-from muster_agent.adapters.state_sqlite import SqliteState
 from muster_agent.adapters.verifier_child import VerifierChild
 from muster_agent.daemon import Daemon, Parts, Settings
 from muster_agent.join import make_request
-from muster_agent.ports import Link, LinkSink
+from muster_agent.ports import Link
 from muster_agent.testing import FakeLoad, FakeMeasurer, FakeSensors, FakeServed
 from muster_agent.testing_network import CALM, TcpProxy, Weather
 from muster_controller.adapters import link_grpc as controller_grpc
@@ -38,24 +38,16 @@ from muster_controller.adapters.broker_mosquitto import MosquittoBroker
 from muster_controller.adapters.identity_x509 import StoreAuthenticator
 from muster_controller.adapters.store_sqlalchemy import open_store
 from muster_controller.core.entities import Device as DeviceRow
-from muster_controller.ports import DeviceSession, SessionSink
 from muster_controller.service.models import NewModel
 from muster_controller.testing_service import ONNXRUNTIME, ServiceLab
 from muster_protos import codec
 from muster_protos.credentials import Credentials
 from muster_protos.limits import BLOCK_BYTES, CHUNK_BYTES, MAX_BLOCKS_OUTSTANDING
 from muster_protos.model import (
-    AgentMessage,
-    ArtifactRef,
-    Chunk,
-    ControllerMessage,
-    Desired,
     DesiredState,
     Event,
     Inventory,
-    RenewResponse,
     Report,
-    SignedEnvelope,
     VariantManifest,
 )
 
@@ -100,146 +92,22 @@ def until(is_true: Callable[[], bool], what: str = "", timeout_s: float = PATIEN
         threading.Event().wait(0.01)
 
 
-class WatchedSink:
-    """The service's sink, and who is in a session with it."""
-
-    def __init__(self, sink: SessionSink) -> None:
-        self._sink = sink
-        self.opened: Counter[str] = Counter()
-        self.live: dict[str, DeviceSession] = {}
-        self.heard: Counter[str] = Counter()  # reports, doubles among them, by device
-
-    def session_opened(self, session: DeviceSession) -> None:
-        self.opened[session.device_id] += 1
-        self.live[session.device_id] = session
-        self._sink.session_opened(session)
-
-    def session_closed(self, session: DeviceSession, reason: str) -> None:
-        if self.live.get(session.device_id) is session:
-            del self.live[session.device_id]
-        self._sink.session_closed(session, reason)
-
-    def messages_received(self, session: DeviceSession, messages: Sequence[AgentMessage]) -> None:
-        self.heard[session.device_id] += sum(isinstance(message.body, Report) for message in messages)
-        self._sink.messages_received(session, messages)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sink, name)
+def load_watched() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("watched", Path(__file__).with_name("watched.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-class WatchedState(SqliteState):
-    """Remembers which desired states were adopted."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.versions: list[int] = []
-
-    def put_desired(self, envelope: SignedEnvelope) -> None:
-        super().put_desired(envelope)
-        self.versions.append(codec.decode(DesiredState, envelope.payload).version)
-
-
-class WatchedCache(FolderCache):
-    """Remembers how many bytes of each artifact were appended."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.appended: Counter[str] = Counter()
-
-    def append(self, ref: ArtifactRef, offset: int, data: bytes) -> None:
-        super().append(ref, offset, data)
-        self.appended[ref.sha256] += len(data)
-
-
-class WatchedLink:
-    """A link; with a ``chance`` it says and hears some messages twice and some after the one behind them."""
-
-    def __init__(self, link: Link, chance: random.Random | None = None) -> None:
-        self.name = link.name
-        self.desired: list[ControllerMessage] = []  # as they came
-        self.onlines = 0
-        self.is_online = False
-        self.offline_reasons: list[str] = []
-        self.failures: list[str] = []
-        self.fetches: list[tuple[str, int]] = []
-        self.fetch_errors: list[str] = []
-        self.copies = 1  # of each report
-        self._link = link
-        self._chance = chance
-        self._late_out: list[AgentMessage] = []
-        self._late_in: list[ControllerMessage] = []
-        self._sink: Any = None
-
-    def start(self, sink: LinkSink) -> None:
-        self._sink = sink
-        self._link.start(self)
-
-    def send(self, message: AgentMessage) -> bool:
-        if not isinstance(message.body, Report):
-            return self._link.send(message)
-        if self._chance is None:
-            return all([self._link.send(message) for _ in range(self.copies)][:1])
-        draw = self._chance.random()
-        if draw < 0.1:
-            self._late_out.append(message)
-            return True  # not told: it is late, or lost when the session ends first
-        is_taken = self._link.send(message)
-        if draw < 0.2:
-            self._link.send(message)
-        late, self._late_out = self._late_out, []
-        for each in late:
-            self._link.send(each)
-        return is_taken
-
-    def fetch(self, sha256: str, offset: int, on_chunk: Callable[[Chunk], None], stop: threading.Event) -> None:
-        self.fetches.append((sha256, offset))
-        try:
-            self._link.fetch(sha256, offset, on_chunk, stop)
-        except Exception as error:
-            self.fetch_errors.append(str(error))
-            raise
-
-    def renew(self, csr_pem: bytes) -> RenewResponse:
-        return self._link.renew(csr_pem)
-
-    def reconnect(self, reason: str) -> None:
-        self._link.reconnect(reason)
-
-    def close(self) -> None:
-        self._link.close()
-
-    def online(self) -> None:
-        self._late_out.clear()
-        self._late_in.clear()
-        self.onlines += 1
-        self.is_online = True
-        self._sink.online()
-
-    def offline(self, reason: str) -> None:
-        self.is_online = False
-        self.offline_reasons.append(reason)
-        self._sink.offline(reason)
-
-    def unreached(self, reason: str) -> None:
-        self.failures.append(reason)
-        self._sink.unreached(reason)
-
-    def received(self, message: ControllerMessage) -> None:
-        if isinstance(message.body, Desired):
-            self.desired.append(message)
-        draw = 1.0 if self._chance is None else self._chance.random()
-        if draw < 0.1:
-            self._late_in.append(message)
-            return
-        late, self._late_in = self._late_in, []
-        for each in (message, *late, *([message] if draw < 0.2 else [])):
-            self._sink.received(each)
+watched = load_watched()
 
 
 class Device:
     """One agent behind a proxy of its own."""
 
-    def __init__(self, fleet: Fleet, device_id: str, link: WatchedLink, proxy: TcpProxy) -> None:
+    def __init__(self, fleet: Fleet, device_id: str, link: Any, proxy: TcpProxy) -> None:
         self.device_id = device_id
         self.link = link
         self.proxy = proxy
@@ -247,8 +115,8 @@ class Device:
         self._number = 0
         folder = fleet.folder / device_id
         folder.mkdir()
-        self.state = WatchedState(folder / "agent.sqlite3")
-        self.cache = WatchedCache(folder)
+        self.state = watched.WatchedState(folder / "agent.sqlite3")
+        self.cache = watched.WatchedCache(folder)
         inventory = Inventory(device_id, "0.1", "boot", cores=2, runtimes=(ONNXRUNTIME,))
         clock = SystemClock()
         parts = Parts(
@@ -307,7 +175,7 @@ class Fleet:
         fleet = self.store.fleet()
         assert fleet is not None
         self.fleet_id = fleet.fleet_id
-        self.sink = WatchedSink(self.lab.service.sessions)
+        self.sink = watched.WatchedSink(self.lab.service.sessions)
         self.authenticator = StoreAuthenticator(self.store, self.fleet_id, "admin")
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -387,7 +255,7 @@ class Fleet:
         else:
             url = f"mqtts://127.0.0.1:{proxy.port}"
             link = agent_mqtt.MqttLink(url, self.fleet_id, device_id, lambda: credentials, self.timing)
-        made = self.devices[device_id] = Device(self, device_id, WatchedLink(link, chance), proxy)
+        made = self.devices[device_id] = Device(self, device_id, watched.WatchedLink(link, chance), proxy)
         if is_awaited:
             until(lambda: made.link.is_online, f"{device_id} online; {made.link.failures}")
         return made

@@ -30,7 +30,7 @@ def test_a_cut_in_the_middle_loses_nothing_and_doubles_nothing(fleet: Any, seed:
     device.report(20)
     fleet.settle(device)
     fleet.check()
-    assert device.link.onlines == fleet.sink.opened["pi-1"] == 2
+    assert device.link.onlines == fleet.sink.opened["pi-1"] >= 2
     fleet.check_refetched(device)
 
 
@@ -46,9 +46,10 @@ def test_reset_at_any_byte(fleet: Any) -> None:
         while device.proxy.connections < known + 14:
             device.report(1)  # or a connection that has got so far would rest
             pause(0.05)
-    device.proxy.weather = Weather(reset_within_bytes=2 * MIB)
-    fleet.push(device, 4 * MIB)
-    fleet.until(lambda: fleet.artifacts(device).keys() <= device.cache.cached(), timeout_s=180.0)
+    for within, size in ((192 * KIB, MIB), (2 * MIB, 4 * MIB)):  # less than a chunk may carry a fetch on, too
+        device.proxy.weather = Weather(reset_within_bytes=within)
+        fleet.push(device, size, f"net{size}")
+        fleet.until(lambda: fleet.artifacts(device).keys() <= device.cache.cached(), timeout_s=180.0)
     device.proxy.weather = CALM
     fleet.settle(device)
     fleet.check()

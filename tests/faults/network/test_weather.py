@@ -41,3 +41,16 @@ def test_a_poor_network_is_slow_and_nothing_else(fleet: Any, weather: Weather, s
     assert len(device.link.fetches) == len(fleet.artifacts(device)), device.link.fetch_errors
     assert device.proxy.returned_bytes < 1.1 * total + 64 * KIB
     assert fleet.sink.heard["pi-1"] == 50
+
+
+def test_a_network_that_becomes_slow_in_the_middle_of_a_fetch(fleet: Any) -> None:
+    """What was asked for while it was fast may cost a session; what has come stays, and the rest comes."""
+    device = fleet.device("pi-1", Weather(bytes_per_s=2_000_000))
+    fleet.push(device, 4_000 * KIB)
+    fleet.until(lambda: sum(device.cache.appended.values()) > 7_000 * KIB)
+    device.proxy.weather = NARROW
+    device.report(20)
+    fleet.settle(device, 240.0)
+    fleet.check()
+    fleet.check_refetched(device)
+    assert device.link.onlines <= 2, device.link.offline_reasons

@@ -87,14 +87,14 @@ class Session:
         return self.sent
 
     def took(self, sequence: int, now_s: float) -> None:
-        """The controller has taken everything up to ``sequence``."""
+        """The controller has said something; it has taken everything up to ``sequence``."""
+        self._moved_s = now_s  # on a slow network its word waits behind blocks, and those come
         while self.taken < min(sequence, self.sent):
             self.taken += 1
             self._untaken.popleft()
-            self._moved_s = now_s
 
     def untaken_s(self, now_s: float) -> float:
-        """For how long the controller has taken nothing of what it was sent, seconds."""
+        """For how long the controller has said nothing while it was to take something, seconds."""
         return now_s - self._moved_s if self._untaken else 0.0
 
 

@@ -12,7 +12,9 @@ from muster_protos.errors import UnreachableError
 from muster_protos.limits import MAX_CONTROLLER_MESSAGE_BYTES, MAX_UNTAKEN_BYTES, MAX_UNTAKEN_MESSAGES
 from muster_protos.model import (
     AgentMessage,
+    Block,
     BlockRequest,
+    Chunk,
     ControllerMessage,
     Desired,
     DownMessage,
@@ -341,6 +343,19 @@ def test_controller_that_takes_nothing_ends_the_connection(online: Stage) -> Non
     online.at(1001.0 + TIMING.stall_timeout_s)
     assert online.talk.end is None
     online.at(1002.0 + TIMING.stall_timeout_s)
+    assert online.talk.end is not None
+
+
+def test_controller_whose_word_waits_behind_blocks_is_not_given_up(online: Stage) -> None:
+    session = online.talk.session
+    assert session is not None
+    session.outbox.push(report(1))
+    online.at(1.0)
+    for number in range(1, 5):
+        online.at(1.0 + number * (TIMING.stall_timeout_s - 1.0))
+        online.down(DownMessage(session.session_id, body=Block(9, Chunk(0, b"x", 1))), Down.BLOCK)
+    assert online.talk.end is None
+    online.at(online.now_s + TIMING.stall_timeout_s + 1.0)
     assert online.talk.end is not None
 
 
