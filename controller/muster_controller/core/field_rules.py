@@ -227,6 +227,7 @@ def range_reasons(value: object) -> Iterator[str]:
 
 
 _Judge = Callable[[str, Any, Rule | None], str]
+_PLAIN = frozenset((str, int, float, bool, bytes))
 
 
 def _walk(name: str, value: Any, rule: Rule | None, judge: _Judge) -> Iterator[str]:
@@ -235,7 +236,10 @@ def _walk(name: str, value: Any, rule: Rule | None, judge: _Judge) -> Iterator[s
         rules = _rules(cls)
         for field in _names(cls):
             item = getattr(value, field)
-            if item is not None:
+            if type(item) in _PLAIN:  # most of them: without a generator of its own
+                if reason := judge(field, item, rules.get(field)):
+                    yield f"{field}: {reason}"
+            elif item is not None:
                 yield from _walk(field, item, rules.get(field), judge)
     elif isinstance(value, tuple | Mapping):
         if len(value) > MOST_ITEMS:
@@ -267,7 +271,7 @@ def _shape(_name: str, value: Any, _rule: Rule | None) -> str:
 
 
 def _range(_name: str, value: Any, rule: Rule | None) -> str:
-    if isinstance(value, bool | Enum):
+    if rule is None or isinstance(value, bool | Enum):
         return ""
     if isinstance(rule, Span) and isinstance(value, int | float):
         if not rule.low <= value <= rule.high:

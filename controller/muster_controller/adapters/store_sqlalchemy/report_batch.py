@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -19,12 +21,13 @@ _REPORT = RowShape(StoredReport)
 _Key = tuple[str, str, int, int]
 
 # Built once: composing a statement costs more than running it.
-_KNOWN = select(REPORTS.c.payload).where(
+_KNOWN = select(REPORTS.c.sequence, REPORTS.c.payload).where(
     REPORTS.c.device_id == bindparam("b_device"),
     REPORTS.c.request_id == bindparam("b_request"),
     REPORTS.c.attempt == bindparam("b_attempt"),
-    REPORTS.c.sequence == bindparam("b_sequence"),
+    REPORTS.c.sequence.in_(bindparam("b_sequences", expanding=True)),
 )
+_ASKED_AT_ONCE = 250
 _TAKEN = select(RECORDS.c.record_id).where(RECORDS.c.record_id == bindparam("b_record"))
 _LAST_ARRIVAL = select(func.coalesce(func.max(RECORDS.c.arrival), 0))
 _RUN_ID = select(REQUESTS.c.run_id).where(
@@ -55,9 +58,10 @@ _CLOSE_LOAD = (
 class ReportBatch:
     """Collects rows report by report, in order; ``write`` puts them down."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, reports: Iterable[StoredReport]) -> None:
+        """``reports``: all that will be added, to look up together which of them are known."""
         self._connection = connection
-        self._keys: dict[_Key, bytes] = {}
+        self._keys: dict[_Key, bytes] = self._known(reports)
         self._last_arrival: int | None = None
         self._record_ids: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {
@@ -70,8 +74,6 @@ class ReportBatch:
         report = item.report
         key = (report.device_id, report.request_id, report.attempt, report.sequence)
         known = self._keys.get(key)
-        if known is None:
-            known = self._known_payload(report)
         if known is not None:
             return None if known == report.payload else replace(report, rejected_reason=TAKEN)
         self._keys[key] = report.payload
@@ -101,14 +103,19 @@ class ReportBatch:
             if self._rows[name]:
                 self._connection.execute(statement, self._rows[name])
 
-    def _known_payload(self, report: StoredReport) -> bytes | None:
-        key = {
-            "b_device": report.device_id,
-            "b_request": report.request_id,
-            "b_attempt": report.attempt,
-            "b_sequence": report.sequence,
-        }
-        found: bytes | None = self._connection.execute(_KNOWN, key).scalar_one_or_none()
+    def _known(self, reports: Iterable[StoredReport]) -> dict[_Key, bytes]:
+        """Payloads of those that are in the store, by key; one statement for what answers one request."""
+        sequences: defaultdict[tuple[str, str, int], set[int]] = defaultdict(set)
+        for report in reports:
+            sequences[report.device_id, report.request_id, report.attempt].add(report.sequence)
+        found: dict[_Key, bytes] = {}
+        for (device_id, request_id, attempt), numbers in sequences.items():
+            bound = {"b_device": device_id, "b_request": request_id, "b_attempt": attempt}
+            ordered = sorted(numbers)
+            for start in range(0, len(ordered), _ASKED_AT_ONCE):
+                some = ordered[start : start + _ASKED_AT_ONCE]
+                for sequence, payload in self._connection.execute(_KNOWN, {**bound, "b_sequences": some}):
+                    found[device_id, request_id, attempt, sequence] = payload
         return found
 
     def _next_arrival(self) -> int:

@@ -36,7 +36,7 @@ class ReportRows(Transactions):
     def _commit(self, items: Sequence[Unfolded]) -> tuple[StoredReport | None, ...]:
         """Store what is new in one transaction; None for a report that was known."""
         with self._writing() as connection:
-            batch = ReportBatch(connection)
+            batch = ReportBatch(connection, (item.report for item in items))
             stored = tuple(batch.add(item) for item in items)
             batch.write()
         return stored
