@@ -10,6 +10,7 @@ import pytest
 from muster_agent.testing_network import Weather
 
 KIB = 1024
+SLACK_S = 6.0  # two shared cores
 FAR = Weather(delay_s=2.0)  # a round trip of 4 s
 NARROW = Weather(bytes_per_s=8_000)  # 64 kbit/s
 LOSSY = Weather(loss_ratio=0.3)
@@ -54,3 +55,20 @@ def test_a_network_that_becomes_slow_in_the_middle_of_a_fetch(fleet: Any) -> Non
     fleet.check()
     fleet.check_refetched(device)
     assert device.link.onlines <= 2, device.link.offline_reasons
+
+
+def test_silence_is_found_within_half_a_minute_and_healed(fleet: Any) -> None:
+    """By both ends, while a fetch is under way; docs/reliability.md promises it."""
+    device = fleet.device("pi-1", Weather(bytes_per_s=1_000_000))
+    fleet.push(device, 8_000 * KIB)
+    fleet.until(lambda: sum(device.cache.appended.values()) > 1_000 * KIB)
+    device.proxy.freeze()
+    frozen_s = time.monotonic()
+    device.report(20)
+    fleet.until(lambda: not device.link.is_online)
+    fleet.until(lambda: "pi-1" not in fleet.sink.live)
+    assert time.monotonic() - frozen_s < 30.0 + SLACK_S
+    device.proxy.thaw()
+    fleet.settle(device)
+    fleet.check()
+    fleet.check_refetched(device)
