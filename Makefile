@@ -74,6 +74,9 @@ protos:
 bench: setup
 	$(BIN)/python benchmarks/footprint.py -o json
 	$(BIN)/python benchmarks/transfer.py -o json
+	$(BIN)/python benchmarks/join.py -o json
+	$(BIN)/python benchmarks/ingest.py -o json
+	$(BIN)/python benchmarks/soak.py -o json
 	$(BIN)/python benchmarks/guard.py
 	$(BIN)/python benchmarks/fallback.py -o json
 	$(if $(ZOO),$(BIN)/python benchmarks/model_zoo.py --folder $(ZOO))

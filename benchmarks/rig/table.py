@@ -18,7 +18,11 @@ def as_markdown(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     heads = list(rows[0])
-    lines = [heads, ["---"] * len(heads), *([_cell(row.get(head)) for head in heads] for row in rows)]
+    lines = [
+        [head.replace("_", " ") for head in heads],
+        ["---"] * len(heads),
+        *([_cell(row.get(head)) for head in heads] for row in rows),
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
