@@ -18,11 +18,9 @@ def as_markdown(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     heads = list(rows[0])
-    lines = [
-        [head.replace("_", " ") for head in heads],
-        ["---"] * len(heads),
-        *([_cell(row.get(head)) for head in heads] for row in rows),
-    ]
+    titles = [head.replace("_", " ") for head in heads]
+    cells = [[_cell(row.get(head)) for head in heads] for row in rows]
+    lines = [titles, ["---"] * len(heads), *cells]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
