@@ -18,8 +18,8 @@ WORST = ("passed", "skipped", "rerun", "failed")
 class Progress:
     """What has started and not ended yet, and what became of the rest."""
 
-    def __init__(self, terminal: pytest.TerminalReporter, outcomes: TextIO) -> None:
-        self._terminal = terminal
+    def __init__(self, output: TextIO, outcomes: TextIO) -> None:
+        self._output = output
         self._outcomes = outcomes
         self._began_s = time.monotonic()
         self._running: dict[str, float] = {}
@@ -39,7 +39,7 @@ class Progress:
         worst = max(found, report.outcome, key=WORST.index)
         self._ended[report.nodeid] = (worst, seconds + report.duration)
         if report.outcome == "failed":
-            self._terminal.write_line(f"FAILED {report.nodeid} ({report.when})", red=True)
+            print(f"\nFAILED {report.nodeid} ({report.when})", file=self._output, flush=True)
         if report.when not in ("setup", "call", "teardown"):  # the last words of a worker that died in it
             self._write(report.nodeid)
 
@@ -48,7 +48,9 @@ class Progress:
 
     def pytest_sessionfinish(self) -> None:
         self._over.set()
+        self._talker.join()
         self._outcomes.close()
+        self._output.close()
 
     def _write(self, nodeid: str) -> None:
         self._running.pop(nodeid, None)
@@ -62,14 +64,14 @@ class Progress:
             now = time.monotonic()
             spent = int(now - self._began_s)
             running = [f"{nodeid} ({now - began:.0f} s)" for nodeid, began in list(self._running.items())]
-            self._terminal.write_line(f"[{spent // 60}:{spent % 60:02}] {self._done} done; now {', '.join(running)}")
+            line = f"\n[{spent // 60}:{spent % 60:02}] {self._done} done; now {', '.join(running) or 'nothing'}"
+            print(line, file=self._output, flush=True)
 
 
-@pytest.hookimpl(trylast=True)  # once there is a terminal to write to
 def pytest_configure(config: pytest.Config) -> None:
     """In the process that reports; the workers of xdist send everything there."""
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal is None or hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):
         return
+    output = os.fdopen(os.dup(1), "w")  # the real one: while a test runs, pytest keeps what is written
     outcomes = Path(os.environ["MUSTER_TEST_OUTCOMES"]).open("a")  # noqa: SIM115 (closed at the end)
-    config.pluginmanager.register(Progress(terminal, outcomes), "muster-progress")
+    config.pluginmanager.register(Progress(output, outcomes), "muster-progress")
