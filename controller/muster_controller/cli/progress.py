@@ -32,6 +32,7 @@ class Meter:
         self._what = what
         self._bar = bar
         self._row = None if bar is None else bar.add_task(what, total=1.0, note="")
+        self._ratio = 0.0
         self._lock = threading.Lock()  # a ticker prints, too
         self._began_s = time.monotonic()
         self._now: tuple[float, str] | None = None  # what was shown last
@@ -46,7 +47,8 @@ class Meter:
             console.print(wrapped(text, console.width, indent=4), markup=False, soft_wrap=True)
 
     def show(self, ratio: float, note: str = "") -> None:
-        """``ratio`` in 0..1."""
+        """``ratio`` in 0..1; what goes back, since its next part is counted anew, stays where it was."""
+        self._ratio = ratio = max(ratio, self._ratio)
         if self._bar is not None and self._row is not None:
             self._bar.update(self._row, completed=min(1.0, ratio), note=note[:60])
             return

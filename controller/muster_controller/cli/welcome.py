@@ -30,7 +30,7 @@ def say_welcome(welcome: Welcome) -> None:
     endpoints = welcome.endpoints
     lines = [
         f'muster {status.version} · fleet "{status.name}" · data {_short(welcome.data)}',
-        f"✓ store      sqlite ({status.models} models, {status.devices} devices)",
+        f"✓ store      sqlite ({_counted(status.models, 'model')}, {_counted(status.devices, 'device')})",
         f"✓ links      {endpoints['grpc']}   {endpoints.get('mqtt', 'mqtt: off (muster up --mqtt)')}",
         f"✓ REST       {endpoints['url']}   (described by {endpoints['url']}/v1/openapi.json)",
         f"{'✓' if 'joined' in welcome.device else '-'} device     {welcome.device}",
@@ -48,6 +48,10 @@ def say_welcome(welcome: Welcome) -> None:
         "  stop               Ctrl-C   (this controller and the agent it started; other agents keep serving)",
     ]
     err().print("\n".join(f"  {line}" for line in lines), markup=False)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _short(path: Path) -> str:

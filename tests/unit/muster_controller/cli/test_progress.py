@@ -48,6 +48,14 @@ def test_work_that_says_nothing_for_long_is_said_to_go_on(
     ]
 
 
+def test_what_was_done_is_never_undone(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    plain = Meter("run-1", None)
+    plain.show(0.11, "576 queries")
+    clock[0] += 6
+    plain.show(0.0, "evaluating accuracy")
+    assert printed(capsys) == ["run-1: 11% 576 queries", "run-1: 11% evaluating accuracy"]
+
+
 def test_the_ticker_ends_with_the_block(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "_LOOK_S", 0.01)
     monkeypatch.setattr(progress, "_STILL_S", 0.02)
