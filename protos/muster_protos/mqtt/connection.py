@@ -23,7 +23,10 @@ from muster_protos.errors import MusterError, NotAuthorisedError, UnreachableErr
 from muster_protos.mqtt.bounded import BoundedPaho
 from muster_protos.mqtt.lean_paho import client as paho
 from muster_protos.mqtt.stream import BufferedStream, dial
-from muster_protos.mqtt.tls import mutual_tls
+from muster_protos.mqtt.tls import alert_words, mutual_tls
+from muster_protos.mqtt.will import Will
+
+__all__ = ["BrokerConnection", "Endpoint", "OnMessage", "Patience", "Will"]
 
 _PACKETS_AT_ONCE = 64
 
@@ -49,14 +52,6 @@ class Patience:
     keepalive_s: int
     connect_timeout_s: float
     window: int = 20  # QoS 1 messages that the broker has not acknowledged
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """What the broker publishes, retained, when the connection ends without a word."""
-
-    topic: str
-    payload: bytes
 
 
 class BrokerConnection:
@@ -286,13 +281,11 @@ def _explain(trouble: Exception | str) -> MusterError:
     if isinstance(trouble, ssl.SSLCertVerificationError):
         return NotAuthorisedError("expected a broker of this fleet under that name, found another certificate")
     if "ALERT" in text.upper():
-        return NotAuthorisedError(f"the broker refuses this certificate ({_alert(text)}); is it expired or revoked?")
+        return NotAuthorisedError(
+            f"the broker refuses this certificate ({alert_words(text)}); is it expired or revoked?"
+        )
     if isinstance(trouble, ConnectionRefusedError):
         return UnreachableError("nobody listens there; is the broker running?")
     if isinstance(trouble, TimeoutError):
         return UnreachableError("expected an answer of the broker, found silence")
     return UnreachableError(f"the connection to the broker broke: {text}")
-
-
-def _alert(text: str) -> str:
-    return text.partition("] ")[2].partition(" (_ssl")[0] or text

@@ -17,15 +17,36 @@ def mutual_tls(credentials: Credentials) -> ssl.SSLContext:
     Raises:
         PermanentError: not PEM, or key and certificate do not belong together.
     """
+    if not credentials.certificate:
+        raise PermanentError("expected a certificate and its key, found none; join again")
+    return tls_context(credentials)
+
+
+def tls_context(credentials: Credentials, is_verified: bool = True) -> ssl.SSLContext:
+    """The same with no certificate of ours when there is none. Without ``is_verified`` anybody will do.
+
+    Raises:
+        PermanentError: as ``mutual_tls``.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not is_verified:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     try:
-        context.load_verify_locations(cadata=credentials.ca.decode("ascii"))
-        with private_file(credentials.certificate.rstrip() + b"\n" + credentials.key) as path:
-            context.load_cert_chain(path)
+        if is_verified:
+            context.load_verify_locations(cadata=credentials.ca.decode("ascii"))
+        if credentials.certificate:
+            with private_file(credentials.certificate.rstrip() + b"\n" + credentials.key) as path:
+                context.load_cert_chain(path)
     except (ssl.SSLError, ValueError, OSError) as error:
         raise PermanentError(f"expected a certificate, its key and a CA as PEM, found: {error}; join again") from error
     return context
+
+
+def alert_words(text: str) -> str:
+    """What OpenSSL says of an alert, without its numbers."""
+    return text.partition("] ")[2].partition(" (_ssl")[0] or text
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -23,19 +22,14 @@ from muster_protos.errors import NotAuthorisedError, PermanentError, Unreachable
 from muster_protos.limits import MAX_BROKER_PACKET_BYTES
 from muster_protos.mqtt.bounded import BoundedPaho
 from muster_protos.mqtt.lean_paho import client as paho
-from muster_protos.mqtt.tls import private_file
+from muster_protos.mqtt.tls import alert_words, tls_context
+from muster_protos.mqtt.will import Will
+
+__all__ = ["Visit", "Will"]
 
 _KEEPALIVE_S = 30
 _MAX_WAITING_BYTES = 4 * MAX_BROKER_PACKET_BYTES  # received and not yet asked for; more ends the visit
 _REFUSED = (4, 5)  # MQTT 3.1.1, 3.2.2.3: bad user name or password, not authorised
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """What the broker publishes when the visit breaks off without a word."""
-
-    topic: str
-    payload: bytes
 
 
 class Visit:
@@ -68,6 +62,7 @@ class Visit:
         )
         self._peer.connect_timeout = timeout_s
         self._context = tls_context(credentials, is_verified)
+        self._context.sslsocket_class = _ClosedOnRefusal
         self._peer.tls_set_context(self._context)
         if user_name:
             self._peer.username_pw_set(user_name)
@@ -183,7 +178,7 @@ class Visit:
         except OSError as error:
             if "CERTIFICATE" in str(error).upper() or "UNKNOWN_CA" in str(error).upper():
                 raise NotAuthorisedError(
-                    f"the broker at {self._where} refuses this certificate ({_alert(str(error))}); "
+                    f"the broker at {self._where} refuses this certificate ({alert_words(str(error))}); "
                     "is it expired or revoked?"
                 ) from error
 
@@ -211,7 +206,7 @@ class Visit:
 
     def _on_log(self, _peer: object, _data: object, _level: object, text: str) -> None:
         if "ALERT" in text.upper():
-            self._alert = _alert(text)
+            self._alert = alert_words(text)
 
     def _on_subscribe(self, _peer: object, _data: object, number: int, *_: object) -> None:
         self._answered.add(number)
@@ -236,35 +231,6 @@ class _ClosedOnRefusal(ssl.SSLSocket):
         except BaseException:
             self.close()
             raise
-
-
-def tls_context(credentials: Credentials, is_verified: bool = True) -> ssl.SSLContext:
-    """TLS towards a broker with a certificate of ours, or with none when it is empty.
-
-    Raises:
-        PermanentError: certificate and key do not belong together.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _ClosedOnRefusal
-    if is_verified:
-        context.load_verify_locations(cadata=credentials.ca.decode())
-    else:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if not credentials.certificate:
-        return context
-    with private_file(credentials.certificate + b"\n" + credentials.key) as pair:  # OpenSSL reads files only
-        try:
-            context.load_cert_chain(pair)
-        except ssl.SSLError as error:
-            raise PermanentError("expected a certificate and its key, found a pair that does not fit") from error
-    return context
-
-
-def _alert(text: str) -> str:
-    """The words of OpenSSL without its numbers."""
-    return text.partition("] ")[2].partition(" (_ssl")[0] or text
 
 
 def _connack(code: Any) -> int:

@@ -12,7 +12,8 @@ from muster_controller.adapters.identity_x509 import X509Authority, open_authori
 from muster_protos.broker_names import CONTROLLER
 from muster_protos.credentials import Credentials
 from muster_protos.errors import MusterError, NotAuthorisedError, UnreachableError
-from muster_protos.mqtt.visit import Visit, tls_context
+from muster_protos.mqtt.tls import tls_context
+from muster_protos.mqtt.visit import Visit
 
 ROOT = "muster/1/fleet-1"
 _ACCEPTED = b"\x20\x02\x00\x00"  # CONNACK, return code 0
