@@ -33,6 +33,7 @@ class Progress:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._running[nodeid] = time.monotonic()
+        self._put(nodeid, "cut", 0.0)  # its last word unless another one follows
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         found, seconds = self._ended.get(report.nodeid, ("passed", 0.0))
@@ -56,6 +57,9 @@ class Progress:
         self._running.pop(nodeid, None)
         outcome, seconds = self._ended.pop(nodeid, ("failed", 0.0))
         self._done += 1
+        self._put(nodeid, outcome, seconds)
+
+    def _put(self, nodeid: str, outcome: str, seconds: float) -> None:
         self._outcomes.write(json.dumps({"test": nodeid, "outcome": outcome, "seconds": round(seconds, 2)}) + "\n")
         self._outcomes.flush()
 

@@ -83,7 +83,9 @@ def cut(process: subprocess.Popen[bytes]) -> None:
 
 
 def read(outcomes: Path) -> list[Outcome]:
-    return [Outcome(**json.loads(line)) for line in outcomes.read_text().splitlines()]
+    """The last word of each test: ``cut`` where it has begun and not ended."""
+    found = [Outcome(**json.loads(line)) for line in outcomes.read_text().splitlines()]
+    return list({one.test: one for one in found}.values())
 
 
 def print_times(found: Sequence[Outcome]) -> None:
@@ -106,6 +108,8 @@ def print_end(found: Sequence[Outcome], codes: Sequence[int], seconds: float) ->
     for one in found:
         if one.outcome == "rerun":
             print(f"RERUN   {one.test}")
+        if one.outcome == "cut":
+            print(f"CUT     {one.test}")
     failed = [one.test for one in found if one.outcome == "failed"]
     for test in failed[:NAMED]:
         print(f"FAILED  {test}")
@@ -115,7 +119,9 @@ def print_end(found: Sequence[Outcome], codes: Sequence[int], seconds: float) ->
         if code not in (0, 1):
             print(f"FAILED  the run '{marks}' ended with {code}: what came before says why")
     counts = Counter(one.outcome for one in found)
-    words = ", ".join(f"{counts[name]} {name}" for name in ("passed", "rerun", "skipped", "failed") if counts[name])
+    words = ", ".join(
+        f"{counts[name]} {name}" for name in ("passed", "rerun", "skipped", "cut", "failed") if counts[name]
+    )
     print(f"{words or 'no test ran'} in {int(seconds) // 60}:{int(seconds) % 60:02}", flush=True)
 
 
