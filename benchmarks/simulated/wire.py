@@ -39,9 +39,9 @@ class Wire(asyncio.Protocol):
         raise NotImplementedError
 
     def hang_up(self) -> None:
-        """End the connection."""
+        """End the connection at once, as a network does: TLS would wait for the other end's last word."""
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
