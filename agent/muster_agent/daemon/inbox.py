@@ -118,8 +118,10 @@ class Inbox:
 def _place(message: Message) -> Hashable:
     """Messages of one place replace each other: only the last one counts. None = it stands for itself."""
     match message:
-        case Online() | Offline() | Unreached():
+        case Online() | Offline():
             return "session"
+        case Unreached():  # may be a late word of a link that was left: it must not hide that another one is up
+            return "unreached"
         case InventoryChanged():
             return "inventory"
         case RemovalClaimed() | ControllerMessage(Goodbye(is_revoked=True)):

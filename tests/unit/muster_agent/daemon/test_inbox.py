@@ -83,6 +83,12 @@ def test_of_the_words_about_the_session_the_last_one_counts(inbox):
     assert inbox.drain() == [Offline("reset")]
 
 
+def test_a_late_word_of_a_link_that_was_left_does_not_hide_the_session_of_the_next(inbox):
+    inbox.online()
+    inbox.unreached("nobody listens there")
+    assert Online() in inbox.drain()
+
+
 def test_the_end_of_a_serving_process_stands_before_its_next_beginning(inbox):
     inbox.serving_changed("m", LocalReady(active_variant_id="a"))
     inbox.serving_ended("m", "SIGKILL")
