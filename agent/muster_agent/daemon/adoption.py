@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from muster_agent.core.steps import RunBenchmark, Step
 from muster_agent.core.wanted import Wanted
-from muster_agent.daemon.desired import DesiredChecked, DesiredKeeper, peek_version
+from muster_agent.daemon.desired import DesiredChecked, DesiredKeeper, Version, peek_version
 from muster_agent.daemon.moment import Moment
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts, Settings
@@ -49,7 +49,7 @@ class Adoption:
         self._beside = beside
         self._post = post
         self._keeper = DesiredKeeper(parts, settings, outbox)
-        self._waiting: deque[Desired] = deque(maxlen=_WAITING)
+        self._waiting: deque[tuple[Version, Desired]] = deque(maxlen=_WAITING)
         self._is_checking = False
         self.is_stored_verified = False  # before that nothing may be planned
 
@@ -71,9 +71,10 @@ class Adoption:
 
     def offer(self, desired: Desired) -> None:
         """It has arrived."""
-        is_known = self.is_stored_verified and not self._keeper.is_newer(desired.envelope)
-        if not is_known and desired not in self._waiting:
-            self._waiting.append(desired)
+        version = peek_version(desired.envelope)
+        is_known = self.is_stored_verified and not self._keeper.is_newer(version)
+        if not is_known and (version, desired) not in self._waiting:
+            self._waiting.append((version, desired))
 
     def turn(self, running: Step | None) -> None:
         """Begin the check that is due. ``running``: the step, which a check would disturb when it measures."""
@@ -84,14 +85,14 @@ class Adoption:
             if _STORED not in held:
                 self._check_stored()
             return
-        newer = [each for each in self._waiting if self._keeper.is_newer(each.envelope)]
+        newer = [waiting for waiting in self._waiting if self._keeper.is_newer(waiting[0])]
         self._waiting = deque(newer, _WAITING)
         if not newer or _DESIRED in held:
             return
-        newest = max(newer, key=lambda each: peek_version(each.envelope))
+        version, newest = max(newer, key=lambda waiting: waiting[0])
         if isinstance(running, RunBenchmark) and self._keeper.may_wait(newest.envelope, running.request):
             return
-        self._waiting.remove(newest)
+        self._waiting.remove((version, newest))
         self._begin(lambda: self._keeper.check(newest))
 
     def checked(self, checked: DesiredChecked) -> bool:

@@ -132,6 +132,8 @@ class Daemon:
             for message in self.inbox.drain():
                 self._take_safely(message, events)
             self._adoption.turn(self._runner.running)
+            if not self.inbox.wake.is_set():
+                break
         self._outbox.pass_on(events)
         self._outbox.store_waiting()
         self._slow_turn()

@@ -15,6 +15,9 @@ from muster_protos.model import BenchmarkRequest, Desired, DesiredState, SignedE
 
 log = logging.getLogger(__name__)
 
+Version = tuple[int, int]
+"""(epoch, version)"""
+
 _UNREADABLE = (2**64, 2**64)
 
 
@@ -40,10 +43,9 @@ class DesiredKeeper:
         self.refused = ""  # why the newest one was not adopted
         self.wanted = self._load()
 
-    def is_newer(self, envelope: SignedEnvelope) -> bool:
-        """A look at unverified bytes, good only for ignoring: the controller repeats itself at every reconnect."""
-        epoch, version = peek_version(envelope)
-        return supersedes(Wanted(epoch=epoch, version=version), self.wanted)
+    def is_newer(self, version: Version) -> bool:
+        """Of what unverified bytes say; good only for ignoring: the controller repeats itself at every reconnect."""
+        return supersedes(Wanted(epoch=version[0], version=version[1]), self.wanted)
 
     def check(self, desired: Desired) -> DesiredChecked:
         """Whether it is genuine. Newer signing keys that come with it are followed first. May take a minute: to be
@@ -124,7 +126,7 @@ class DesiredKeeper:
             return None
 
 
-def peek_version(envelope: SignedEnvelope) -> tuple[int, int]:
+def peek_version(envelope: SignedEnvelope) -> Version:
     """(epoch, version) as unverified bytes say; above all others where they say nothing: refused with its reason by the
     check."""
     try:
