@@ -71,16 +71,20 @@ def test_status_and_doctor_show_the_broker(broker_controller) -> None:
     assert {check["check"]: check["is_ok"] for check in checks}["broker"]
 
 
-def test_removed_device_is_told_and_shut_out(broker_controller, start_agent, tmp_path: Path) -> None:
-    controller = broker_controller
-    join(tmp_path, new_token(controller)["broker_link"], "gone")
-    url = json.loads((controller.data / "endpoints.json").read_text())["mqtt"]
-    with start_agent(tmp_path, "--link", url):
-        eventually(lambda: device(controller, "gone").get("presence") == "online", "the device comes online")
-        remove(controller, "gone")
-        eventually(lambda: "was removed from the fleet" in (tmp_path / "agent.log").read_text(), "the device is told")
-    with start_agent(tmp_path, "--link", url):
-        eventually(lambda: "refuses this certificate" in (tmp_path / "agent.log").read_text(), "it is shut out")
+@pytest.mark.parametrize(
+    ("link", "shut_out"), [("grpc", "was removed from the fleet"), ("mqtt", "refuses this certificate")]
+)
+def test_removed_device_is_told_and_shut_out(link: str, shut_out: str, door_by, start_agent, tmp_path: Path) -> None:
+    log = tmp_path / "agent.log"
+    join(tmp_path, door_by.new_token()["line"], "gone")
+    with start_agent(tmp_path):
+        eventually(lambda: device(door_by, "gone").get("presence") == "online", "the device comes online")
+        assert device(door_by, "gone")["link"] == link
+        remove(door_by, "gone")
+        eventually(lambda: "was removed from the fleet" in log.read_text(), "the device is told")
+    log.write_text("")
+    with start_agent(tmp_path):
+        eventually(lambda: shut_out in log.read_text(), "it is shut out")
 
 
 def test_agent_falls_back_to_the_broker_when_grpc_is_gone(broker_controller, start_agent, tmp_path: Path) -> None:
