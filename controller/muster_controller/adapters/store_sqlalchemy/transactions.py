@@ -130,6 +130,7 @@ def open_sqlite(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
         pool_size=8,
         max_overflow=8,
         pool_timeout=busy_timeout_s,
+        pool_use_lifo=True,  # few connections do most of the work, so few page caches grow
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -165,8 +166,11 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     # The driver is told to leave transactions alone; a writer takes the lock before it reads (no lost updates).
-    is_write = connection.get_execution_options().get(_IS_WRITE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+    if connection.get_execution_options().get(_IS_WRITE, False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:  # takes no lock, so it cannot fail; SQLAlchemy's way around it costs more than many a query
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN").close()
 
 
 @contextmanager
