@@ -294,6 +294,7 @@ class Fleet:
     def settle(self, device: Device, timeout_s: float = PATIENT_S) -> None:
         """Until the device has everything, and the controller has heard everything."""
         until(lambda: device.link.is_online, f"{device.device_id} online again: {device.link.failures[-3:]}", timeout_s)
+        until(lambda: self.store.desired(device.device_id) is not None, "there is a desired state", timeout_s)
         until(lambda: not device.state.reports(0, 1), f"{device.device_id}: every report acknowledged", timeout_s)
         until(
             lambda: device.state.versions[-1:] == [self.wanted(device).version],
