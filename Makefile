@@ -47,7 +47,7 @@ $(REST)/.installed: constraints.txt
 	$(REST)/bin/pip --disable-pip-version-check install -q -c constraints.txt schemathesis==4.32.5
 	@touch $@
 
-# The wheel on Python 3.10 to 3.13, and earlier versions with today's (docs/compatibility.md), some twenty minutes.
+# The wheel on Python 3.10 to 3.13, and earlier versions with today's (docs/compatibility.md), half an hour or so.
 # MUSTER_PYTHON_3_12=<path>  that Python;  MUSTER_REQUIRE_PYTHONS=1  one that is missing is a failure, no skip
 test-wheels: setup
 	$(BIN)/pytest tests/e2e/packaging -m "slow or faults" -s --durations=0 --durations-min=5 -p no:cacheprovider

@@ -25,7 +25,6 @@ from muster_bench.null_model import null_bytes
 from muster_protos.model import Format
 
 ROOT = Path(__file__).parents[3]
-VERSIONS = Path(__file__).parent / "previous_versions.txt"
 WAIT_S = 120.0
 
 
@@ -107,6 +106,10 @@ class Fleet:
         line = made["broker_link" if link == "mqtt" else "link"]
         agent.run("muster-agent", "join", line, "--state", str(state), "--id", device_id)
 
+    def only(self, link: str) -> tuple[str, str]:
+        """How an agent is told to use this link alone; of several it leaves one that is away for 15 s."""
+        return "--link", json.loads((self.data / "endpoints.json").read_text())[link]
+
     def device(self, device_id: str) -> dict:
         return next((row for row in self.json("device", "ls") if row["device_id"] == device_id), {})
 
@@ -123,12 +126,25 @@ class Fleet:
             time.sleep(0.3)
         return found
 
+    @staticmethod
+    def ask(http_port: int, model: str) -> list[float]:
+        """What a device's serving process answers to sixteen halves."""
+        body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 16], "data": [0.5] * 16}]}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{http_port}/v2/models/{model}/infer",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            (output,) = json.loads(answer.read())["outputs"]
+        return [float(value) for value in output["data"]]
+
     def eventually_answers(self, http_port: int, model: str, expected: list[float]) -> None:
         """A device answers there, whether or not a controller is up."""
 
         def look() -> dict:
             with contextlib.suppress(OSError):
-                return {"answer": ask(http_port, model)}
+                return {"answer": self.ask(http_port, model)}
             return {}
 
         assert self.eventually(look, bool)["answer"] == expected
@@ -164,19 +180,6 @@ class Fleet:
             return found[0] if found else {}
 
         return self.eventually(look, lambda row: row.get("state") == "committed")
-
-
-def ask(http_port: int, model: str) -> list[float]:
-    """What a device's serving process answers to sixteen halves."""
-    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 16], "data": [0.5] * 16}]}
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{http_port}/v2/models/{model}/infer",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        (output,) = json.loads(answer.read())["outputs"]
-    return [float(value) for value in output["data"]]
 
 
 def clean_environment() -> dict[str, str]:
@@ -215,7 +218,7 @@ def find_python() -> Callable[[str], str]:
             shutil.which(f"python{version}"),
             *(str(path) for path in sorted(pyenv.glob(f"versions/{version}.*/bin/python"))),
         ]
-        for candidate in filter(None, candidates):
+        for candidate in filter(shutil.which, filter(None, candidates)):
             probe = [candidate, "-c", "import ensurepip, ssl, sqlite3, sys; print(*sys.version_info[:2], sep='.')"]
             done = subprocess.run(probe, capture_output=True, text=True, check=False)
             if done.returncode == 0 and done.stdout.strip() == version:
@@ -229,14 +232,20 @@ def find_python() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build_wheel() -> Callable[[Path, Path], Path]:
+    """``build_wheel(source tree, folder)``."""
+
+    def build(source: Path, folder: Path) -> Path:
+        run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(source)])
+        return next(folder.glob("muster_edge-*.whl"))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory, build_wheel: Callable[[Path, Path], Path]) -> Path:
     """Today's."""
     return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
-
-
-def build_wheel(source: Path, folder: Path) -> Path:
-    run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(source)])
-    return next(folder.glob("muster_edge-*.whl"))
 
 
 @pytest.fixture(scope="session")
@@ -335,13 +344,3 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "data.npz", x_x=inputs, y=(inputs @ weights).argmax(axis=1))
     (folder / "null.tflite").write_bytes(null_bytes(Format.TFLITE))
     return folder
-
-
-@pytest.fixture(scope="session", name="ask")
-def ask_fixture() -> Callable[[int, str], list[float]]:
-    return ask
-
-
-@pytest.fixture(scope="session", name="build_wheel")
-def build_wheel_fixture() -> Callable[[Path, Path], Path]:
-    return build_wheel

@@ -28,7 +28,7 @@ def fleet(today, fleet_at, files: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.mark.parametrize("link", ["grpc", "mqtt"])
 @pytest.mark.parametrize("version", PYTHONS)
 def test_agent_wheel_goes_round_the_loop(
-    version: str, link: str, wheel: Path, fleet, find_python: Callable[[str], str], install, ask, tmp_path: Path
+    version: str, link: str, wheel: Path, fleet, find_python: Callable[[str], str], install, tmp_path: Path
 ) -> None:
     agent = install(find_python(version), f"{wheel}[{EXTRAS[link]}]")
     packages = agent.packages()
@@ -36,12 +36,12 @@ def test_agent_wheel_goes_round_the_loop(
     assert ("grpcio" in packages) == (link == "grpc")
     device_id, state = f"{tmp_path.name.strip('_')}-{link}", tmp_path / "state"  # a second try is another device
     fleet.join(agent, state, device_id, link)
-    with agent.agent(state):
+    with agent.agent(state, *fleet.only(link)):
         fleet.wait_online(device_id, link)
         measured = [record for model in ("linear", "null") for record in fleet.measure(model, device_id)]
         assert {record["configuration"]["runtime"] for record in measured} == {"onnxruntime", "litert"}
         serving = fleet.deploy("linear", device_id)
-        assert len(ask(serving["http_port"], "linear")) == 4
+        assert len(fleet.ask(serving["http_port"], "linear")) == 4
         fleet.deploy("null", device_id)
     fleet.muster("device", "rm", device_id, "--yes")
     wanted = ("onnxruntime", "ai-edge-litert", "numpy", "grpcio", "paho-mqtt", "protobuf", "cryptography")

@@ -33,14 +33,17 @@ VERSIONS = [pytest.param(ref, link, id=f"{ref[:8]}-{link}") for ref, link in rea
 
 @pytest.fixture(scope="session")
 def version(tmp_path_factory: pytest.TempPathFactory, build_wheel, beside_ours) -> Callable:
-    """``version(ref)``: that commit, built and installed. Skipped where this clone has no such commit."""
+    """``version(ref)``: that commit, built and installed. Skipped where a shallow clone has no such commit."""
     made = {}
 
     def make(ref: str):
         if ref not in made:
             archive = subprocess.run(["git", "-C", str(ROOT), "archive", ref], capture_output=True, check=False)
             if archive.returncode != 0:
-                pytest.skip(f"no commit {ref[:12]} in this clone (shallow, or no clone at all): git fetch --unshallow")
+                ask = ["git", "-C", str(ROOT), "rev-parse", "--is-shallow-repository"]
+                is_whole = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip() == "false"
+                assert not is_whole, f"previous_versions.txt names {ref}: {archive.stderr.decode()}"
+                pytest.skip(f"no commit {ref[:12]} here (shallow clone, or none at all): git fetch --unshallow")
             folder = tmp_path_factory.mktemp("previous")
             with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
                 tar.extractall(folder / "source", filter="data")
@@ -54,9 +57,17 @@ def options_for(link: str) -> tuple[str, ...]:
     return ("--mqtt",) if link == "mqtt" else ()
 
 
+def resumed(found: dict[str, str]) -> bool:
+    return "serving.resumed" in found["log"]
+
+
+def count_resumed(fleet) -> dict[str, int]:
+    return {"count": len(fleet.json("events", "--kind", "serving.resumed"))}
+
+
 @pytest.mark.parametrize(("ref", "link"), VERSIONS)
 def test_agent_of_an_earlier_version_lives_with_todays_controller_and_is_upgraded_in_place(
-    ref: str, link: str, version, today, fleet_at, files: Path, ask, request, tmp_path: Path
+    ref: str, link: str, version, today, fleet_at, files: Path, request, tmp_path: Path
 ) -> None:
     if link == "mqtt":
         request.getfixturevalue("mosquitto")
@@ -65,19 +76,24 @@ def test_agent_of_an_earlier_version_lives_with_todays_controller_and_is_upgrade
         fleet = controller.enter_context(fleet_at(today, tmp_path / "data", *options_for(link)))
         fleet.add(files / "model.onnx", "linear", "--data", str(files / "data.npz"))
         fleet.join(old, state, "shelf", link)
-        with old.agent(state):
+        only = fleet.only(link)
+        with old.agent(state, *only):
             fleet.wait_online("shelf", link)
             fleet.measure("linear", "shelf")
             before = fleet.deploy("linear", "shelf")
-            answer = ask(before["http_port"], "linear")
+            answer = fleet.ask(before["http_port"], "linear")
         controller.close()
-        with today.agent(state):
+        with old.agent(state, *only):  # once more with nobody to tell: its word of it is left in its queue
+            fleet.eventually(lambda: {"log": state.with_suffix(".log").read_text()}, resumed)
+        with today.agent(state, *only):
             # I4: what it took over serves before anybody is there to ask, and under the same address.
             fleet.eventually_answers(before["http_port"], "linear", answer)
             fleet = controller.enter_context(fleet_at(today, tmp_path / "data", *options_for(link)))
             fleet.wait_online("shelf", link)
             after = fleet.served("linear", "shelf")
             assert after["deployment_id"] == before["deployment_id"]
+            told = fleet.eventually(lambda: count_resumed(fleet), lambda found: found["count"] >= 2)
+            assert told == {"count": 2}
             fleet.add(files / "null.tflite", "null")
             fleet.measure("null", "shelf")
             fleet.deploy("null", "shelf")
@@ -89,7 +105,7 @@ def test_agent_of_an_earlier_version_lives_with_todays_controller_and_is_upgrade
 
 @pytest.mark.parametrize(("ref", "link"), VERSIONS)
 def test_todays_agent_lives_with_an_earlier_controller_which_is_upgraded_in_place(
-    ref: str, link: str, version, today, fleet_at, files: Path, ask, request, tmp_path: Path
+    ref: str, link: str, version, today, fleet_at, files: Path, request, tmp_path: Path
 ) -> None:
     if link == "mqtt":
         request.getfixturevalue("mosquitto")
@@ -100,11 +116,11 @@ def test_todays_agent_lives_with_an_earlier_controller_which_is_upgraded_in_plac
             fleet.add(files / "model.onnx", "linear", "--data", str(files / "data.npz"))
             for name, (agent, state) in states.items():
                 fleet.join(agent, state, name, link)
-                agents.enter_context(agent.agent(state))
+                agents.enter_context(agent.agent(state, *fleet.only(link)))
                 fleet.wait_online(name, link)
                 fleet.measure("linear", name)
             before = {name: fleet.deploy("linear", name) for name in states}
-            answers = [ask(serving["http_port"], "linear") for serving in before.values()]
+            answers = [fleet.ask(serving["http_port"], "linear") for serving in before.values()]
             assert answers[0] == answers[1]
             runs = fleet.json("bench", "ls")
         with fleet_at(today, data, *options_for(link)) as fleet:
@@ -117,7 +133,7 @@ def test_todays_agent_lives_with_an_earlier_controller_which_is_upgraded_in_plac
             for name in states:
                 fleet.measure("null", name)
                 fleet.deploy("null", name)
-                assert ask(fleet.served("linear", name)["http_port"], "linear") == answers[0]
+                assert fleet.ask(fleet.served("linear", name)["http_port"], "linear") == answers[0]
 
 
 @pytest.mark.parametrize("ref", REFS)
