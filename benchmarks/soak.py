@@ -9,7 +9,8 @@ their connection, all of them report now and then, one is pushed a model or has 
 is removed from the fleet and another joins through the door.
 
 The slope is fitted over the means of 20 stretches after the warm-up; ``low`` and ``high`` hold it with 95 %
-confidence. A process that was started again in between has no slope and fails the run, as does a load with failures.
+confidence; ``second_half_kib_per_min`` is that of the later half alone: caches fill and stop, leaks go on. A process
+that was started again in between has no slope and fails the run, as does a load with failures.
 """
 
 from __future__ import annotations
@@ -128,8 +129,8 @@ class Watch:
         found: list[Row] = []
         for name, samples in self.samples.items():
             later = [sample for sample in samples if sample[0] >= warm_up_s]
-            slope = fit(later)
-            if slope is None:
+            slope, newer = fit(later), fit(later[len(later) // 2 :], blocks=10)
+            if slope is None or newer is None:
                 raise RigError("expected a longer run: too few samples for a slope")
             found.append(
                 {
@@ -137,6 +138,7 @@ class Watch:
                     "slope_kib_per_min": round(slope.per_min, 1),
                     "low": round(slope.low, 1),
                     "high": round(slope.high, 1),
+                    "second_half_kib_per_min": round(newer.per_min, 1),
                     "rss_mib": round(later[0][1] / 1024, 1),
                     "rss_mib_at_the_end": round(later[-1][1] / 1024, 1),
                     "minutes": round((later[-1][0] - later[0][0]) / 60, 1),

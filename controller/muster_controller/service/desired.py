@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 from threading import Lock
 
@@ -53,6 +53,12 @@ class DesiredStates:
         for device in every(lambda cursor: self._store.list_devices(None, cursor, 500)):
             if not device.is_revoked:
                 self.refresh(device.device_id)
+
+    def keep_only(self, device_ids: Set[str]) -> None:
+        """Forget all other devices."""
+        for device_id in tuple(self._locks):
+            if device_id not in device_ids:
+                self._locks.pop(device_id, None)
 
     def _refresh_once(self, device_id: str, held_by_device: tuple[int, int]) -> bool:
         with self._store.snapshot():

@@ -129,6 +129,7 @@ class Service:
         living = frozenset(device.device_id for device in self.devices.every())
         self.sessions.keep_only(living)
         self.renewals.keep_only(living)
+        self.desired.keep_only(living)
 
     def collect_garbage(self) -> tuple[str, ...]:
         """Remove unreferenced artifacts, unless an operation may be shelving some just now."""
