@@ -50,7 +50,8 @@ class Theatre:
             self.play(actors, partial(rehearse, measured=("int8-static", "narrow")))
         assert self._stage is not None
         ids = [actor.device_id for actor in actors]
-        return self._stage, {o.device_id: variant_of(o.chosen) for o in self._outcomes if o.device_id in ids}
+        outcomes, self._outcomes = self._outcomes, []  # a second try of the test begins anew
+        return self._stage, {o.device_id: variant_of(o.chosen) for o in outcomes if o.device_id in ids}
 
     def close(self) -> None:
         self._outcomes = []
