@@ -391,7 +391,7 @@ def test_no_malformed_payload_ends_or_stops_controller_or_agent(
     dropped = house.link.drops.count
     house.still_works()
     house.stop_controller()
-    told += attack_agent(house, draw, LONG // 3, spoilt)
+    told += attack_agent(house, draw, LONG - LONG * 2 // 3, spoilt)
     house.start_controller()
     house.still_works()
     total = told["messages of a device"] + told["messages of a controller"]
