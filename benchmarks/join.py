@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -58,11 +59,13 @@ def main() -> int:
     sizes = [int(size) for size in options.join.split(",") if size]
     rows: list[Row] = []
     try:
-        for link in links:
-            rows += [measure_join(link, size, options.timeout) for size in sizes]
-        if options.reconnect:
-            cases = [(link, what) for link in links for what in _victims(link)]
-            rows += [measure_reconnect(link, what, options.reconnect, options.timeout) for link, what in cases]
+        for link, size in itertools.product(links, sizes):
+            rows.append(measure_join(link, size, options.timeout))
+            print(rows[-1], file=sys.stderr)
+        cases = [(link, what) for link in links for what in _victims(link) if options.reconnect]
+        for link, what in cases:
+            rows.append(measure_reconnect(link, what, options.reconnect, options.timeout))
+            print(rows[-1], file=sys.stderr)
     except (RigError, TimeoutError) as error:
         print(f"join: {error or 'not all were online in time'}", file=sys.stderr)
         return 1
@@ -138,8 +141,7 @@ async def _reconnect_all(
         attempts = sum(device.attempts for device in fleet.devices)
         before = {device.device_id: device.sessions for device in fleet.devices}
         began_s = time.monotonic()
-        await asyncio.to_thread(_kill, controller, victim)
-        served_s = await asyncio.to_thread(_wait_served, controller, victim, timeout_s)
+        served_s = await asyncio.to_thread(_kill, controller, victim, timeout_s)
         async with asyncio.timeout(timeout_s):
             while any(device.sessions == before[device.device_id] for device in fleet.devices):
                 await asyncio.sleep(0.02)
@@ -161,24 +163,20 @@ async def _reconnect_all(
     }
 
 
-def _kill(controller: Controller, victim: str) -> None:
+def _kill(controller: Controller, victim: str, timeout_s: float) -> float:
+    """When somebody listens in its place, monotonic seconds."""
     if victim == "controller":
         controller.kill()
         controller.start()
-    else:
-        os.kill(controller.broker_pid, signal.SIGKILL)
-
-
-def _wait_served(controller: Controller, victim: str, timeout_s: float) -> float:
-    """When somebody listens again, monotonic seconds."""
-    deadline_s = time.monotonic() + timeout_s
-    if victim == "controller":
         controller.wait_ready()
         return time.monotonic()
+    killed, deadline_s = controller.broker_pid, time.monotonic() + timeout_s
+    os.kill(killed, signal.SIGKILL)
     while time.monotonic() < deadline_s:
-        with contextlib.suppress(OSError):
-            _dial(controller.ports.mqtt)
-            return time.monotonic()
+        with contextlib.suppress(OSError, ValueError, RigError):  # its file is being written
+            if controller.broker_pid != killed:
+                _dial(controller.ports.mqtt)
+                return time.monotonic()
         time.sleep(0.01)
     raise RigError("expected the broker to be started again, found it is not")
 
