@@ -4,15 +4,24 @@ from hypothesis import strategies as st
 from muster_agent.backoff import Backoff
 
 
-def test_ceiling_doubles_up_to_the_cap() -> None:
-    backoff = Backoff(1.0, 10.0, lambda: 1.0)
-    assert [backoff.next_s() for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+def test_ceiling_grows_by_a_quarter_up_to_the_cap() -> None:
+    backoff = Backoff(1.0, 2.0, lambda: 1.0)
+    assert [backoff.next_s() for _ in range(6)] == [1.0, 1.25, 1.25**2, 1.25**3, 2.0, 2.0]
+
+
+def test_ceiling_stays_below_the_time_away_plus_the_base() -> None:
+    """Whoever comes back after an outage is not waited for longer than the outage lasted."""
+    backoff, away_s = Backoff(1.0, 60.0, lambda: 0.5), 0.0
+    for _ in range(40):
+        delay_s = backoff.next_s()
+        assert 2 * delay_s <= away_s + 1.0
+        away_s += delay_s
 
 
 def test_jitter_is_full_from_nothing_to_the_ceiling() -> None:
     draws = iter([0.0, 0.5, 0.25])
     backoff = Backoff(1.0, 10.0, lambda: next(draws))
-    assert [backoff.next_s() for _ in range(3)] == [0.0, 1.0, 1.0]
+    assert [backoff.next_s() for _ in range(3)] == [0.0, 0.625, 0.390625]
 
 
 def test_success_starts_over() -> None:
