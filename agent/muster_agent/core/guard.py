@@ -39,7 +39,7 @@ class GuardSettings:
 
     z: float = 2.0  # standard deviations of the slowdown that a service time is charged
     margin_ratio: float = 0.05  # of the SLO, kept free for what is not seen here
-    drain_ratio: float = 2.0  # those who wait are charged this many times their time on the fastest rung
+    drain_ratio: float = 3.0  # those who wait are charged this many times their time on the fastest rung
     climb_ratio: float = 0.9  # a better rung must fit into this share of the SLO
     dwell_ns: int = 2 * _S  # for this long, when the stream had
     dip_dwell_ns: int = 1 * _S  # for this long, when only a cluster of requests had forced it down
@@ -222,7 +222,7 @@ class Guard:
         if waiting_ns and limit_ns < math.inf:
             # At the pace of whole requests, and not to the last: while they are served others come and are read.
             drain_ns = self.settings.drain_ratio * self.cpu.busy_ns(self._fastest_ns(slowdown, now_ns))
-            rescue_ns = rescue_start_ns(waiting_ns, limit_ns, drain_ns)
+            rescue_ns = rescue_start_ns(waiting_ns, limit_ns, drain_ns) - self._price_to_fastest_ns()
         return _Moment(
             now_ns=now_ns,
             slack_ns=limit_ns - (now_ns - arrival_ns),
@@ -354,6 +354,11 @@ class Guard:
 
     def _fastest_ns(self, slowdown: float, now_ns: int) -> float:
         return min(self._rungs[index].expected_ns(slowdown, now_ns) for index in self._allowed)
+
+    def _price_to_fastest_ns(self) -> float:
+        """What a switch to the fastest rung would cost, as far as one has been seen."""
+        fastest = min(self._allowed, key=lambda index: self._rungs[index].idle_ns)
+        return 0.0 if fastest == self._active else self._rungs[fastest].price_ns
 
     def _index_of(self, variant_id: str) -> int | None:
         return next((i for i, state in enumerate(self._rungs) if variant_id and state.variant_id == variant_id), None)
