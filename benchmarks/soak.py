@@ -5,8 +5,8 @@
 
 A real controller with its broker, one **real agent** with a serving child that answers a small load all the time, and
 ``--agents`` **simulated** ones (sockets, no runtime), half on each link. Each second some of the simulated ones lose
-their connection, all of them report now and then, one is pushed a model or has it taken away, and every few seconds one
-is removed from the fleet and another joins through the door.
+their connection, all of them report now and then, one is pushed a model (news for a device that has just joined), and
+every few seconds one is removed from the fleet and another joins through the door.
 
 The slope is fitted over the means of 20 stretches after the warm-up; ``low`` and ``high`` hold it with 95 %
 confidence; ``second_half_kib_per_min`` is that of the later half alone: caches fill and stop, leaks go on. A process
@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import numpy as np
 import onnx
@@ -163,7 +164,6 @@ class Crowd:
         self._number = 0
         self._inventory = usual_inventory()
         self._sequences: dict[str, int] = {}
-        self._pushed: set[str] = set()
 
     async def fill(self, agents: int) -> None:
         self._line = (await self._ask("post", "/tokens", {"uses": 100_000, "lifetime_s": 86_400}))["link"]
@@ -189,7 +189,6 @@ class Crowd:
         await self._ask("delete", f"/devices/{gone}")
         await fleet.leave([gone])
         self.churn.removals += 1
-        self._pushed.discard(gone)
         self._sequences.pop(gone, None)
         await self._come()
 
@@ -211,9 +210,13 @@ class Crowd:
             self.churn.telemetry += 1
 
     async def _push(self, device_id: str) -> None:
-        """Its desired state changes either way; a device may have been removed meanwhile."""
-        with contextlib.suppress(OSError):
+        """Its desired state changes if it did not have the model yet."""
+        try:
             await self._ask("post", "/pushes", {"model": MODEL, "devices": [device_id]})
+        except HTTPError as error:
+            if error.code not in {404, 409}:  # the device was removed meanwhile
+                raise
+        else:
             self.churn.pushes += 1
 
     async def _ask(self, method: str, path: str, *body: object) -> Any:

@@ -64,7 +64,10 @@ def run(marks: str, options: Sequence[str], outcomes: Path, deadline_s: float) -
     try:
         return process.wait(max(deadline_s - time.monotonic(), 1))
     except KeyboardInterrupt:
-        return process.wait(60)  # pytest heard it, too
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(60)  # pytest heard it, too
+        cut(process)
+        return INTERRUPTED
     except (subprocess.TimeoutExpired, TerminatedError) as error:
         why = "was told to end" if isinstance(error, TerminatedError) else f"{LIMIT_S:.0f} s are over"
         print(f"\n{why}: cut here, with the stacks of all threads", flush=True)
@@ -130,6 +133,9 @@ def print_end(found: Sequence[Outcome], codes: Sequence[int], seconds: float) ->
 
 def main() -> int:
     """0 when both runs passed."""
+    there = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    if there != set(FOLDERS):
+        sys.exit(f"expected the folders {sorted(FOLDERS)} in tests/, found {sorted(there)}: name them in FOLDERS")
     signal.signal(signal.SIGTERM, terminated)
     began_s, codes = time.monotonic(), list[int]()
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
@@ -144,7 +150,13 @@ def main() -> int:
     total = next((line for line in report.stdout.splitlines() if line.startswith("TOTAL")), "TOTAL: no coverage")
     print(f"\nBRANCH COVERAGE  {' '.join(total.split())}")
     print_end(found, codes, time.monotonic() - began_s)
-    return max(codes)
+    return verdict(codes, found)
+
+
+def verdict(codes: Sequence[int], found: Sequence[Outcome]) -> int:
+    """The first code that is not 0, a signal's as a positive number; 1 when a test failed all the same."""
+    first = next((abs(code) for code in codes if code), 0)
+    return first or int(any(one.outcome in {"failed", "cut"} for one in found))
 
 
 def terminated(*_: object) -> None:

@@ -1,11 +1,11 @@
 """Full jitter: the only spread that does not let a fleet come back in waves.
 
-The ceiling grows by a quarter, not by the usual factor of two: the wait then stays at about half of the time that the
-outage has lasted. Doubled ceilings wait for up to twice that time after the other side is back. In a model of 1,000
-agents, an outage of 3 s and 300 admissions a second, the last is back after 9.5 s instead of 21.8 s; of 10,000 agents
-cut off at once after 53 s instead of 80 s, for 9 attempts each instead of 5.
+The ceiling grows by a quarter, not by the usual factor of two: the longest wait then stays at about half of the time
+that the outage has lasted. Doubled ceilings wait for up to twice that time after the other side is back. In a model of
+1,000 agents, an outage of 3 s and 300 admissions a second, the last is back after 9.5 s instead of 21.8 s; of 10,000
+agents cut off at once after 53 s instead of 80 s, for 9 attempts each instead of 5.
 
-Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+Source of the jitter: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 """
 
 from __future__ import annotations

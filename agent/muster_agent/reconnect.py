@@ -15,6 +15,7 @@ from muster_protos.errors import InvalidInputError
 from muster_protos.model import Goodbye
 
 _STABLE_S = 10.0  # a session that lasted this long was a success: start from the base delay again
+_MAX_PAUSE_MS = 600_000  # nobody keeps a device away for longer with one word
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Reconnect:
                 return
             if time.monotonic() - began_s > _STABLE_S:
                 self._backoff.reset()
-            retry_after_s = end.goodbye.retry_after_ms / 1e3 if end.goodbye else 0.0
+            retry_after_s = pause_s(end.goodbye) if end.goodbye else 0.0
             if is_revoked and self._rest_s is not None:
                 retry_after_s = self._rest_s
             if self._hurry.wait(self._backoff.next_s(retry_after_s)):
@@ -81,6 +82,11 @@ class Reconnect:
     def succeeded(self) -> None:
         """There is a session: the next failure is news."""
         self._last_reason = ""
+
+
+def pause_s(goodbye: Goodbye) -> float:
+    """How long the other side asks us to stay away, in seconds: within bounds, whoever says it."""
+    return min(max(0, goodbye.retry_after_ms), _MAX_PAUSE_MS) / 1e3
 
 
 def host_and_port(url: str, scheme: str, default_port: int) -> tuple[str, int]:

@@ -114,9 +114,7 @@ class Outbox:
                 return
             events = list(self._unstored)
             if self._dropped:
-                reason = (
-                    f"{self._dropped} events came faster than they could be stored and were dropped, the oldest first"
-                )
+                reason = f"{self._dropped} events were dropped, the oldest first: too many, or the disk took none"
                 events.append(Event(secrets.token_hex(16), "events.dropped", self._parts.clock.now_ns(), reason=reason))
             try:
                 self._parts.state.queue_events(events)

@@ -107,7 +107,11 @@ class Child:
         self._serving = LocalServing(folder / "serving.sock", ServingOptions())
         self._serving.start(self.sink)
         self.ready = self._serving.serve(grant, 60.0)
-        self.pid = next(iter(self._serving._processes.values())).pid
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves now."""
+        return next(iter(self._serving._processes.values())).pid
 
     def memory_kib(self) -> int:
         line = next(line for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if "VmRSS" in line)
@@ -194,6 +198,7 @@ def talk_http(child: Child, draw: random.Random, count: int) -> Counter[str]:
     connection = dial()
     for _ in range(count):
         method, path, body, headers = http_request(draw)
+        told["http messages"] += 1
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
@@ -206,7 +211,6 @@ def talk_http(child: Child, draw: random.Random, count: int) -> Counter[str]:
             connection.close()
             connection = dial()
     connection.close()
-    told["http messages"] = count
     return told
 
 

@@ -90,6 +90,7 @@ DOWN_BODIES = (
     ControllerMessage(ReportAck("events", 0, 1)),
     ControllerMessage(SessionTerms(5, "https://127.0.0.1:1")),
     ControllerMessage(Goodbye("greet again", retry_after_ms=1)),
+    ControllerMessage(Goodbye("greet again", retry_after_ms=-(2**63))),
     Block(1, Chunk(0, b"x" * 100, 100)),
     RenewAnswer(1, RenewResponse(b"certificate")),
     Refusal(1, "temporary", "no", 5),

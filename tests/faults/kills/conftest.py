@@ -147,6 +147,7 @@ class Rig:
     ports: tuple[str, str, str] = ("0", "0", "0")
     serial: int = 0
     audited: int = 0
+    healed: int = 0  # served again only once the controller was back, because the test had damaged its copy
     controller: Forked | None = None
     agent: Forked | None = None
 
@@ -420,13 +421,18 @@ class Rig:
         if is_whole or not self._is_missing_what_was_damaged():
             self.violations.append(f"I4: nothing serves within {timeout_s:.0f} s: {last}; {self.scene()}")
             return
+        self.healed += 1
         self.start_controller()  # what the test damaged can only be fetched again
         self.check_serves(timeout_s, is_whole=True)
 
     def _is_missing_what_was_damaged(self) -> bool:
-        """The agent found the damage, took the file away, and nobody has been there to give it another."""
+        """What is on record to be served was damaged, and taken away by the agent; nobody has been there since."""
+        with contextlib.closing(self._agent_database()) as database:
+            records = [record_from_row(row) for row in database.execute(SELECT_SERVING).fetchall()]
+        models = [model for record in records if record.model_id == "net" for model in record.models]
+        wanted = {manifest.artifact.sha256 for model in models for manifest in model.manifests}
         found = {path.name for path in (self.state / "artifacts" / "sha256").glob("??/*")}
-        return bool(self.rotted - found)
+        return bool((wanted & self.rotted) - found)
 
     def scene(self) -> str:
         """What a reader of a violation asks first."""

@@ -150,6 +150,7 @@ def test_a_thousand_kills_break_no_promise(kills, capsys):
         "by_step": dict(histogram.most_common()),
         "points_never_met": [point for point, count in met.items() if not count],
         "aimed_and_missed": dict(sum((rig.missed for rig in rigs), Counter()).most_common()),
+        "damaged_copies_fetched_again": sum(rig.healed for rig in rigs),
         "violations": violations,
     }
     target = os.environ.get("MUSTER_KILLS_JSON", "")
@@ -159,6 +160,7 @@ def test_a_thousand_kills_break_no_promise(kills, capsys):
         print(f"{report['kills']} kills in {report['seconds']} s, {report['reports_audited']} reports audited")
         for step, count in sorted(histogram.items()):
             print(f"  {step:<40} {count:>4} {'#' * min(count, 60)}")
+        print(f"  damaged, alone, and healed by the controller: {report['damaged_copies_fetched_again']}")
         print(f"  never met: {', '.join(report['points_never_met']) or 'none'}")
     assert not violations, violations
     assert wanted < 500 or not report["points_never_met"], "a fail-point is never reached"

@@ -76,7 +76,9 @@ def test_reports_of_yesterday_are_stored(fleet: Any) -> None:
     assert len(fleet.stored(device)) == 30
 
 
-def test_words_of_a_device_that_was_removed_meanwhile_change_nothing(fleet: Any) -> None:
+def test_words_of_a_device_that_was_removed_meanwhile_change_nothing(
+    fleet: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     other = fleet.device("pi-2")
     device = fleet.device("pi-1")
     device.report(5)
@@ -94,6 +96,8 @@ def test_words_of_a_device_that_was_removed_meanwhile_change_nothing(fleet: Any)
     fleet.check(other)
     assert len(fleet.stored(device)) == 5
     assert fleet.sink.opened == {"pi-1": 1, "pi-2": 1}, "it stays away, and nobody else noticed"
+    broken = ("the session failed", "was not taken")
+    assert not [record for record in caplog.records if record.getMessage().endswith(broken)], "it heard the word"
 
 
 def oversized(session_id: str = "") -> bytes:

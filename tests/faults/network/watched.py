@@ -97,6 +97,10 @@ class WatchedLink:
         self._late_in: list[ControllerMessage] = []
         self._sink: Any = None
 
+    @property
+    def is_proven(self) -> bool:
+        return self._link.is_proven
+
     def start(self, sink: LinkSink) -> None:
         self._sink = sink
         self._link.start(self)
@@ -105,7 +109,8 @@ class WatchedLink:
         if not isinstance(message.body, Report):
             return self._link.send(message)
         if self._chance is None:
-            return all([self._link.send(message) for _ in range(self.copies)][:1])
+            taken = [self._link.send(message) for _ in range(self.copies)]
+            return taken[0]
         draw = self._chance.random()
         if draw < 0.1:
             self._late_out.append(message)

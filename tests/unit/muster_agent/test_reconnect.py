@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from muster_agent.backoff import Backoff
-from muster_agent.reconnect import End, Reconnect
+from muster_agent.reconnect import End, Reconnect, pause_s
 from muster_agent.testing_link import RecordingLinkSink
 from muster_protos.model import Goodbye
 
@@ -43,3 +45,8 @@ def test_where_nobody_can_prove_it_the_link_rests_and_comes_back_when_there_is_n
     reconnect.close()
     thread.join(10)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(("asked_ms", "expected_s"), [(0, 0.0), (1500, 1.5), (-(2**63), 0.0), (2**63 - 1, 600.0)])
+def test_nobody_keeps_a_link_away_for_long_with_one_word(asked_ms, expected_s):
+    assert pause_s(Goodbye("later", retry_after_ms=asked_ms)) == expected_s

@@ -21,7 +21,7 @@ from muster_agent.adapters.link_mqtt.calls import Calls
 from muster_agent.adapters.link_mqtt.timing import LinkTiming
 from muster_agent.outbox import Outbox
 from muster_agent.ports import LinkSink
-from muster_agent.reconnect import End
+from muster_agent.reconnect import End, pause_s
 from muster_protos import codec
 from muster_protos.errors import CodecError, InvalidInputError
 from muster_protos.limits import MAX_CONTROLLER_MESSAGE_BYTES, MAX_UNTAKEN_BYTES, MAX_UNTAKEN_MESSAGES
@@ -253,7 +253,7 @@ class Conversation:
             self.end = End(goodbye.reason, goodbye)
             return
         self.finish(goodbye.reason)
-        self._greet_at_s = now_s + goodbye.retry_after_ms / 1e3 + self._timing.retry_base_s * self._draw()
+        self._greet_at_s = now_s + pause_s(goodbye) + self._timing.retry_base_s * self._draw()
 
     def _open(self, now_s: float) -> None:
         self._answer_by_s = None
