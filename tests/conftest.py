@@ -11,7 +11,7 @@ from muster_controller.adapters.broker_mosquitto import find_mosquitto
 from muster_protos.errors import MissingExtraError
 
 _TESTS = Path(__file__).parent
-_REAL_TIME = tuple(str(_TESTS / part) for part in ("contract/link", "integration", "e2e"))
+_REAL_TIME = tuple(str(_TESTS / part) for part in ("contract/link", "integration", "e2e", "faults/network"))
 _SLOW_S = 300  # for slow and faults tests that name no limit of their own; pyproject.toml has that of the others
 _GRACE_S = 60
 _STDERR = pytest.StashKey[int]()

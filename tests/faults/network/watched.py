@@ -78,6 +78,9 @@ class WatchedCache(FolderCache):
         self.appended[ref.sha256] += len(data)
 
 
+LATE_S = 0.5  # a message that is late comes behind the next one, or after this
+
+
 class WatchedLink:
     """A link; with a ``chance`` it says and hears some messages twice and some after the one behind them."""
 
@@ -95,6 +98,7 @@ class WatchedLink:
         self._chance = chance
         self._late_out: list[AgentMessage] = []
         self._late_in: list[ControllerMessage] = []
+        self._lock = threading.Lock()
         self._sink: Any = None
 
     @property
@@ -161,8 +165,19 @@ class WatchedLink:
             self.desired.append(message)
         draw = 1.0 if self._chance is None else self._chance.random()
         if draw < 0.1:
-            self._late_in.append(message)
+            with self._lock:
+                self._late_in.append(message)
+            timer = threading.Timer(LATE_S, self._deliver_late)  # it may be the last one: nothing is behind it
+            timer.daemon = True
+            timer.start()
             return
-        late, self._late_in = self._late_in, []
-        for each in (message, *late, *([message] if draw < 0.2 else [])):
+        self._sink.received(message)
+        self._deliver_late()
+        if draw < 0.2:
+            self._sink.received(message)
+
+    def _deliver_late(self) -> None:
+        with self._lock:
+            late, self._late_in = self._late_in, []
+        for each in late:
             self._sink.received(each)
