@@ -30,12 +30,10 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
-from rig.controller import LINKS, Controller, RigError, run_agent_command, running_controller, start_agent
+from rig.controller import LINKS, Controller, RigError, run_agent_command, running_controller, start_agent, until
 from rig.identities import make_key_pair
 from rig.machine import tell_machine
+from rig.model import write_model
 from rig.slope import children, command_line, fit, rss_kib
 from rig.table import Row, say_rows
 from simulated.device import SimulatedDevice
@@ -246,16 +244,16 @@ def _serving_agent(controller: Controller, folder: Path) -> Iterator[subprocess.
     state = folder / "agent"
     run_agent_command(["join", controller.command("token", "new")["link"], "--state", str(state), "--id", DEVICE])
     with start_agent(state, folder / "agent.log") as agent:
-        _until(lambda: controller.get(f"/devices/{DEVICE}")["presence"] == "online", "the agent is online")
-        _until(lambda: bool(controller.get(f"/devices/{DEVICE}")["inventory"]["runtimes"]), "its runtimes are proved")
-        controller.command("model", "add", str(_write_model(folder / "dense.onnx")), "--name", MODEL)
+        until(lambda: controller.get(f"/devices/{DEVICE}")["presence"] == "online", "the agent is online")
+        until(lambda: bool(controller.get(f"/devices/{DEVICE}")["inventory"]["runtimes"]), "its runtimes are proved")
+        controller.command("model", "add", str(write_model(folder / "dense.onnx")), "--name", MODEL)
         controller.command("push", MODEL, "--device", DEVICE)
         controller.command("bench", "run", MODEL, "--device", DEVICE, "--tier", "demo", "--threads", "1")
         policy = folder / "policy.yaml"
         policy.write_text(_POLICY)
         controller.command("select", MODEL, "--device", DEVICE, "--policy", str(policy))
         controller.command("rollout", "start", MODEL, "--device", DEVICE)
-        _until(lambda: _serving_pids(agent.pid) != [], "the model is served")
+        until(lambda: _serving_pids(agent.pid) != [], "the model is served")
         yield agent
 
 
@@ -268,29 +266,6 @@ def _serving_child(agent: int) -> int:
     if len(found) != 1:
         raise RigError(f"expected one serving child, found {len(found)}")
     return found[0]
-
-
-def _until(is_so: Any, what: str, seconds: float = 120.0) -> None:
-    deadline_s = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > deadline_s:
-            raise RigError(f"expected within {seconds:g} s that {what}")
-        time.sleep(0.2)
-
-
-def _write_model(path: Path) -> Path:
-    """Two dense layers, 1 MiB of weights."""
-    source = np.random.default_rng(0)
-    weights = {"w1": source.normal(size=(64, 2048)), "w2": source.normal(size=(2048, 64))}
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w1"], ["h"]), helper.make_node("MatMul", ["h", "w2"], ["y"])],
-        "dense",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
 
 
 if __name__ == "__main__":

@@ -22,11 +22,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import datetime
 import hashlib
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -35,12 +33,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 import grpc
 import grpc.aio
+from rig.machine import tell_machine
 
 from muster_agent.adapters.cache_folder import FolderCache
 from muster_agent.adapters.clock_system import SystemClock
@@ -76,7 +74,7 @@ def main() -> int:
     if options.role:
         return _ROLES[options.role](json.loads(options.order))
     sizes = [int(size) for size in options.sizes.split(",")]
-    print(describe_machine(), file=sys.stderr)
+    tell_machine("grpcio")
     with tempfile.TemporaryDirectory(prefix="muster-transfer-", dir=options.folder) as name:
         rows = measure(Path(name), sizes, options.repetitions, options.link or LINKS)
     if options.output == "json":
@@ -95,17 +93,6 @@ def main() -> int:
                 f"{row['refetched_bytes_after_kill']} bytes twice after a kill"
             )
     return 0
-
-
-def describe_machine() -> str:
-    """Machine, versions, date and pressure, one line."""
-    pressure = Path("/proc/pressure/cpu")
-    load = pressure.read_text().split("\n")[0] if pressure.exists() else "no pressure information"
-    return (
-        f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H:%MZ} {platform.machine()} {os.cpu_count()} cores "
-        f"{platform.platform()} Python {platform.python_version()} grpcio {version('grpcio')} "
-        f"protobuf {version('protobuf')} muster-edge {version('muster-edge')}; cpu pressure: {load}"
-    )
 
 
 def measure(folder: Path, sizes: Sequence[int], repetitions: int, links: Sequence[str]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ LINKS = ("grpc", "mqtt")
 _BIN = Path(sys.executable).parent
 _START_S = 120.0
 _POLL_S = 0.01
+_LOOK_S = 0.2
 
 
 class RigError(Exception):
@@ -197,14 +198,29 @@ def run_agent_command(arguments: Sequence[str]) -> None:
         raise RigError(f"`muster-agent {arguments[0]}` ended with {found.returncode}: {found.stderr.strip()}")
 
 
+def until(is_so: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
+    """Wait for a fact.
+
+    Raises:
+        RigError: it did not come about in time.
+    """
+    deadline_s = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline_s:
+            raise RigError(f"expected within {seconds:g} s that {what}")
+        time.sleep(_LOOK_S)
+
+
 @contextmanager
-def start_agent(state: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """``muster-agent run`` while the block runs."""
+def start_agent(state: Path, log: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``muster-agent run`` while the block runs; an error of the block quotes its log."""
     with log.open("wb") as output:
-        command = [str(_BIN / "muster-agent"), "run", "--state", str(state)]
+        command = [str(_BIN / "muster-agent"), "run", "--state", str(state), *options]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
             yield process
+        except RigError as error:
+            raise RigError(f"{error}\n--- {log.name}\n{log.read_text(errors='replace')[-2000:]}") from error
         finally:
             process.terminate()
             try:

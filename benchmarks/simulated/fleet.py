@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rig.controller import LINKS, Ports
 from rig.identities import Identity
@@ -65,16 +65,9 @@ class SimulatedFleet:
 
     async def until_online(self, count: int, timeout_s: float) -> float:
         """Seconds until ``count`` are online at the same time; TimeoutError when they are not in time."""
-        return await self._until(lambda: self.count_online() >= count, timeout_s)
-
-    async def until_offline(self, timeout_s: float) -> float:
-        """Seconds until nobody is."""
-        return await self._until(lambda: not self.count_online(), timeout_s)
-
-    async def _until(self, is_so: Callable[[], bool], timeout_s: float) -> float:
         began_s = time.monotonic()
         async with asyncio.timeout(timeout_s):
-            while not is_so():
+            while self.count_online() < count:
                 self._changed.clear()
                 await self._changed.wait()
         return time.monotonic() - began_s

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,6 +94,3 @@ def tls_context(credentials: Credentials, protocols: tuple[str, ...] = ()) -> ss
 def parse(payload: bytes) -> Message:
     """A ControllerMessage."""
     return link_pb2.ControllerMessage.FromString(payload)
-
-
-MakeWire = Callable[[Ear], Wire]
