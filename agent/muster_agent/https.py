@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from muster_protos.errors import (
     InvalidInputError,
@@ -51,7 +50,9 @@ def trusting(ca_pem: bytes) -> ssl.SSLContext:
 def exchange(
     host: str, port: int, context: ssl.SSLContext, method: str, path: str, body: bytes | None, timeout_s: float
 ) -> bytes:
-    """The body of the answer, within ``timeout_s`` from the connection to its last byte, however it comes.
+    """The body of the answer, its last byte at most ``timeout_s`` after the call, however it comes, once connected.
+
+    To connect (name, TCP, TLS) may take ``timeout_s`` for each address of the name and each read of the handshake.
 
     Raises:
         RemovedError: the controller says that this device was removed.
@@ -113,22 +114,6 @@ def _cut_at(end_s: float, stream: socket.socket) -> Iterator[None]:
         timer.cancel()
         if is_over.is_set():
             raise TimeoutError("no whole answer in time")
-
-
-def host_and_port(url: str) -> tuple[str, int]:
-    """Of ``https://HOST:PORT``.
-
-    Raises:
-        InvalidInputError: not such a URL.
-    """
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme != "https" or not parts.hostname or port is None:
-        raise InvalidInputError(f"expected https://HOST:PORT, found {url[:80]!r}")
-    return parts.hostname, port
 
 
 def _refusal(status: int, answer: bytes, retry_after: str) -> MusterError:

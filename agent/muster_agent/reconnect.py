@@ -7,11 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from muster_agent.backoff import Backoff
 from muster_agent.ports import LinkSink
-from muster_protos.errors import InvalidInputError
+from muster_agent.redial import Redial
 from muster_protos.model import Goodbye
 
 _STABLE_S = 10.0  # a session that lasted this long was a success: start from the base delay again
@@ -31,13 +29,13 @@ class End:
 class Reconnect:
     """Comes back after every end, with full jitter, until it is closed or the device was removed from its fleet."""
 
-    def __init__(self, where: str, backoff: Backoff, rest_s: float | None = None) -> None:
+    def __init__(self, where: str, redial: Redial, rest_s: float | None = None) -> None:
         """``where``: host and port, for words. ``rest_s``: how long to stay away when the device is said to have been
         removed; None where the controller itself says so: for good."""
         self.closing = threading.Event()
         self._where = where
         self._rest_s = rest_s
-        self._backoff = backoff
+        self._redial = redial
         self._hurry = threading.Event()  # do not wait out the back-off: there are new credentials, or we close
         self._last_reason = ""
 
@@ -55,11 +53,11 @@ class Reconnect:
                 _log.error("this device was removed from the fleet: %s", end.reason)
                 return
             if time.monotonic() - began_s > _STABLE_S:
-                self._backoff.reset()
+                self._redial.reset()
             retry_after_s = pause_s(end.goodbye) if end.goodbye else 0.0
             if is_revoked and self._rest_s is not None:
                 retry_after_s = self._rest_s
-            if self._hurry.wait(self._backoff.next_s(retry_after_s)):
+            if self._hurry.wait(self._redial.next_s(retry_after_s)):
                 self._hurry.clear()
 
     def close(self) -> None:
@@ -69,7 +67,7 @@ class Reconnect:
 
     def hurry(self) -> None:
         """Come back at once, with no memory of failures."""
-        self._backoff.reset()
+        self._redial.reset()
         self._hurry.set()
 
     def failed(self, reason: str, sink: LinkSink) -> None:
@@ -87,20 +85,3 @@ class Reconnect:
 def pause_s(goodbye: Goodbye) -> float:
     """How long the other side asks us to stay away, in seconds: within bounds, whoever says it."""
     return min(max(0, goodbye.retry_after_ms), _MAX_PAUSE_MS) / 1e3
-
-
-def host_and_port(url: str, scheme: str, default_port: int) -> tuple[str, int]:
-    """Of ``scheme://HOST[:PORT]``.
-
-    Raises:
-        InvalidInputError: not such a URL.
-    """
-    expected = f"expected a link like {scheme}://HOST:{default_port}"
-    try:
-        parts = urlsplit(url)
-        port = parts.port or default_port
-    except ValueError as error:
-        raise InvalidInputError(f"{expected}, found {url[:200]!r}") from error
-    if parts.scheme != scheme or not parts.hostname:
-        raise InvalidInputError(f"{expected}, found {url[:200]!r}")
-    return parts.hostname, port

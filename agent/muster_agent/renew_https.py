@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from muster_agent.https import exchange, host_and_port, trusting
+from muster_agent.address import host_and_port
+from muster_agent.https import exchange, trusting
 from muster_protos import codec
 from muster_protos.errors import CodecError, InvalidInputError
 from muster_protos.model import RenewalChallenge, RenewRequest, RenewResponse
@@ -28,7 +29,7 @@ class HttpsRenewal:
         Raises:
             InvalidInputError: not such a URL.
         """
-        self._host, self._port = host_and_port(url)
+        self._host, self._port = host_and_port(url, "https")
         self._context = trusting(ca_pem)
         self._timeout_s = timeout_s
 

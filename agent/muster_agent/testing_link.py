@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from muster_agent.backoff import Backoff
 from muster_agent.outbox import Outbox
 from muster_agent.ports import LinkSink
+from muster_agent.redial import Redial
 from muster_protos import codec
 from muster_protos.errors import TemporaryError, UnreachableError
 from muster_protos.model import AgentMessage, Chunk, ControllerMessage, Goodbye, RenewResponse
@@ -47,7 +47,7 @@ class MemoryLink:
     def __init__(self, switchboard: Switchboard, certificate_pem: bytes, retry_s: float = 0.02) -> None:
         self._switchboard = switchboard
         self._certificate_pem = certificate_pem
-        self._backoff = Backoff(retry_s, retry_s, lambda: 1.0)
+        self._redial = Redial(retry_s, retry_s, lambda: 1.0)
         self._closing = threading.Event()
         self._outbox: Outbox | None = None
         self._thread: threading.Thread | None = None
@@ -95,7 +95,7 @@ class MemoryLink:
             goodbye = self._hold_session(sink)
             if goodbye.is_revoked:
                 return
-            self._closing.wait(self._backoff.next_s(goodbye.retry_after_ms / 1e3))
+            self._closing.wait(self._redial.next_s(goodbye.retry_after_ms / 1e3))
 
     def _hold_session(self, sink: LinkSink) -> Goodbye:
         incoming: queue.Queue[bytes | None] = queue.Queue()

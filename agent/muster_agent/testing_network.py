@@ -213,6 +213,7 @@ class _Connection(threading.Thread):
         limit = proxy.weather.reset_within_bytes
         self._budget = chance.randint(1, limit) if limit else 1 << 62
         self._wish: str = ""  # "reset", "near", "far": what to break
+        self._wish_lock = threading.Lock()
         self._wake_lock = threading.Lock()
         self._read_wake, self._write_wake = os.pipe()
         for each in (near, far):
@@ -222,11 +223,13 @@ class _Connection(threading.Thread):
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE_BYTES)
 
     def reset(self) -> None:
-        self._wish = "reset"
+        with self._wish_lock:
+            self._wish = "reset"
         self.wake()
 
     def half_open(self, is_dialler_told: bool) -> None:
-        self._wish = self._wish or ("near" if is_dialler_told else "far")
+        with self._wish_lock:
+            self._wish = self._wish or ("near" if is_dialler_told else "far")
         self.wake()
 
     def wake(self) -> None:
@@ -253,9 +256,12 @@ class _Connection(threading.Thread):
             os.close(self._read_wake)
 
     def _turn(self) -> None:
-        if self._wish in ("near", "far"):
-            _break(self._near if self._wish == "near" else self._far)
-            self._wish = "done"
+        with self._wish_lock:
+            side = self._wish if self._wish in ("near", "far") else ""
+            if side:
+                self._wish = "done"
+        if side:
+            _break(self._near if side == "near" else self._far)
             for way in self._ways:
                 way.is_silent = True
         events = self._wait()

@@ -13,7 +13,7 @@ from typing import Any
 
 from rig.identities import Identity
 
-from muster_agent.backoff import Backoff
+from muster_agent.redial import Redial
 from muster_protos import codec
 from muster_protos.model import AgentMessage, DesiredState, Hello, Inventory, Report, ReportedState
 from muster_protos.mqtt.topics import DeviceTopics
@@ -46,7 +46,7 @@ class SimulatedDevice:
         self._inventory = replace(inventory, device_id=identity.device_id, boot_id=secrets.token_hex(8))
         self._on_change = on_change
         self._run_id = secrets.token_hex(8)
-        self._backoff = Backoff(1.0, 60.0, random.random)
+        self._redial = Redial(1.0, 60.0, random.random)
         self._context: ssl.SSLContext | None = None
         self._wire: Wire | None = None
         self._held = (0, 0)  # epoch and version of the desired state
@@ -65,9 +65,9 @@ class SimulatedDevice:
                 began_s = time.monotonic()
                 await self._hold_session()
                 if time.monotonic() - began_s > _STABLE_S:
-                    self._backoff.reset()
+                    self._redial.reset()
                 retry_after_s = self._wire.retry_after_s if self._wire is not None else 0.0
-                await asyncio.sleep(self._backoff.next_s(retry_after_s))
+                await asyncio.sleep(self._redial.next_s(retry_after_s))
         finally:
             if self._wire is not None:
                 self._wire.hang_up()

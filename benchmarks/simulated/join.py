@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rig.identities import Identity, KeyPair
 
-from muster_agent.backoff import Backoff
+from muster_agent.redial import Redial
 from muster_protos import codec
 from muster_protos.credentials import Credentials
 from muster_protos.join_link import JoinLink, parse_join_link
@@ -36,7 +36,7 @@ async def join(line: str, device_id: str, pair: KeyPair, inventory: Inventory, c
     Raises:
         JoinRefusedError: the line is no good.
     """
-    link, backoff = parse_join_link(line), Backoff(1.0, 60.0, random.random)
+    link, redial = parse_join_link(line), Redial(1.0, 60.0, random.random)
     request = JoinRequest(link.secret, pair.csr, inventory, device_id)
     while True:
         try:
@@ -44,7 +44,7 @@ async def join(line: str, device_id: str, pair: KeyPair, inventory: Inventory, c
                 response = await _attempt(link, request)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             count.retries += 1
-            await asyncio.sleep(backoff.next_s())
+            await asyncio.sleep(redial.next_s())
             continue
         credentials = Credentials(response.ca_pem, response.certificate_pem, pair.key)
         return Identity(response.fleet_id, response.device_id, credentials)

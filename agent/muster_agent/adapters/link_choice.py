@@ -130,6 +130,7 @@ class LinkChoice:
             self._link, self._watch, self.name = link, watch, link.name
             link.start(watch)
         watch.until_silent_for(patience_s)
+        watch.leave()
         with self._lock:
             self._link = self._watch = None
         link.close()
@@ -146,6 +147,7 @@ class _Watch:
         self._sink = sink
         self._closing = closing
         self._is_online = False
+        self._is_left = False
         self._silent_since_s = time.monotonic()
         self._changed = threading.Condition()
 
@@ -166,7 +168,16 @@ class _Watch:
         self._sink.unreached(reason)
 
     def received(self, message: ControllerMessage) -> None:
-        self._sink.received(message)
+        """Not what a link still says after it was left: its word would be taken for that of the link in use."""
+        with self._changed:
+            is_left = self._is_left
+        if not is_left:
+            self._sink.received(message)
+
+    def leave(self) -> None:
+        """Believe nothing more of this link."""
+        with self._changed:
+            self._is_left = True
 
     def wake(self) -> None:
         """Look at once whether all is closing."""

@@ -2,7 +2,7 @@
 
 One thread holds the session and reconnects; ``fetch`` and ``renew`` run in the caller's. gRPC's synchronous interface
 needs the same memory as grpc.aio and no event loop beside the daemon's threads (docs/adr/0007-agent-link-threads.md).
-Every session has a channel of its own, so that this module's full jitter decides when to come back, not gRPC's backoff.
+Every session has a channel of its own, so that our full jitter decides when to come back, not gRPC's back-off.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from muster_agent.backoff import Backoff
+from muster_agent.address import host_and_port
 from muster_agent.fetch_pace import FetchPace
 from muster_agent.outbox import Outbox
 from muster_agent.ports import LinkSink
-from muster_agent.reconnect import End, Reconnect, host_and_port
+from muster_agent.reconnect import End, Reconnect
+from muster_agent.redial import Redial
 from muster_protos import codec
 from muster_protos.credentials import Credentials as Credentials
 from muster_protos.errors import (
@@ -117,7 +118,7 @@ class GrpcLink:
         self._target = _target(url)
         self._read_credentials = read_credentials
         self._timing = timing
-        self._reconnect = Reconnect(self._target, Backoff(timing.retry_base_s, timing.retry_cap_s, draw))
+        self._reconnect = Reconnect(self._target, Redial(timing.retry_base_s, timing.retry_cap_s, draw))
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None  # of the session that is up
         self._call: Any = None

@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from muster_agent.address import host_and_port
 from muster_agent.certificate import read_life
 from muster_agent.core.key_sets import Check, follow
 from muster_agent.core.renewal import Life
-from muster_agent.https import ForeignError, RemovedError, host_and_port
+from muster_agent.https import ForeignError, RemovedError
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_agent.join import check_pair, make_request
 from muster_agent.renew_https import HttpsRenewal
@@ -90,7 +91,7 @@ class FolderIdentity:
 
     def learn_door(self, url: str) -> None:
         if url:
-            host_and_port(url)  # it is not signed: what is none would stand in the way of every later renewal
+            host_and_port(url, "https")  # it is not signed: what is none would stand in the way of every later renewal
         with self._lock:
             identity = self._read()
             if url and url != identity.door_url:

@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from muster_agent.backoff import Backoff
+from muster_agent.redial import Redial
 
 MIB = 1024 * 1024
 PAGE = b"<html><body>Welcome to the hotel. Please sign in.</body></html>"
@@ -193,8 +193,8 @@ def test_ten_thousand_agents_with_full_jitter_come_back_in_waves_that_a_controll
     """In a model of time: real back-offs with the product's bounds, a controller that takes ``capacity`` in a second
     and refuses the rest. The sockets are in the test above, and in the benchmarks."""
     agents, chance = 10_000, random.Random(10)
-    backoffs = [Backoff(1.0, 60.0, chance.random) for _ in range(agents)]
-    due = sorted((each.next_s(), number) for number, each in enumerate(backoffs))
+    redials = [Redial(1.0, 60.0, chance.random) for _ in range(agents)]
+    due = sorted((each.next_s(), number) for number, each in enumerate(redials))
     taken: Counter[int] = Counter()
     attempts = refused_late = second = 0
     while due:
@@ -204,7 +204,7 @@ def test_ten_thousand_agents_with_full_jitter_come_back_in_waves_that_a_controll
         attempts += len(now)
         taken[second] = min(len(now), capacity)
         refused_late += max(0, len(now) - capacity) if second > 30 else 0
-        later += [(second + backoffs[number].next_s(), number) for _, number in now[capacity:]]
+        later += [(second + redials[number].next_s(), number) for _, number in now[capacity:]]
         due = sorted(later)
         assert second < 300, "not all are back"
     assert sum(taken.values()) == agents

@@ -9,7 +9,7 @@ from muster_agent.adapters.link_choice import Candidate, LinkChoice
 from muster_agent.ports import LinkSink
 from muster_agent.testing_link import RecordingLinkSink
 from muster_protos.errors import MissingExtraError, UnreachableError
-from muster_protos.model import AgentMessage, Chunk, ControllerMessage, Goodbye, Hello, RenewResponse
+from muster_protos.model import AgentMessage, Chunk, ControllerMessage, Goodbye, Hello, RenewResponse, SessionTerms
 
 QUICK_S = 0.05
 
@@ -91,6 +91,21 @@ def test_lost_link_is_waited_for_and_then_left() -> None:
     grpc.lose()
     sink.wait_for(lambda: sink.calls == ["online", "offline: broke", "online"])
     assert choice.name == "mqtt"
+    choice.close()
+
+
+def test_what_a_link_still_says_after_it_was_left_is_not_passed_on() -> None:
+    grpc, mqtt = FakeLink("grpc"), FakeLink("mqtt")
+    choice, sink = _choice(grpc, mqtt)
+    sink.wait_for(lambda: sink.calls == ["online"])
+    grpc.lose()
+    sink.wait_for(lambda: sink.calls == ["online", "offline: broke", "online"])
+    late, present = ControllerMessage(SessionTerms(1)), ControllerMessage(SessionTerms(2))
+    assert grpc.sink is not None
+    assert mqtt.sink is not None
+    grpc.sink.received(late)
+    mqtt.sink.received(present)
+    assert sink.messages == [present]
     choice.close()
 
 

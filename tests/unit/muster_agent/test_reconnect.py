@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from muster_agent.backoff import Backoff
 from muster_agent.reconnect import End, Reconnect, pause_s
+from muster_agent.redial import Redial
 from muster_agent.testing_link import RecordingLinkSink
 from muster_protos.model import Goodbye
 
@@ -28,7 +28,7 @@ def dialling(reconnect):
 
 
 def test_where_the_controller_itself_says_so_it_never_dials_again():
-    thread, dials = dialling(Reconnect("there", Backoff(0.001, 0.001, lambda: 0.0)))
+    thread, dials = dialling(Reconnect("there", Redial(0.001, 0.001, lambda: 0.0)))
     thread.join(10)
     assert not thread.is_alive()
     assert dials.acquire(blocking=False)
@@ -36,7 +36,7 @@ def test_where_the_controller_itself_says_so_it_never_dials_again():
 
 
 def test_where_nobody_can_prove_it_the_link_rests_and_comes_back_when_there_is_news():
-    reconnect = Reconnect("there", Backoff(0.001, 0.001, lambda: 0.0), rest_s=3600.0)
+    reconnect = Reconnect("there", Redial(0.001, 0.001, lambda: 0.0), rest_s=3600.0)
     thread, dials = dialling(reconnect)
     assert dials.acquire(timeout=10)
     assert not dials.acquire(timeout=0.2), "it must rest"

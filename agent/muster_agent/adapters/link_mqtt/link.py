@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from muster_agent.adapters.link_mqtt.conversation import Conversation, Session
 from muster_agent.adapters.link_mqtt.fetch import fetch_blocks, renew
 from muster_agent.adapters.link_mqtt.timing import LinkTiming
-from muster_agent.backoff import Backoff
+from muster_agent.address import host_and_port
 from muster_agent.ports import LinkSink
-from muster_agent.reconnect import End, Reconnect, host_and_port
+from muster_agent.reconnect import End, Reconnect
+from muster_agent.redial import Redial
 from muster_protos.credentials import Credentials
 from muster_protos.errors import MusterError, UnreachableError
 from muster_protos.model import AgentMessage, Chunk, Goodbye, RenewResponse
@@ -59,8 +60,8 @@ class MqttLink:
         self._read_credentials = read_credentials
         self._timing = timing
         self._draw = draw
-        backoff = Backoff(timing.retry_base_s, timing.retry_cap_s, draw)
-        self._reconnect = Reconnect(f"{host}:{port}", backoff, rest_s=timing.removal_rest_s)
+        redial = Redial(timing.retry_base_s, timing.retry_cap_s, draw)
+        self._reconnect = Reconnect(f"{host}:{port}", redial, rest_s=timing.removal_rest_s)
         self._run_id = secrets.token_hex(8)
         self._lock = threading.Lock()
         self._leaving: _Leaving | None = None
