@@ -180,6 +180,8 @@ class Sessions:
         now_ns = self._context.clock.now_ns()
 
         def write() -> None:
+            if presence is Presence.OFFLINE and self._live.get(session.device_id) is not None:
+                return  # a newer session has opened meanwhile, and its word may be stored already
             self._store.put_presence(session.device_id, presence, session.link, now_ns)
             self._events.note(f"device.{presence.value}", session.device_id, reason=reason, details=details)
 

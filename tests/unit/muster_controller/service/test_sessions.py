@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,26 @@ def test_a_newer_session_replaces_the_older_and_its_end_does_not_take_the_device
     lab.service.sessions.session_closed(old, "replaced")
     assert lab.store.get_device("pi").presence is Presence.ONLINE
     assert lab.service.live.get("pi") is new
+
+
+def test_a_session_that_opens_while_the_older_one_ends_leaves_the_device_online(
+    lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both write in one group commit: the end may be written last, though the new session was there first."""
+    lab.add_device("pi")
+    old, new = lab.open_session("pi"), RecordingSession("pi")
+    together = lab.store.together
+
+    def opened_meanwhile(write: Callable[[], None]) -> None:
+        monkeypatch.setattr(lab.store, "together", together)
+        lab.service.sessions.session_opened(new)
+        together(write)
+
+    monkeypatch.setattr(lab.store, "together", opened_meanwhile)
+    lab.service.sessions.session_closed(old, "gone")
+    assert lab.store.get_device("pi").presence is Presence.ONLINE
+    lab.service.sessions.session_closed(new, "gone")
+    assert lab.store.get_device("pi").presence is Presence.OFFLINE
 
 
 def test_a_revoked_device_is_told_not_to_come_back(lab: ServiceLab) -> None:
