@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 START_S = 60.0
 
@@ -160,26 +157,3 @@ def door_by(request: pytest.FixtureRequest, link: str) -> Controller:
     """The controller that devices of the test join, by the link that it names."""
     found: Controller = request.getfixturevalue({"grpc": "no_device_controller", "mqtt": "broker_controller"}[link])
     return found
-
-
-@pytest.fixture(scope="session")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``model.onnx`` (a linear classifier), ``data.npz`` whose labels it predicts, ``not-a-model.onnx``."""
-    folder = tmp_path_factory.mktemp("files")
-    random = np.random.default_rng(7)
-    weights = random.normal(size=(16, 4)).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "linear",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 16])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(model, folder / "model.onnx")
-    inputs = random.normal(size=(200, 16)).astype(np.float32)
-    labels = (inputs @ weights).argmax(axis=1)
-    labels[:10] = (labels[:10] + 1) % 4  # so that the accuracy is 95 %, not 100 %
-    np.savez(folder / "data.npz", x_x=inputs, y=labels)
-    (folder / "not-a-model.onnx").write_bytes(b"\x00\x01 nothing that any runtime reads" * 50)
-    return folder

@@ -16,13 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-
-from muster_bench.null_model import null_bytes
-from muster_protos.model import Format
 
 ROOT = Path(__file__).parents[3]
 WAIT_S = 120.0
@@ -323,24 +317,3 @@ def fleet_at() -> Callable[..., contextlib.AbstractContextManager[Fleet]]:
 @pytest.fixture(scope="session")
 def today(wheel: Path, beside_ours: Callable[[Path], Installed]) -> Installed:
     return beside_ours(wheel)
-
-
-@pytest.fixture(scope="session")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``model.onnx`` (a linear classifier) with ``data.npz``, which it predicts, and ``null.tflite``."""
-    folder = tmp_path_factory.mktemp("files")
-    random = np.random.default_rng(7)
-    weights = random.normal(size=(16, 4)).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "linear",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 16])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(model, folder / "model.onnx")
-    inputs = random.normal(size=(200, 16)).astype(np.float32)
-    np.savez(folder / "data.npz", x_x=inputs, y=(inputs @ weights).argmax(axis=1))
-    (folder / "null.tflite").write_bytes(null_bytes(Format.TFLITE))
-    return folder

@@ -19,7 +19,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ from muster_protos.model import (
 LONG = int(os.environ.get("MUSTER_FUZZ", "20000"))
 SEED = int(os.environ.get("MUSTER_FUZZ_SEED", "1"))
 ADMIN = "admin-secret"
+Spoilt = Callable[[random.Random, Sequence[bytes]], bytes]
 MORE_MEMORY_BYTES = 400 << 20
 TOO_LONG_S = 30.0
 
@@ -143,33 +144,14 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     made.close()
 
 
-def mutated(draw: random.Random) -> bytes:
-    """A real message, changed a little; or noise."""
-    content = bytearray(draw.choice(SEEDS))
-    for _ in range(draw.randint(0, 6)):
-        at = draw.randrange(len(content) or 1)
-        match draw.randrange(5):
-            case 0:
-                content[at : at + 1] = bytes([draw.randrange(256)])
-            case 1:
-                del content[at : at + draw.randint(1, 8)]
-            case 2:
-                content[at:at] = draw.randbytes(draw.randint(1, 8))
-            case 3:
-                content[at:at] = content[: draw.randint(0, 40)]
-            case _:
-                content[at : at + 8] = draw.choice((b"\xff" * 9 + b"\x01", b"\0" * 8, b"\x7f\xf0" * 4, b"\xed\xa0\x80"))
-    return bytes(content) if draw.random() > 0.1 else draw.randbytes(draw.choice((0, 1, 20, 500)))
-
-
-def talk(gate: Gate, draw: random.Random, count: int) -> Counter[str]:
+def talk(gate: Gate, draw: random.Random, spoilt: Spoilt, count: int) -> Counter[str]:
     """``count`` messages over one connection after the other; a stream that is refused is followed by the next."""
     told: Counter[str] = Counter()
     while told["grpc messages"] < count:
         with grpc.secure_channel(f"127.0.0.1:{gate.grpc_port}", gate.credentials) as channel:
             connect = channel.stream_stream("/muster.v1.Link/Connect")
             for _ in range(20):
-                batch = [mutated(draw) for _ in range(draw.randint(1, 40))]
+                batch = [spoilt(draw, SEEDS) for _ in range(draw.randint(1, 40))]
                 told["grpc messages"] += len(batch)
                 told["grpc streams"] += 1
                 try:
@@ -288,18 +270,24 @@ def still_works(gate: Gate) -> None:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("count", [600, pytest.param(LONG, marks=pytest.mark.faults, id="long")])
-def test_no_malformed_message_ends_or_stops_the_controller(gate: Gate, log: Unexpected, count: int) -> None:
+def test_no_malformed_message_ends_or_stops_the_controller(
+    gate: Gate, log: Unexpected, spoilt: Spoilt, count: int
+) -> None:
     draw = random.Random(SEED)
     headers = {"Authorization": f"Bearer {ADMIN}", "Content-Type": "application/json"}
     gc.collect()
     before_kib, started_s = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
-    told = talk(gate, draw, count // 2)
+    told = talk(gate, draw, spoilt, count // 2)
     told += ask(gate, count * 3 // 10, False, lambda: request_of(draw), headers)
     told += ask(
         gate,
         count * 3 // 20,
         True,
-        lambda: (draw.choice(("POST", "GET")), draw.choice(("/v1/join", "/v1/ca", "/v1/renew", "/x")), mutated(draw)),
+        lambda: (
+            draw.choice(("POST", "GET")),
+            draw.choice(("/v1/join", "/v1/ca", "/v1/renew", "/x")),
+            spoilt(draw, SEEDS),
+        ),
         {},
     )
     told += noise(gate, draw, count // 20)
