@@ -3,6 +3,9 @@
 A pass knows nothing of recipes, caches, floors or manifests. What it needs besides the model comes in the context:
 samples, a scratch folder, a seed, and the models of other branches (teachers, controls) by name. So post-training,
 training and composing passes have one shape.
+
+A pass's module is imported wherever a recipe is checked, on hosts without torch too: it imports torch, onnxruntime and
+the like inside its functions only, or keeps the heavy part in a package of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from muster_compression.dataset.splits import Array
+from muster_compression.dataset.splits import Array, Split
+from muster_compression.task import Task, task_of
 from muster_protos.errors import PermanentError
 from muster_protos.model import Signature
 
@@ -40,10 +44,15 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class WorkingModel:
-    """A model between two passes."""
+    """A model between two passes.
+
+    ``identity`` names what is in a file whose bytes do not say it all: a torch form depends on the user's code too.
+    "" = the file's own sha256.
+    """
 
     path: Path
     form: Form
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,39 @@ class PassContext:
     calibration: Mapping[str, Array]  # canonical inputs joined along axis 0; empty = no samples
     seed: int
     on_progress: Callable[[float, str], None]
-    branches: Mapping[str, WorkingModel] = field(default_factory=dict)  # finished variants of the recipe by name
+    branches: Mapping[str, WorkingModel] = field(default_factory=dict)
+    """Finished variants of the recipe by name, and ``baseline``; all torch forms for a pass that takes torch models."""
+    training: Split | None = None  # labelled, canonical inputs, rows on axis 0; None = the data have none
+    holdout: Split | None = None  # labelled samples that neither train nor judge
+    checkpoints: Path | None = None  # survives a kill; the same for the same pass, input and settings; None = no resume
+    threads: int = 1
+
+    @property
+    def task(self) -> Task:
+        """What the model is there for."""
+        return task_of(self.signature)
+
+    def training_of(self, pass_name: str) -> Split:
+        """The training samples.
+
+        Raises:
+            PassError: the data have none; the message says what to add.
+        """
+        return _given(self.training, f"{pass_name} trains: expected labelled training samples")
+
+    def holdout_of(self, pass_name: str) -> Split:
+        """Labelled samples that neither train nor judge.
+
+        Raises:
+            PassError: the data have none; the message says what to add.
+        """
+        return _given(self.holdout, f"{pass_name} compares on samples that neither train nor judge")
+
+
+def _given(split: Split | None, wanted: str) -> Split:
+    if split is None:
+        raise PassError(f"{wanted}, found none; add x_train and y_train to the data")
+    return split
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +108,9 @@ class PassRecord:
     tools: tuple[str, ...]  # distributions that took part
     target_hint: str = "any"  # "x86", "arm", "any"
     calibration_count: int = 0
+    figures: Mapping[str, float | int | str] = field(
+        default_factory=dict
+    )  # {"sparsity": 0.8, "accuracy_control": 0.97}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from muster_compression.task import task_of
+from muster_compression.training.augment import augmented
+from muster_compression.training.batches import Batch, shuffled, steps_per_epoch
+from muster_compression.training.losses import as_logits, task_loss
+from muster_compression.training.settings import FitSettings, learning_rate_at
+from muster_protos.model import Signature, TensorSpec
+
+SETTINGS = FitSettings(epochs=1)
+
+
+def face(width, task="", metric=""):
+    return Signature(
+        (TensorSpec("x", "float32", (1, 4)),), (TensorSpec("y", "float32", (1, width)),), task=task, metric=metric
+    )
+
+
+def batch(labels):
+    return Batch((torch.linspace(-1, 1, 4 * len(labels)).reshape(-1, 4),), torch.as_tensor(labels))
+
+
+@pytest.mark.parametrize(
+    ("signature", "kind"),
+    [
+        (face(10, "classification", "accuracy"), "classification"),
+        (face(1, "unknown", "auc"), "binary"),
+        (face(1, "regression", "mae"), "regression"),
+        (face(3, "unknown", "mse"), "regression"),
+        (face(1, "classification", "accuracy"), "binary"),
+        (face(2, "classification", "auc"), "classification"),
+    ],
+)
+def test_the_task_follows_from_the_signature(signature, kind):
+    assert task_of(signature).kind == kind
+
+
+def test_a_softmax_at_the_end_is_undone():
+    torch.manual_seed(0)
+    logits, probabilities = nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3), nn.Softmax(1), nn.Flatten())
+    probabilities[0].load_state_dict(logits.state_dict())
+    loss = task_loss(face(3, "classification", "accuracy"), SETTINGS)
+    given = batch([0, 2, 1])
+    assert torch.allclose(loss(logits, given), loss(probabilities, given), atol=1e-5)
+
+
+def test_a_sigmoid_at_the_end_is_undone():
+    torch.manual_seed(0)
+    logits, probabilities = nn.Linear(4, 1), nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
+    probabilities[0].load_state_dict(logits.state_dict())
+    loss = task_loss(face(1, "unknown", "auc"), SETTINGS)
+    given = batch([0.0, 1.0, 1.0])
+    assert torch.allclose(loss(logits, given), loss(probabilities, given), atol=1e-5)
+
+
+def test_without_a_graph_rows_that_sum_to_one_are_probabilities():
+    scores = torch.tensor([[0.2, 0.8], [0.5, 0.5]])
+    assert torch.allclose(as_logits(scores).softmax(1), scores)
+    assert as_logits(2 * scores) is not None
+    assert torch.equal(as_logits(2 * scores), 2 * scores)
+
+
+def test_regression_is_the_mean_square():
+    module = nn.Identity()
+    given = Batch((torch.tensor([[1.0], [3.0]]),), torch.tensor([0.0, 1.0]))
+    assert float(task_loss(face(1, "regression", "mae"), SETTINGS)(module, given)) == pytest.approx(2.5)
+
+
+def test_every_epoch_has_its_own_order_and_no_row_twice():
+    everything = Batch((torch.arange(10.0)[:, None],), torch.arange(10))
+    first, again, other = (
+        [int(label) for part in shuffled(everything, 4, 1, epoch) for label in part.labels] for epoch in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+    assert len(set(first)) == len(first) == 8
+    assert [len(part.labels) for part in shuffled(everything, 64, 1, 0)] == [10]
+    assert (steps_per_epoch(10, 4), steps_per_epoch(10, 64)) == (2, 1)
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+def test_the_rate_stays_below_its_highest_and_ends_as_named(schedule):
+    settings = FitSettings(epochs=1, learning_rate=0.1, schedule=schedule)
+    rates = [learning_rate_at(settings, step, 100) for step in range(101)]
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[-1] == (pytest.approx(0.1) if schedule == "constant" else pytest.approx(0, abs=1e-5))
+    assert rates[0] == (pytest.approx(0.004) if schedule == "one-cycle" else pytest.approx(0.1))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("name", ["flip", "shift", "noise", "erase"])
+def test_augmentation_changes_what_it_names_and_leaves_the_original(name, layout):
+    images = torch.rand(16, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+    given = images.movedim(1, -1).contiguous() if layout == "NHWC" else images
+    kept = given.clone()
+    (found,) = augmented((given,), (name,), layout, torch.Generator().manual_seed(2))
+    (again,) = augmented((given,), (name,), layout, torch.Generator().manual_seed(2))
+    assert found.shape == given.shape
+    assert torch.equal(found, again)
+    assert torch.equal(given, kept)
+    changed = (found != given).reshape(16, -1).float().mean(1)
+    assert int((changed > 0).sum()) > 2
+    if name == "flip":
+        axis = 2 if layout == "NHWC" else 3
+        rows = changed > 0
+        assert torch.equal(found[rows], given[rows].flip(axis))
+    if name == "erase":
+        assert float(changed.max()) <= (4 / 12) ** 2 + 1e-6
+
+
+def test_augmentation_leaves_whole_numbers_and_rows_alone():
+    rows, tokens = torch.rand(4, 9), torch.arange(8).reshape(4, 2)
+    found = augmented((rows, tokens), ("flip", "shift", "erase"), "", torch.Generator())
+    assert torch.equal(found[0], rows)
+    assert torch.equal(found[1], tokens)
+    assert np.array_equal(augmented((tokens,), ("noise",), "", torch.Generator())[0], tokens)
