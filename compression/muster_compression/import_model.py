@@ -31,7 +31,7 @@ def import_model(
 
     Args:
         source: an .onnx or .tflite file (content decides), or ``file.py:function`` that returns a torch module.
-        data: path of an .npz, ``builtin:digits``, or "" = inputs are generated, agreement only.
+        data: path of an .npz, ``builtin:digits``, ``file.py:function``, or "" = inputs are generated, agreement only.
         out_dir: gets the artifact, golden, evaluation and calibration files; nothing on failure.
         metric: "accuracy", "auc", "mae", "mse", or "" = decided from labels and outputs.
         labels: class names, for people.
@@ -57,4 +57,4 @@ def absolute_source(source: str) -> str:
 
 def absolute_data(data: str) -> str:
     """The same data, whatever the working directory."""
-    return data if not data or data.startswith("builtin:") else str(Path(data).resolve())
+    return data if not data or data.startswith("builtin:") else absolute_source(data)

@@ -13,6 +13,7 @@ from muster_bench.dataset import columns, load_arrays, split
 from muster_bench.face import Face
 from muster_bench.runtimes.port import Array
 from muster_protos.errors import InvalidInputError
+from muster_protos.metric_names import is_regression_metric
 from muster_protos.model import Accuracy, Signature
 
 NO_LABELS = "no labels"
@@ -20,8 +21,8 @@ _RELATIVE_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class _Samples:
-    """What a variant answered to every sample; one row per sample."""
+class Answers:
+    """What a variant answered to every sample; one row per sample, flattened."""
 
     outputs: dict[str, Array]
     references: dict[str, Array] | None
@@ -32,21 +33,29 @@ class _Samples:
 def evaluate(face: Face, path: Path, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> Accuracy:
     """Run every sample of the evaluation npz at ``path`` (see ``dataset``) through ``face``.
 
-    ``value`` is top-1 accuracy, ROC area, mean absolute or mean squared error, as the signature's metric says (its
-    task decides when it names none). ``agreement`` is the share of samples with the reference's top-1; where outputs
-    are no class scores, the share whose relative L2 distance is at most 5 %.
+    ``value`` is top-1 accuracy, ROC area, an error or the coefficient of determination, as the signature's metric
+    says (its task decides when it names none). ``agreement`` is the share of samples with the reference's top-1;
+    where outputs are no class scores, the share whose relative L2 distance is at most 5 %.
 
     Raises:
         InvalidInputError: the file does not fit the signature.
         ModelLoadError: the runtime fails on a sample.
     """
-    samples = _collect(face, load_arrays(path), on_progress)
+    return figures(face.signature, collect(face, load_arrays(path), on_progress))
+
+
+def figures(signature: Signature, samples: Answers) -> Accuracy:
+    """See ``evaluate``; for those who want the answers themselves, too.
+
+    Raises:
+        InvalidInputError: the references or labels do not fit the answers.
+    """
     n = len(next(iter(samples.outputs.values())))
-    is_classes = _are_class_scores(face.signature, samples)
-    quality, metric, reason = _quality(face.signature, samples, is_classes)
+    is_classes = are_class_scores(signature, samples)
+    quality, metric, reason = _quality(signature, samples, is_classes)
     agreement, max_abs_error, distance = _likeness(samples, is_classes)
     scores = next(iter(samples.outputs.values()))
-    has_scores = is_classes and samples.labels is not None and np.issubdtype(scores.dtype, np.floating)
+    has_scores = is_classes and samples.labels is not None and scores.shape[1] > 1 and scores.dtype.kind == "f"
     return Accuracy(
         n=n,
         metric=metric,
@@ -63,7 +72,15 @@ def evaluate(face: Face, path: Path, on_progress: Callable[[int, int], None] = l
     )
 
 
-def _collect(face: Face, arrays: dict[str, Array], on_progress: Callable[[int, int], None]) -> _Samples:
+def collect(
+    face: Face, arrays: dict[str, Array], on_progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> Answers:
+    """Run every sample of the evaluation arrays.
+
+    Raises:
+        InvalidInputError: they do not fit the signature.
+        ModelLoadError: the runtime fails on a sample.
+    """
     signature = face.signature
     inputs = columns(arrays, "x_", signature.inputs)
     feeds = split(inputs, signature.inputs)
@@ -80,7 +97,7 @@ def _collect(face: Face, arrays: dict[str, Array], on_progress: Callable[[int, i
         raise InvalidInputError(f"expected {n} labels, one per sample, found {len(labels)}")
     if labels is not None and labels.dtype.kind not in "iufb":
         raise InvalidInputError(f"expected labels that are numbers, found {labels.dtype}")
-    return _Samples(
+    return Answers(
         {
             name: np.concatenate([_two_dimensional(item, n // len(feeds)) for item in items])
             for name, items in found.items()
@@ -103,17 +120,17 @@ def _two_dimensional(array: Array, n: int) -> Array:
     return array.reshape(n, -1)
 
 
-def _are_class_scores(signature: Signature, samples: _Samples) -> bool:
+def are_class_scores(signature: Signature, samples: Answers) -> bool:
     """One output of at least two values per sample that is not a reconstruction of the input."""
     if signature.task == "classification" or signature.metric == "accuracy":
         return len(signature.outputs) >= 1
-    if signature.task == "regression" or signature.metric in ("auc", "mae", "mse"):
+    if signature.task == "regression" or signature.metric == "auc" or is_regression_metric(signature.metric):
         return False
     width = next(iter(samples.outputs.values())).shape[1]
     return len(signature.outputs) == 1 and width > 1 and all(x.shape[1] != width for x in samples.inputs.values())
 
 
-def _quality(signature: Signature, samples: _Samples, is_classes: bool) -> tuple[metrics.Figure | None, str, str]:
+def _quality(signature: Signature, samples: Answers, is_classes: bool) -> tuple[metrics.Figure | None, str, str]:
     """The figure, its metric, and why it is missing."""
     metric = signature.metric or ("accuracy" if is_classes else "mae" if signature.task == "regression" else "")
     if samples.labels is None:
@@ -127,8 +144,13 @@ def _quality(signature: Signature, samples: _Samples, is_classes: bool) -> tuple
             figure = metrics.area_under_curve(_anomaly_scores(first, samples), samples.labels.astype(bool))
             return figure, metric, "" if figure else "the labels hold one class only"
         case "mae" | "mse":
-            errors = np.abs(first.astype(np.float64) - samples.labels[:, None]).mean(axis=1)
-            return metrics.mean(errors if metric == "mae" else errors**2), metric, ""
+            errors = np.abs(first.astype(np.float64) - samples.labels[:, None])
+            return metrics.mean((errors if metric == "mae" else errors**2).mean(axis=1)), metric, ""
+        case "rmse":
+            return metrics.root_mean_square(first.astype(np.float64) - samples.labels[:, None]), metric, ""
+        case "r2":
+            figure = metrics.explained_variance(first.astype(np.float64).mean(axis=1), samples.labels)
+            return figure, metric, "" if figure else "the labels are all alike, so there is no variance to explain"
         case _:
             return None, metric, f"labels are there, but the model's metric {metric!r} is not known here"
 
@@ -141,7 +163,7 @@ def _top1(scores: Array) -> Array:
     return np.asarray(values > 0.5).astype(np.int64) if values.dtype.kind == "f" else values
 
 
-def _anomaly_scores(outputs: Array, samples: _Samples) -> Array:
+def _anomaly_scores(outputs: Array, samples: Answers) -> Array:
     """One output value is the score; a reconstruction is scored by its mean squared error, as in MLPerf Tiny."""
     if outputs.shape[1] == 1:
         return outputs[:, 0].astype(np.float64)
@@ -151,7 +173,7 @@ def _anomaly_scores(outputs: Array, samples: _Samples) -> Array:
     return np.asarray(((inputs.astype(np.float64) - outputs.astype(np.float64)) ** 2).mean(axis=1))
 
 
-def _likeness(samples: _Samples, is_classes: bool) -> tuple[metrics.Figure | None, float | None, float | None]:
+def _likeness(samples: Answers, is_classes: bool) -> tuple[metrics.Figure | None, float | None, float | None]:
     """Agreement, greatest absolute error and cosine distance against the reference outputs."""
     if samples.references is None:
         return None, None, None

@@ -7,19 +7,24 @@ from pathlib import Path
 
 from muster_compression.dataset.npz import load_npz
 from muster_compression.dataset.splits import DataSet
+from muster_compression.sources.kind import split_torch
 from muster_protos.errors import NotFoundError
 
 BUILTIN = "builtin:"
 
 
 def load_data(text: str) -> DataSet:
-    """``builtin:digits`` or the path of an npz file.
+    """``builtin:digits``, the path of an npz file or ``file.py:function`` (which runs that code).
 
     Raises:
-        NotFoundError: there is no such data set or file.
+        NotFoundError: there is no such data set, file or function.
         MissingExtraError: the built-in set needs scikit-learn.
-        InvalidInputError: the file is not what it should be.
+        InvalidInputError: the file, or what the function returns, is not what it should be.
     """
+    if (named := split_torch(text)) is not None:
+        from muster_compression.dataset.factory import load_factory
+
+        return load_factory(*named)
     if not text.startswith(BUILTIN):
         return load_npz(Path(text))
     check_builtin(text.removeprefix(BUILTIN))

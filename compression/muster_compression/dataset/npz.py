@@ -7,6 +7,7 @@ For named inputs: ``x_<input>,y``, or ``x_<split>_<input>,y_<split>``. Labels ar
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +26,29 @@ def load_npz(path: Path) -> DataSet:
         NotFoundError: there is no such file.
         InvalidInputError: it is not an npz, holds objects, NaN, arrays of unequal length or no samples at all.
     """
-    arrays = _read(path)
+    return data_set(_read(path), path.name)
+
+
+def data_set(arrays: Mapping[str, Array], name: str) -> DataSet:
+    """The splits that the arrays hold, by the keys above; ``name`` is for messages.
+
+    Raises:
+        InvalidInputError: they hold objects, NaN, arrays of unequal length or no samples at all.
+    """
     splits: dict[str, Split] = {}
     for short, long in _SPLITS.items():
         inputs = _inputs_of_split(arrays, short)
         if inputs:
-            splits[long] = _checked(path, inputs, arrays.get(f"y_{short}"), short)
+            splits[long] = _checked(name, inputs, arrays.get(f"y_{short}"), short)
     if "validation" not in splits:
         inputs = _inputs_without_split(arrays)
         if inputs:
-            splits["validation"] = _checked(path, inputs, arrays.get("y"), "x")
+            splits["validation"] = _checked(name, inputs, arrays.get("y"), "x")
     if not splits:
         raise InvalidInputError(
-            f"{path.name}: expected arrays x_val (and y_val), x (and y) or x_<input>, found {sorted(arrays) or 'none'}"
+            f"{name}: expected arrays x_val (and y_val), x (and y) or x_<input>, found {sorted(arrays) or 'none'}"
         )
-    return DataSet(path.name, **splits)
+    return DataSet(name, **splits)
 
 
 def _read(path: Path) -> dict[str, Array]:
@@ -58,30 +67,33 @@ def _read(path: Path) -> dict[str, Array]:
         ) from error
 
 
-def _inputs_of_split(arrays: dict[str, Array], split: str) -> dict[str, Array]:
+def _inputs_of_split(arrays: Mapping[str, Array], split: str) -> dict[str, Array]:
     if f"x_{split}" in arrays:
         return {ONLY_INPUT: arrays[f"x_{split}"]}
     prefix = f"x_{split}_"
     return {name[len(prefix) :]: values for name, values in arrays.items() if name.startswith(prefix)}
 
 
-def _inputs_without_split(arrays: dict[str, Array]) -> dict[str, Array]:
+def _inputs_without_split(arrays: Mapping[str, Array]) -> dict[str, Array]:
     if "x" in arrays:
         return {ONLY_INPUT: arrays["x"]}
     taken = tuple(f"x_{split}" for split in _SPLITS)
     return {name[2:]: values for name, values in arrays.items() if name.startswith("x_") and not name.startswith(taken)}
 
 
-def _checked(path: Path, inputs: dict[str, Array], labels: Array | None, what: str) -> Split:
+def _checked(source: str, inputs: dict[str, Array], labels: Array | None, what: str) -> Split:
     lengths = {name: len(values) if values.ndim else 0 for name, values in inputs.items()}
     if len(set(lengths.values())) != 1:
-        raise InvalidInputError(f"{path.name}: expected as many samples of each input in {what}, found {lengths}")
+        raise InvalidInputError(f"{source}: expected as many samples of each input in {what}, found {lengths}")
     count = next(iter(lengths.values()))
     if count < _FEWEST_SAMPLES:
-        raise InvalidInputError(f"{path.name}: expected at least {_FEWEST_SAMPLES} samples in {what}, found {count}")
-    if labels is not None and len(labels) != count:
-        raise InvalidInputError(f"{path.name}: expected {count} labels for {what}, found {len(labels)}")
+        raise InvalidInputError(f"{source}: expected at least {_FEWEST_SAMPLES} samples in {what}, found {count}")
+    if labels is not None and (labels.ndim == 0 or len(labels) != count):
+        found = len(labels) if labels.ndim else "a single value"
+        raise InvalidInputError(f"{source}: expected {count} labels for {what}, found {found}")
+    if labels is not None and labels.dtype.kind not in "fiub":
+        raise InvalidInputError(f"{source}: expected labels of {what} that are numbers, found {labels.dtype}")
     for name, values in [*inputs.items(), ("labels", labels)]:
         if values is not None and values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise InvalidInputError(f"{path.name}: expected finite values, found NaN or infinity in {what} {name}")
+            raise InvalidInputError(f"{source}: expected finite values, found NaN or infinity in {what} {name}")
     return Split(inputs, labels)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import inspect
 import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from muster_compression.dataset.splits import ONLY_INPUT, Split
-from muster_protos.errors import InvalidInputError, MusterError, NotFoundError
+from muster_compression.sources.user_code import load_function, users_code
+from muster_protos.errors import InvalidInputError
 
 _REASON_CHARACTERS = 300
 
@@ -62,34 +60,9 @@ def load_torch(path: Path, function: str, samples: Split | None) -> TorchSource:
 
 
 def _call(path: Path, function: str, name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"muster_source_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InvalidInputError(f"{path.name}: expected a Python file")
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded
-    sys.path.insert(0, str(path.resolve().parent))
-    with _users_code(name):
-        spec.loader.exec_module(loaded)
-    make = getattr(loaded, function, None)
-    if not callable(make):
-        have = [key for key, value in vars(loaded).items() if inspect.isfunction(value) and not key.startswith("_")]
-        raise NotFoundError(f"{path.name} has no function {function!r}; it has {', '.join(have) or 'none'}")
-    with _users_code(name):
+    make = load_function(path, function)
+    with users_code(name):
         return make()
-
-
-@contextlib.contextmanager
-def _users_code(name: str) -> Iterator[None]:
-    """Whatever a user's own code raises becomes one line."""
-    try:
-        yield
-    except MusterError:
-        raise
-    except (Exception, SystemExit) as error:
-        import traceback
-
-        traceback.print_exc()
-        raise InvalidInputError(f"{name} failed: {type(error).__name__}: {_one_line(error)}") from error
 
 
 def _input_names(module: nn.Module) -> tuple[str, ...]:
@@ -124,7 +97,7 @@ def _as_tensor(values: Any) -> Tensor:
 
 
 def _try_forward(module: nn.Module, examples: tuple[Tensor, ...], name: str) -> Any:
-    with torch.inference_mode(), _users_code(f"{name} with inputs {[list(tensor.shape) for tensor in examples]}"):
+    with torch.inference_mode(), users_code(f"{name} with inputs {[list(tensor.shape) for tensor in examples]}"):
         return module(*examples)
 
 
@@ -142,10 +115,6 @@ def _output_names(module: nn.Module, outputs: Any) -> tuple[str, ...]:
     if isinstance(outputs, (tuple, list)) and len(outputs) > 1:
         return tuple(f"output_{index}" for index in range(len(outputs)))
     return ("output",)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:_REASON_CHARACTERS]
 
 
 def innermost_reason(error: BaseException) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from muster_controller.core.entities import Model
-from muster_controller.core.policy_terms import ERROR_METRICS, Metric, Policy
+from muster_controller.core.policy_terms import Metric, Policy
+from muster_protos.metric_names import is_error_metric
 from muster_protos.model import Accuracy, BenchmarkRecord, Latency, VariantManifest
 
 _NS_PER_MS = 1e6
@@ -58,7 +59,7 @@ def quality_of(accuracy: Accuracy | None, model: Model, policy: Policy) -> Quali
     if model.is_labelled:
         if accuracy is None or accuracy.value is None:
             return Quality(None, "none", _why_no_accuracy(accuracy))
-        is_error = model.signature.metric in ERROR_METRICS
+        is_error = is_error_metric(model.signature.metric)
         return Quality(-accuracy.value if is_error else accuracy.value, "accuracy")
     if policy.uses_agreement:
         if accuracy is None or accuracy.agreement is None:
@@ -80,7 +81,7 @@ def quality_figures(accuracy: Accuracy | None, baseline: Accuracy | None, model:
         drop = Figure(None, reason="the accuracy of the uncompressed variant is unknown")
     else:
         loss = baseline.value - accuracy.value
-        drop = _known(-loss if model.signature.metric in ERROR_METRICS else loss)
+        drop = _known(-loss if is_error_metric(model.signature.metric) else loss)
     return {Metric.ACCURACY: _known(accuracy.value), Metric.ACCURACY_DROP: drop, Metric.AGREEMENT: agreement}
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from muster_controller.core.bounds import Bound, BoundKind, resolve
 from muster_controller.core.entities import Model
 from muster_controller.core.figures import Figure
-from muster_controller.core.policy_terms import ERROR_METRICS, QUALITY_METRICS, Constraint, Metric, Policy, Side
+from muster_controller.core.policy_terms import QUALITY_METRICS, Constraint, Metric, Policy, Side
+from muster_protos.metric_names import is_error_metric
 
 _TOLERANCE = 1e-9  # 0.99 - 0.98 is 0.010000000000000009
 _UNITS = {"ms": " ms", "mb": " MiB", "mj": " mJ"}
@@ -44,7 +45,7 @@ def shown(metric: Metric, value: float) -> str:
 def absolute_bound(bound: Bound, metric: Metric, baseline: Mapping[Metric, Figure], model: Model) -> float | None:
     """The bound in the metric's unit; None when it needs a baseline that was not measured."""
     reference = baseline.get(metric)
-    is_error = metric is Metric.ACCURACY and model.is_labelled and model.signature.metric in ERROR_METRICS
+    is_error = metric is Metric.ACCURACY and model.is_labelled and is_error_metric(model.signature.metric)
     return resolve(bound, reference.value if reference else None, is_smaller_better=is_error)
 
 
@@ -77,5 +78,5 @@ def _is_loss_of_error_metric(constraint: Constraint, model: Model) -> bool:
         constraint.metric is Metric.ACCURACY
         and constraint.side is Side.MIN
         and model.is_labelled
-        and model.signature.metric in ERROR_METRICS
+        and is_error_metric(model.signature.metric)
     )

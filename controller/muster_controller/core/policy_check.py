@@ -5,7 +5,6 @@ from __future__ import annotations
 from muster_controller.core.bounds import BoundKind
 from muster_controller.core.entities import Model
 from muster_controller.core.policy_terms import (
-    ERROR_METRICS,
     QUALITY_METRICS,
     Metric,
     Objective,
@@ -13,6 +12,7 @@ from muster_controller.core.policy_terms import (
     PolicyError,
     Side,
 )
+from muster_protos.metric_names import is_error_metric
 
 _ACCURACY = frozenset({Metric.ACCURACY, Metric.ACCURACY_DROP})
 
@@ -38,7 +38,7 @@ def check_policy(policy: Policy, model: Model) -> None:
         raise PolicyError(
             f"model {name} has no evaluation data, so neither accuracy nor agreement is known: add it with --data"
         )
-    if model.is_labelled and model.signature.metric in ERROR_METRICS:
+    if model.is_labelled and is_error_metric(model.signature.metric):
         for item in policy.constraints:
             if item.metric is Metric.ACCURACY and item.side is Side.MIN and item.bound.kind is not BoundKind.POINTS:
                 raise PolicyError(

@@ -26,8 +26,6 @@ class Metric(Enum):
 
 LATENCY_PERCENTILES = {Metric.P50_MS: 50.0, Metric.P90_MS: 90.0, Metric.P95_MS: 95.0, Metric.P99_MS: 99.0}
 QUALITY_METRICS = frozenset({Metric.ACCURACY, Metric.ACCURACY_DROP, Metric.AGREEMENT})
-# Metrics of a model (Signature.metric) where smaller is better.
-ERROR_METRICS = frozenset({"mae", "mse", "rmse"})
 
 
 class Side(Enum):

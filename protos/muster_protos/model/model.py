@@ -43,7 +43,7 @@ class Signature:
     labels: tuple[str, ...] = ()
     preprocessing: str = ""  # free text for people
     task: str = ""  # "classification", "regression", "unknown"
-    metric: str = ""  # "accuracy", "auc", "mae", "" when no labels exist
+    metric: str = ""  # "accuracy", "auc", "mae", ... see metric_names; "" when no labels exist
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +118,5 @@ class VariantManifest:
     calibration: ArtifactRef | None = None  # npz: x_<canonical input>, unlabelled training samples; stays on the host
     sqnr_db: float | None = None  # outputs against the baseline's, on the validation set
     operators: Mapping[str, int] = field(default_factory=dict)  # operator type -> count in the artifact
+    calibration_temperature: float | None = None  # scores / T before softmax makes its confidence honest
+    calibrated_ece: float | None = None  # the ece when each sample is divided by a T fitted on the others

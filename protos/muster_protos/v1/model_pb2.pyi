@@ -108,7 +108,7 @@ class Accuracy(_message.Message):
     def __init__(self, n: _Optional[int] = ..., metric: _Optional[str] = ..., value: _Optional[float] = ..., ci_low: _Optional[float] = ..., ci_high: _Optional[float] = ..., agreement: _Optional[float] = ..., agreement_ci_low: _Optional[float] = ..., agreement_ci_high: _Optional[float] = ..., max_abs_error: _Optional[float] = ..., cosine_distance: _Optional[float] = ..., ece: _Optional[float] = ..., unavailable_reason: _Optional[str] = ...) -> None: ...
 
 class VariantManifest(_message.Message):
-    __slots__ = ("variant_id", "model_id", "model_version", "name", "parent_variant_id", "recipe", "seed", "artifact", "format", "precision", "params", "macs", "sparsity", "transit_bytes", "signature", "binding", "accuracy", "golden", "golden_max_abs_error", "evaluation", "tool_versions", "target_hint", "created_at_ns", "opset", "calibration", "sqnr_db", "operators")
+    __slots__ = ("variant_id", "model_id", "model_version", "name", "parent_variant_id", "recipe", "seed", "artifact", "format", "precision", "params", "macs", "sparsity", "transit_bytes", "signature", "binding", "accuracy", "golden", "golden_max_abs_error", "evaluation", "tool_versions", "target_hint", "created_at_ns", "opset", "calibration", "sqnr_db", "operators", "calibration_temperature", "calibrated_ece")
     class ToolVersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +150,8 @@ class VariantManifest(_message.Message):
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     SQNR_DB_FIELD_NUMBER: _ClassVar[int]
     OPERATORS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATED_ECE_FIELD_NUMBER: _ClassVar[int]
     variant_id: str
     model_id: str
     model_version: int
@@ -177,4 +179,6 @@ class VariantManifest(_message.Message):
     calibration: ArtifactRef
     sqnr_db: float
     operators: _containers.ScalarMap[str, int]
-    def __init__(self, variant_id: _Optional[str] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., name: _Optional[str] = ..., parent_variant_id: _Optional[str] = ..., recipe: _Optional[str] = ..., seed: _Optional[int] = ..., artifact: _Optional[_Union[ArtifactRef, _Mapping]] = ..., format: _Optional[_Union[Format, str]] = ..., precision: _Optional[str] = ..., params: _Optional[int] = ..., macs: _Optional[int] = ..., sparsity: _Optional[float] = ..., transit_bytes: _Optional[int] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., binding: _Optional[_Union[Binding, _Mapping]] = ..., accuracy: _Optional[_Union[Accuracy, _Mapping]] = ..., golden: _Optional[_Union[ArtifactRef, _Mapping]] = ..., golden_max_abs_error: _Optional[float] = ..., evaluation: _Optional[_Union[ArtifactRef, _Mapping]] = ..., tool_versions: _Optional[_Mapping[str, str]] = ..., target_hint: _Optional[str] = ..., created_at_ns: _Optional[int] = ..., opset: _Optional[int] = ..., calibration: _Optional[_Union[ArtifactRef, _Mapping]] = ..., sqnr_db: _Optional[float] = ..., operators: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    calibration_temperature: float
+    calibrated_ece: float
+    def __init__(self, variant_id: _Optional[str] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., name: _Optional[str] = ..., parent_variant_id: _Optional[str] = ..., recipe: _Optional[str] = ..., seed: _Optional[int] = ..., artifact: _Optional[_Union[ArtifactRef, _Mapping]] = ..., format: _Optional[_Union[Format, str]] = ..., precision: _Optional[str] = ..., params: _Optional[int] = ..., macs: _Optional[int] = ..., sparsity: _Optional[float] = ..., transit_bytes: _Optional[int] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., binding: _Optional[_Union[Binding, _Mapping]] = ..., accuracy: _Optional[_Union[Accuracy, _Mapping]] = ..., golden: _Optional[_Union[ArtifactRef, _Mapping]] = ..., golden_max_abs_error: _Optional[float] = ..., evaluation: _Optional[_Union[ArtifactRef, _Mapping]] = ..., tool_versions: _Optional[_Mapping[str, str]] = ..., target_hint: _Optional[str] = ..., created_at_ns: _Optional[int] = ..., opset: _Optional[int] = ..., calibration: _Optional[_Union[ArtifactRef, _Mapping]] = ..., sqnr_db: _Optional[float] = ..., operators: _Optional[_Mapping[str, int]] = ..., calibration_temperature: _Optional[float] = ..., calibrated_ece: _Optional[float] = ...) -> None: ...

@@ -96,6 +96,30 @@ def test_regression_is_a_mean_error_with_interval(tmp_path, metric, expected):
     assert found.ci_low <= expected <= found.ci_high
 
 
+def test_rmse_and_r2_are_known_and_constant_labels_explain_nothing(tmp_path):
+    x = np.array([[1.0], [2.0], [3.0], [4.0]], np.float32)
+    path = archive(tmp_path, x_x=x, y=np.array([1.0, 2.0, 3.0, 6.0]))
+    assert evaluate(face(lambda x: x, 1, 1, metric="rmse"), path).value == pytest.approx(1.0)
+    assert evaluate(face(lambda x: x, 1, 1, metric="r2"), path).value == pytest.approx(1 - 4 / 14)
+    constant = evaluate(face(lambda x: x, 1, 1, metric="r2"), archive(tmp_path, x_x=x, y=np.ones(4)))
+    assert (constant.value, constant.unavailable_reason) == (
+        None,
+        "the labels are all alike, so there is no variance to explain",
+    )
+
+
+def test_the_mean_square_of_wide_outputs_is_that_of_each_value(tmp_path):
+    x = np.array([[1.0, -1.0]], np.float32)
+    found = evaluate(face(lambda x: x, 2, 2, task="regression", metric="mse"), archive(tmp_path, x_x=x, y=np.zeros(1)))
+    assert found.value == pytest.approx(1.0)
+
+
+def test_one_output_has_no_calibration_error(tmp_path):
+    x = np.array([[0.9], [0.2], [0.7]], np.float32)
+    found = evaluate(face(lambda x: x, 1, 1, metric="accuracy"), archive(tmp_path, x_x=x, y=np.array([1, 0, 1])))
+    assert (found.value, found.ece) == (1.0, None)
+
+
 def test_agreement_of_a_regression_is_nearness(tmp_path):
     x = np.arange(1, 11, dtype=np.float32)[:, None]
     reference = x * 1.01

@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster_bench.metrics import area_under_curve, calibration_error, cosine_distance, mean, probabilities, share
+from muster_bench.metrics import (
+    area_under_curve,
+    calibration_error,
+    cosine_distance,
+    explained_variance,
+    mean,
+    probabilities,
+    root_mean_square,
+    share,
+)
 
 
 def test_wilson_interval_of_a_perfect_score_does_not_reach_beyond_1():
@@ -54,3 +63,24 @@ def test_cosine_distance_counts_zero_rows_as_alike():
 def test_mean_of_one_value_has_no_interval():
     figure = mean(np.array([3.0]))
     assert (figure.value, figure.low, figure.high) == (3.0, None, None)
+
+
+def test_the_root_mean_square_is_the_root_of_the_mean_square_and_so_is_its_interval():
+    errors = np.array([[3.0], [-4.0], [0.0], [1.0]])
+    squared = mean((errors**2).mean(axis=1))
+    found = root_mean_square(errors)
+    assert found.value == pytest.approx(np.sqrt(26 / 4))
+    assert (found.low, found.high) == (0.0, pytest.approx(np.sqrt(squared.high)))
+
+
+def test_explained_variance_is_one_minus_residual_over_total_and_its_interval_holds_it():
+    random = np.random.default_rng(3)
+    labels = random.normal(size=200)
+    predictions = labels + random.normal(0, 0.5, 200)
+    found = explained_variance(predictions, labels)
+    expected = 1 - ((predictions - labels) ** 2).sum() / ((labels - labels.mean()) ** 2).sum()
+    assert found.value == pytest.approx(expected)
+    assert found.low < found.value < found.high
+    assert found.high - found.low < 0.2
+    assert explained_variance(np.full(200, labels.mean()), labels).value == pytest.approx(0.0)
+    assert explained_variance(predictions, np.ones(200)) is None
