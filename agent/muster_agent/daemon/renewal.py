@@ -79,7 +79,7 @@ class Renewal:
             self._shall_reconnect = False
             self._parts.link.reconnect("the agent comes back with its new certificate")
             return
-        if self._is_asking or now_ns < self._held_until_ns:
+        if self._is_asking or (now_ns < self._held_until_ns and not self._shall_confirm(now_ns)):
             return
         way = self._way(now_ns, is_busy)
         if way is not Way.NONE:
@@ -122,15 +122,20 @@ class Renewal:
         self._say(ended.error, ended.way)
         return isinstance(ended.error, RemovedError)
 
+    def _shall_confirm(self, now_ns: int) -> bool:
+        """Whatever failed before: this question has a pace of its own."""
+        return self._is_doubted and (self._confirmed_ns is None or now_ns - self._confirmed_ns >= _CONFIRM_EVERY_NS)
+
     def _way(self, now_ns: int, is_busy: bool) -> Way:
         since_ns, clock = self._offline_since_ns, self._parts.clock
         try:
             life = self._life = self._life or self._own().life()
         except MusterError as error:  # the folder is damaged, or the certificate is: only joining mends that
             self._say(error, Way.NONE)
+            self._is_doubted = False
             self._held_until_ns = now_ns + int(_RETRIES.cap_s * 1e9)
             return Way.NONE
-        if self._is_doubted and (self._confirmed_ns is None or now_ns - self._confirmed_ns >= _CONFIRM_EVERY_NS):
+        if self._shall_confirm(now_ns):
             self._is_doubted, self._confirmed_ns = False, now_ns
             return Way.DOOR
         return way_to_renew(

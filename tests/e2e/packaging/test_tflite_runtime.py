@@ -7,6 +7,7 @@ runs this.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = ROOT / "tests" / "contract" / "muster_bench" / "test_session.py"
+FEWEST = 15  # tests of the contract; more may come
 NEEDED = ("numpy<2", "onnx", "psutil", "pytest", "pytest-timeout", "tflite-runtime==2.14.*")
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
@@ -30,8 +32,9 @@ def test_the_contract_of_runtimes_holds_for_tflite_runtime(
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     options = ("-c", str(tmp_path / "pytest.ini"), "--noconftest", "--import-mode=importlib", "-p", "no:cacheprovider")
     said = environment.run("python", "-m", "pytest", *options, "-k", "litert", "-q", str(CONTRACT))
-    assert "15 passed" in said, said
-    assert "skipped" not in said
+    outcome = re.search(r"(\d+) passed, \d+ deselected in", said)  # nothing failed, nothing was left out
+    assert outcome, said
+    assert int(outcome[1]) >= FEWEST, said
 
     probe = json.loads(environment.run("muster-agent", "probe", "-o", "json"))
     (litert,) = [runtime for runtime in probe["runtimes"] if runtime["name"] == "litert"]

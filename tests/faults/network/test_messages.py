@@ -62,7 +62,7 @@ def test_old_desired_states_again_in_any_order_are_ignored(fleet: Any, seed: int
 
 
 def test_reports_of_yesterday_are_stored(fleet: Any) -> None:
-    """They waited in the device for a day, the last hour of it in a black hole."""
+    """They waited in the device while the controller's clock went on by a day."""
     device = fleet.device("pi-1")
     device.report(5)
     fleet.settle(device)

@@ -265,6 +265,16 @@ class TestRemovalThatNobodyProves:
         assert not house.link.is_closed
         assert len(house.link.reconnects) == 1
 
+    def test_a_renewal_that_failed_and_waits_does_not_hold_the_question_up(self, house: House) -> None:
+        house.turns(4.7 * DAY_S, 3600)  # renewals over the link have begun, and fail
+        house.turns(3600)
+        tries = len(house.identity.requests)
+        house.turns(3)
+        assert len(house.identity.requests) == tries, "the next one waits"
+        house.identity.door_answers = [RemovedError("device pi was removed from the fleet")]
+        self.lie(house)
+        assert house.link.is_closed
+
     def test_without_an_answer_the_device_is_not_lost_and_asks_seldom(self, house: House) -> None:
         for _ in range(20):
             self.lie(house)
