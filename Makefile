@@ -35,8 +35,8 @@ test-quick: setup
 
 # Every test of docs/reliability.md and the long fault suites, more than an hour: >= 1,000 random kills among them.
 # MUSTER_KILLS=<count>  MUSTER_KILLS_SEED=<number>  MUSTER_KILLS_JSON=<file for the histogram>
-test-faults: setup
-	$(BIN)/python scripts/fault_table.py
+test-faults: setup $(REST)/.installed
+	SCHEMATHESIS=$(abspath $(REST))/bin/schemathesis $(BIN)/python scripts/fault_table.py
 
 # The REST API against its own description, by schemathesis (in a venv of its own), a minute or two.
 test-rest: setup $(REST)/.installed
