@@ -38,6 +38,7 @@ class PassSpec:
 
 
 _ONNX, _TFLITE = frozenset((Form.ONNX,)), frozenset((Form.TFLITE,))
+_TORCH = frozenset((Form.TORCH,))
 
 PASSES = {
     spec.name: spec
@@ -77,6 +78,15 @@ PASSES = {
             False,
             ("ai-edge-quantizer", "ai-edge-litert"),
             "weights and activations in 8 bits, per channel, calibrated on samples by true minimum and maximum",
+        ),
+        PassSpec(
+            "low-rank",
+            "low_rank",
+            _TORCH,
+            Form.TORCH,
+            False,
+            ("torch",),
+            "layers as products of smaller ones: SVD and Tucker-2, ranks by sensitivity, fine-tuned",
         ),
     )
 }
