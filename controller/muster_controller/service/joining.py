@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from muster_controller.core.entities import Device, Fleet, JoinToken
@@ -12,10 +13,12 @@ from muster_controller.core.join_rules import secret_sha256, settle_device_id
 from muster_controller.ports import Clock, DeviceRevokedError, FleetAuthority, Store
 from muster_controller.service.events import Events
 from muster_protos.broker_names import RESERVED_DEVICE_IDS
-from muster_protos.errors import ConflictError, InvalidInputError, NotAuthorisedError, NotFoundError
+from muster_protos.errors import ConflictError, InvalidInputError, NotAuthorisedError, NotFoundError, TemporaryError
 from muster_protos.ids import check_id
 from muster_protos.join_link import DEFAULT_PORT, JoinLink
 from muster_protos.model import JoinRequest, JoinResponse, RenewResponse, ReportedState
+
+_JOIN_AGAIN_AFTER_S = 2.0
 
 
 class Joining:
@@ -27,6 +30,7 @@ class Joining:
         self._clock = clock
         self._events = events
         self._lock = threading.Lock()
+        self._keys_on_their_way: set[str] = set()
         self._links: tuple[str, ...] = ()
         self._broker_ca_pem = b""
         self._reserved = RESERVED_DEVICE_IDS
@@ -85,22 +89,46 @@ class Joining:
         return JoinLink(host, port, secret, self._authority.ca_fingerprint()).text()
 
     def join(self, fleet: Fleet, request: JoinRequest, token_sha256: str = "") -> JoinResponse:
-        """Use the token up by one and issue a certificate. The same key joining again is the same device;
-        another key that gets the id of a removed device starts anew, with the name and the labels only.
+        """Use the token up by one and issue a certificate. The same key joining again is the same device, and with the
+        same token it costs no further use: the answer may have been lost, or have come too late. Another key that gets
+        the id of a removed device starts anew, with the name and the labels only.
 
         ``token_sha256``: of a secret that was proven without being sent, in place of the request's own.
 
         Raises:
             InvalidInputError: the requested id or the certificate request is malformed.
             NotAuthorisedError: the secret is unknown, revoked, expired or used up.
+            TemporaryError: an earlier request with this key is not answered yet.
         """
         if request.requested_device_id:
             check_id(request.requested_device_id, "device id")
         if reason := message_reason(request.inventory):
             raise InvalidInputError(f"the inventory is not believed: {reason}")
         key_sha256 = self._authority.public_key_sha256(request.csr_pem)  # a request that is no good costs no use
+        with self._alone(key_sha256):
+            return self._join(fleet, request, token_sha256 or secret_sha256(request.secret), key_sha256)
+
+    @contextlib.contextmanager
+    def _alone(self, key_sha256: str) -> Iterator[None]:
+        """One request of a key at a time, so that the second one sees what came of the first."""
+        with self._lock:
+            if key_sha256 in self._keys_on_their_way:
+                raise TemporaryError(
+                    "expected this device's earlier request to be over, found it on its way; try again in a moment",
+                    _JOIN_AGAIN_AFTER_S,
+                )
+            self._keys_on_their_way.add(key_sha256)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._keys_on_their_way.discard(key_sha256)
+
+    def _join(self, fleet: Fleet, request: JoinRequest, token_sha256: str, key_sha256: str) -> JoinResponse:
         now_ns = self._clock.now_ns()
-        token = self._use_token(request, token_sha256 or secret_sha256(request.secret), now_ns, key_sha256)
+        token = self._joined_with(request, token_sha256, now_ns, key_sha256)
+        if token is None:
+            token = self._use_token(request, token_sha256, now_ns, key_sha256)
         with self._lock:
             device_id = settle_device_id(request.requested_device_id, key_sha256, self._find, self._reserved)
             known = self._find(device_id)
@@ -158,6 +186,26 @@ class Joining:
             raise DeviceRevokedError(f"device {device_id} was removed from the fleet; join it again")
         if self._authority.public_key_sha256(csr_pem) != device.public_key_sha256:
             raise NotAuthorisedError(f"expected a renewal of device {device_id}'s own key, found another key")
+
+    def _joined_with(self, request: JoinRequest, token_sha256: str, now_ns: int, key_sha256: str) -> JoinToken | None:
+        """The token, where this device joined with it last, is still in the fleet, and the token lives."""
+        device_id = settle_device_id(request.requested_device_id, key_sha256, self._find, self._reserved)
+        known = self._find(device_id)
+        if known is None or known.is_revoked or known.public_key_sha256 != key_sha256:
+            return None
+        last = self._store.newest_events(device_id, "device.joined", 1)
+        with_token = last[0].details.get("token", "") if last else ""
+        return next(
+            (
+                token
+                for token in self._store.list_tokens()
+                if token.secret_sha256 == token_sha256
+                and token.token_id == with_token
+                and not token.is_revoked
+                and now_ns < token.expires_at_ns
+            ),
+            None,
+        )
 
     def _use_token(self, request: JoinRequest, token_sha256: str, now_ns: int, key_sha256: str) -> JoinToken:
         """One use of the secret. A removed device that asks with a worthless one is told why it is out: its request

@@ -55,6 +55,11 @@ def csr_pem(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return make_request(tmp_path_factory.mktemp("key") / "key.pem")
 
 
+@pytest.fixture(scope="module")
+def other_csr_pem(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return make_request(tmp_path_factory.mktemp("key") / "key.pem")
+
+
 @pytest.fixture
 def holder(lab: ServiceLab, csr_pem: bytes) -> Holder:
     return Holder(lab, csr_pem)
@@ -85,9 +90,9 @@ def test_lost_answer_comes_again_in_the_same_words(holder: Holder) -> None:
 
 
 def test_ask_that_waits_for_the_store_is_joined_once_and_keeps_nobody_waiting(
-    lab: ServiceLab, csr_pem: bytes, monkeypatch: pytest.MonkeyPatch
+    lab: ServiceLab, csr_pem: bytes, other_csr_pem: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow, other = Holder(lab, csr_pem, uses=2), Holder(lab, csr_pem)
+    slow, other = Holder(lab, csr_pem, uses=2), Holder(lab, other_csr_pem)
     use_token, has_come, may_go = lab.store.use_token, threading.Event(), threading.Event()
 
     def wait(token_sha256: str, now_ns: int) -> JoinToken:
@@ -108,9 +113,10 @@ def test_ask_that_waits_for_the_store_is_joined_once_and_keeps_nobody_waiting(
     assert [token.uses_left for token in lab.store.list_tokens() if token.secret_sha256 == slow.token] == [1]
 
 
-def test_used_up_expired_and_revoked_links_are_refused(lab: ServiceLab, csr_pem: bytes) -> None:
+def test_used_up_expired_and_revoked_links_are_refused(lab: ServiceLab, csr_pem: bytes, other_csr_pem: bytes) -> None:
+    other = codec.encode(JoinRequest("", other_csr_pem, Inventory(cores=4), "kitchen"))
     for end in (
-        lambda holder: holder.verdict(holder.request, b"1" * 16),
+        lambda holder: holder.verdict(other, b"1" * 16),
         lambda holder: lab.service.tokens.revoke(holder.made.token.token_id),
         lambda holder: lab.clock.advance(25 * 3600),
     ):

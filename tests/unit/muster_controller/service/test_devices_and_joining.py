@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from muster_controller.core.entities import RequestState
+from muster_controller.core.entities import JoinToken, RequestState
 from muster_controller.ports import DeviceRevokedError
 from muster_controller.service.bench import RunOrder
 from muster_controller.service.loads import LoadOrder
 from muster_controller.service.rollout import RolloutOrder
+from muster_controller.service.tokens import NewToken
 from muster_controller.testing_service import ONNXRUNTIME, RecordingSession, ServiceLab
 from muster_controller.testing_values import make_request, make_run
 from muster_protos.errors import (
@@ -69,10 +70,65 @@ def test_a_token_s_link_carries_secret_and_fingerprint_and_is_listed_without_the
     assert [(token.note, token.secret_sha256) for token in lab.service.tokens.list()] == [("kitchen", "")]
 
 
-def test_joining_twice_with_one_key_is_the_same_device(lab: ServiceLab, key: ec.EllipticCurvePrivateKey) -> None:
+def uses_left(lab: ServiceLab, made: NewToken) -> int:
+    return next(token.uses_left for token in lab.store.list_tokens() if token.token_id == made.token.token_id)
+
+
+def test_joining_twice_with_one_key_is_the_same_device_and_one_use(
+    lab: ServiceLab, key: ec.EllipticCurvePrivateKey
+) -> None:
     made = lab.service.tokens.new(uses=2)
     assert join(lab, key, made.secret) == join(lab, key, made.secret) == "pi"
     assert [device.device_id for device in lab.service.devices.every()] == ["pi"]
+    assert uses_left(lab, made) == 1
+
+
+def test_a_used_up_token_lets_in_nobody_but_the_device_that_used_it(
+    lab: ServiceLab, key: ec.EllipticCurvePrivateKey
+) -> None:
+    made = lab.service.tokens.new()
+    assert join(lab, key, made.secret) == "pi"
+    with pytest.raises(NotAuthorisedError, match="used up"):
+        join(lab, ec.generate_private_key(ec.SECP256R1()), made.secret)
+    assert join(lab, key, made.secret) == "pi"
+    lab.service.tokens.revoke(made.token.token_id)
+    with pytest.raises(NotAuthorisedError, match="revoked"):
+        join(lab, key, made.secret)
+
+
+def test_a_removed_device_needs_a_use_of_its_own(lab: ServiceLab, key: ec.EllipticCurvePrivateKey) -> None:
+    made = lab.service.tokens.new()
+    assert join(lab, key, made.secret) == "pi"
+    lab.service.devices.remove("pi")
+    with pytest.raises(DeviceRevokedError):
+        join(lab, key, made.secret)
+
+
+def test_an_expired_token_is_no_good_for_a_second_try(lab: ServiceLab, key: ec.EllipticCurvePrivateKey) -> None:
+    made = lab.service.tokens.new()
+    assert join(lab, key, made.secret) == "pi"
+    lab.clock.advance(25 * 3600)
+    with pytest.raises(NotAuthorisedError, match="expired"):
+        join(lab, key, made.secret)
+
+
+def test_a_second_try_while_the_first_is_on_its_way_is_told_to_wait(
+    lab: ServiceLab, key: ec.EllipticCurvePrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, use_token = lab.service.tokens.new(), lab.store.use_token
+    refusals: list[str] = []
+
+    def slow(secret_sha256: str, now_ns: int) -> JoinToken:
+        with pytest.raises(TemporaryError, match="on its way") as refused:
+            join(lab, key, made.secret)
+        refusals.append(str(refused.value))
+        return use_token(secret_sha256, now_ns)
+
+    monkeypatch.setattr(lab.store, "use_token", slow)
+    assert join(lab, key, made.secret) == "pi"
+    assert len(refusals) == 1
+    assert uses_left(lab, made) == 0
+    assert join(lab, key, made.secret) == "pi"
 
 
 def test_a_bad_certificate_request_costs_no_use_of_the_token(lab: ServiceLab, key: ec.EllipticCurvePrivateKey) -> None:
@@ -173,7 +229,7 @@ def test_a_secret_that_is_not_good_is_refused(lab: ServiceLab, key: ec.EllipticC
         case "unknown":
             secret = "x" * 32
         case "used up":
-            join(lab, key, secret)
+            join(lab, ec.generate_private_key(ec.SECP256R1()), secret)
         case "expired":
             lab.clock.advance(61)
         case "revoked":
