@@ -14,8 +14,10 @@ from muster_compression.floor import check_reachable, parse_floor
 from muster_compression.import_model import import_model
 from muster_compression.recipe import load_recipe, template_names
 from muster_compression.run_recipe import run_recipe
+from muster_compression.sources.kind import split_torch
 from muster_protos.errors import MusterError, as_usage
 from muster_protos.ids import check_id
+from muster_protos.metric_names import BUILT_IN
 
 _INTERRUPTED, _PARTIAL = 130, 8
 
@@ -53,12 +55,16 @@ def _parser() -> argparse.ArgumentParser:
 
     run = _command(commands, "run", _run, "import a model and run a recipe on it")
     run.add_argument("--model", required=True, help="an .onnx or .tflite file, or file.py:function for torch")
-    run.add_argument("--data", default="", help="data.npz or builtin:digits; without it only agreement is known")
+    run.add_argument(
+        "--data", default="", help="data.npz, data.py:function or builtin:digits; without it only agreement is known"
+    )
     run.add_argument("--recipe", default="quick", help="a template or a YAML file (default: quick)")
     run.add_argument("--floor", default="", help="0.88, -0.01 or 0.99rel; variants under it are dropped")
     run.add_argument("--out", required=True, type=Path, help="folder for the variants")
     run.add_argument("--name", default="", help="of the model (default: from its file)")
-    run.add_argument("--metric", default="", choices=["", "accuracy", "auc", "mae", "mse"])
+    run.add_argument(
+        "--metric", default="", type=_metric, help=f"{', '.join(BUILT_IN)}, or metrics.py:function(predictions, labels)"
+    )
     run.add_argument("--seed", type=_seed, default=0, help="0 or a positive whole number")
     run.add_argument("--no-latency", action="store_true", help="do not measure on this host")
 
@@ -86,6 +92,12 @@ def _command(
     return parser
 
 
+def _metric(text: str) -> str:
+    if text not in ("", *BUILT_IN) and split_torch(text) is None:
+        raise argparse.ArgumentTypeError(f"expected {', '.join(BUILT_IN)} or file.py:function, found {text!r}")
+    return text
+
+
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**32 - 1}, found {text!r}")
@@ -98,6 +110,7 @@ def _run(options: argparse.Namespace) -> int:
         recipe = load_recipe(options.recipe)
         floor = parse_floor(options.floor or recipe.floor)
         check_id(name, "model name")
+    is_own = split_torch(options.metric) is not None
     progress = _Progress()
     imported = import_model(
         options.model,
@@ -106,7 +119,8 @@ def _run(options: argparse.Namespace) -> int:
         options.data,
         options.out,
         progress.part(0.0, 0.4),
-        metric=options.metric,
+        metric="" if is_own else options.metric,
+        own_metric=options.metric if is_own else "",
         seed=options.seed,
     )
     if imported.manifest.accuracy is not None:
@@ -120,6 +134,7 @@ def _run(options: argparse.Namespace) -> int:
         floor=options.floor,
         seed=options.seed,
         measure_latency=not options.no_latency,
+        own_metric=options.metric if is_own else "",
     )
     progress.end()
     report.save_manifests(options.out, imported, result)

@@ -9,6 +9,7 @@ from pathlib import Path
 from muster_bench.binding import derive_binding
 from muster_bench.face import Face
 from muster_bench.runtimes import Session, open_session
+from muster_protos.metric_names import is_regression_metric
 from muster_protos.model import Binding, Format, Signature, TensorSpec
 
 _FEW_CHANNELS = 4
@@ -83,13 +84,10 @@ def _canonical(spec: TensorSpec, session: Session) -> TensorSpec:
 
 def _task(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], metric: str) -> str:
     """Classification: the first output is one row of scores, and not as long as the input it might reconstruct."""
-    match metric:
-        case "accuracy":
-            return "classification"
-        case "mae" | "mse" | "rmse":
-            return "regression"
-        case _:
-            pass
+    if metric == "accuracy":
+        return "classification"
+    if is_regression_metric(metric):
+        return "regression"
     scores = outputs[0]
     is_row = len([size for size in scores.shape if size not in (1, -1)]) == 1
     reconstructs = any(spec.shape == scores.shape for spec in inputs)

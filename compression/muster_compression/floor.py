@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
 
 from muster_protos.errors import InvalidInputError
+from muster_protos.metric_names import is_error_metric, is_share, is_user_metric
 from muster_protos.model import Accuracy
 
-_LOWER_IS_BETTER: Final = frozenset(("mae", "mse", "rmse"))
 _NUMBER = re.compile(r"(-?)(\d+(?:\.\d*)?|\.\d+)(rel)?")
 
 
@@ -56,9 +55,11 @@ def check_reachable(floor: Floor | None, baseline: Accuracy) -> None:
     Raises:
         InvalidInputError: it is above 1.
     """
-    is_error = baseline.value is not None and baseline.metric in _LOWER_IS_BETTER
-    if floor is not None and floor.value > 1 and not is_error:
-        what = "agreement" if baseline.value is None else baseline.metric
+    what = "agreement" if baseline.value is None else baseline.metric
+    if floor is None or is_error_metric(what):
+        return
+    is_bounded = floor.kind is FloorKind.RELATIVE or not is_user_metric(what)
+    if floor.value > 1 and is_bounded:
         raise InvalidInputError(f"expected a floor of at most 1 for {what} (0.95 is 95 %), found {floor.text}")
 
 
@@ -74,11 +75,14 @@ def missed(floor: Floor, found: Accuracy, baseline: Accuracy) -> str:
         value, base, what = found.value, baseline.value, found.metric
     if value is None:
         return f"neither accuracy nor agreement is known, so the floor of {floor.text} cannot be checked"
-    if what in _LOWER_IS_BETTER:
+    if is_error_metric(what):
         ceiling = _ceiling(floor, base)
         return "" if value <= ceiling else f"{what} {value:.4g} is over {ceiling:.4g} (floor {floor.text})"
     least = _least(floor, base)
-    return "" if value >= least - 1e-12 else f"{what} {value:.2%} is under the floor of {least:.2%} ({floor.text})"
+    if value >= least - 1e-12:
+        return ""
+    form = ".2%" if what == "agreement" or is_share(what) else ".4g"
+    return f"{what} {value:{form}} is under the floor of {least:{form}} ({floor.text})"
 
 
 def _least(floor: Floor, base: float) -> float:
@@ -88,7 +92,7 @@ def _least(floor: Floor, base: float) -> float:
         case FloorKind.DROP:
             return base - floor.value
         case FloorKind.RELATIVE:
-            return base * floor.value
+            return base - (1 - floor.value) * abs(base)  # r2 and users' metrics may be negative
 
 
 def _ceiling(floor: Floor, base: float) -> float:

@@ -26,6 +26,7 @@ def import_model(
     labels: tuple[str, ...] = (),
     seed: int = 0,
     limits: Limits | None = None,
+    own_metric: str = "",
 ) -> ImportedModel:
     """Make version ``version`` of the model ``name``; the work happens in a child process.
 
@@ -33,7 +34,8 @@ def import_model(
         source: an .onnx or .tflite file (content decides), or ``file.py:function`` that returns a torch module.
         data: path of an .npz, ``builtin:digits``, ``file.py:function``, or "" = inputs are generated, agreement only.
         out_dir: gets the artifact, golden, evaluation and calibration files; nothing on failure.
-        metric: "accuracy", "auc", "mae", "mse", or "" = decided from labels and outputs.
+        metric: "accuracy", "auc", "mae", "mse", "rmse", "r2", or "" = decided from labels and outputs.
+        own_metric: ``file.py:function`` of (predictions, labels) instead; it is code, and runs.
         labels: class names, for people.
 
     Raises:
@@ -45,7 +47,8 @@ def import_model(
     """
     check_id(name, "model name")
     kind_of(source)
-    order = ImportOrder(absolute_source(source), name, version, out_dir, absolute_data(data), metric, labels, seed)
+    own = absolute_data(own_metric)
+    order = ImportOrder(absolute_source(source), name, version, out_dir, absolute_data(data), metric, labels, seed, own)
     return run_order(order, ImportedModel, on_progress, stop, limits)
 
 

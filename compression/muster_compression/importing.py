@@ -18,9 +18,11 @@ from muster_compression.face import bind, canonical_signature, class_count, open
 from muster_compression.judge import judge, reference_outputs
 from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import ImportedModel, ImportOrder
+from muster_compression.own_metric import OwnMetric, load_own_metric
 from muster_compression.process import OnProgress, part_of
 from muster_compression.sources.kind import split_torch
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import InvalidInputError, UsageError
+from muster_protos.metric_names import BUILT_IN, is_regression_metric
 from muster_protos.model import Binding, Format, Signature
 
 EVALUATION_COUNT = 512
@@ -41,7 +43,8 @@ def do_import(order: ImportOrder, on_progress: OnProgress) -> ImportedModel:
     session = open_artifact(path, format)
     labels = None if samples is None else samples.labels
     signature = canonical_signature(session, format, order.labels, "")
-    signature = _with_metric(signature, order.metric, labels)
+    own = load_own_metric(order.own_metric)
+    signature = _with_metric(signature, order.metric, labels, own)
     binding = bind(session, signature)
     notes = list(_notes(signature, data, labels))
     evaluation_path = order.out_dir / f"{order.name}.v{order.version}.evaluation.npz"
@@ -60,6 +63,7 @@ def do_import(order: ImportOrder, on_progress: OnProgress) -> ImportedModel:
         evaluation_path,
         manifest.precision,
         lambda done, total: on_progress(0.6 + 0.4 * done / total, f"judging the baseline: {done} of {total} samples"),
+        own_metric=own,
     )
     golden_path = order.out_dir / f"{manifest.variant_id}.golden.npz"
     manifest = judged(manifest, judgement, golden_path, evaluation_path)
@@ -78,16 +82,24 @@ def do_import(order: ImportOrder, on_progress: OnProgress) -> ImportedModel:
     )
 
 
-def _with_metric(signature: Signature, asked: str, labels: Array | None) -> Signature:
+def _with_metric(signature: Signature, asked: str, labels: Array | None, own: OwnMetric | None) -> Signature:
     """The metric follows from the labels and the outputs unless it was asked for."""
+    if asked not in ("", *BUILT_IN):
+        raise UsageError(f"expected a metric of {', '.join(BUILT_IN)} or file.py:function, found {asked!r}")
     if labels is None:
-        if asked:
-            raise InvalidInputError(f"expected labels for the metric {asked!r}, found none; add y_val to the data")
+        if asked or own is not None:
+            wanted = asked if own is None else own.source
+            raise InvalidInputError(f"expected labels for the metric {wanted!r}, found none; add y_val to the data")
         return replace(signature, metric="")
+    if own is not None:
+        return replace(signature, metric=own.name)
     metric = asked or _metric_of(signature, labels)
     if metric == "accuracy":
         _check_classes(signature, labels)
-    task = {"accuracy": "classification", "mae": "regression", "mse": "regression"}.get(metric, signature.task)
+    if metric == "auc":
+        _check_two_classes(labels)
+    task = "classification" if metric == "accuracy" else signature.task
+    task = "regression" if is_regression_metric(metric) else task
     return replace(signature, metric=metric, task=task)
 
 
@@ -111,6 +123,12 @@ def _check_classes(signature: Signature, labels: Array) -> None:
             f"expected labels 0 to {classes - 1} as the model has {classes} classes, "
             f"found {found.min()} to {found.max()}"
         )
+
+
+def _check_two_classes(labels: Array) -> None:
+    found = np.unique(labels).tolist()
+    if found not in ([0, 1], [False, True]):
+        raise InvalidInputError(f"expected labels 0 and 1, both of them, for the metric 'auc', found {found[:5]}")
 
 
 def _notes(signature: Signature, data: DataSet | None, labels: Array | None) -> list[str]:

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from muster_bench.dataset import columns, load_arrays, split
-from muster_bench.evaluate import evaluate
+from muster_bench.evaluate import Answers, are_class_scores, collect, figures
 from muster_bench.face import Face
 from muster_compression.dataset.splits import Array
 from muster_compression.face import open_face, versions
+from muster_compression.own_metric import OwnMetric, measured
+from muster_compression.temperature import Calibration, calibrate
 from muster_protos.errors import InvalidInputError
 from muster_protos.model import Accuracy, Binding, Format, Signature
 
@@ -39,6 +41,7 @@ class Judgement:
     golden: Mapping[str, Array]  # in_<input>, out_<output>
     golden_max_abs_error: float
     runtime_versions: Mapping[str, str]
+    calibration: Calibration | None = None  # of confidence, by temperature scaling; None where it has no meaning
 
 
 def judge(
@@ -50,6 +53,7 @@ def judge(
     precision: str,
     on_progress: Callable[[int, int], None],
     is_derived: bool = True,
+    own_metric: OwnMetric | None = None,
 ) -> Judgement:
     """Run the evaluation set through the variant on the host's CPU, one thread.
 
@@ -66,7 +70,8 @@ def judge(
         feeds = split(columns(arrays, "x_", signature.inputs), signature.inputs)
         references = columns(arrays, "ref_", signature.outputs)
         answers = [_checked(face, feed, path.name) for feed in feeds[:_SQNR_SAMPLES]]
-        accuracy = evaluate(face, evaluation_path, on_progress)
+        collected = collect(face, arrays, on_progress)
+        accuracy = measured(own_metric, figures(signature, collected), collected, signature)
         chosen = golden_indices(len(feeds), arrays.get("y"))
         golden_answers = [face.run(feeds[index]) for index in chosen]
         golden = _golden(signature, [feeds[index] for index in chosen], golden_answers)
@@ -81,6 +86,7 @@ def judge(
             golden=golden,
             golden_max_abs_error=golden_tolerance(golden, wanted if is_derived else {}, precision),
             runtime_versions=versions(face._session, format),
+            calibration=calibration_of(signature, collected),
         )
     finally:
         face.close()
@@ -95,6 +101,14 @@ def reference_outputs(face: Face, inputs: Mapping[str, Array], name: str) -> dic
     feeds = split(dict(inputs), face.signature.inputs)
     answers = [_checked(face, feed, name) for feed in feeds]
     return {spec.name: _joined([answer[spec.name] for answer in answers]) for spec in face.signature.outputs}
+
+
+def calibration_of(signature: Signature, answers: Answers) -> Calibration | None:
+    """Temperature scaling of class scores, on the samples that judge: the model was not trained on them."""
+    if answers.labels is None or not are_class_scores(signature, answers):
+        return None
+    scores = next(iter(answers.outputs.values()))
+    return calibrate(scores, answers.labels) if scores.dtype.kind == "f" else None
 
 
 def golden_indices(count: int, labels: Array | None) -> list[int]:

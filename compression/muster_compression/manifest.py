@@ -70,6 +70,8 @@ def judged(
         sqnr_db=judgement.sqnr_db,
         golden=ref_of(golden_path),
         golden_max_abs_error=judgement.golden_max_abs_error,
+        calibration_temperature=None if judgement.calibration is None else judgement.calibration.temperature,
+        calibrated_ece=None if judgement.calibration is None else judgement.calibration.calibrated_ece,
         evaluation=ref_of(evaluation_path),
         tool_versions={**manifest.tool_versions, **judgement.runtime_versions},
     )

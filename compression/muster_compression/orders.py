@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from muster_protos.model import Format, Signature, VariantManifest
+from muster_protos.model import Accuracy, Format, Signature, VariantManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,9 @@ class Parent:
     artifact_path: Path
     evaluation_path: Path | None = None
     calibration_path: Path | None = None
+    torch_source: str = ""  # "file.py:function" or an archive that gave the baseline; "" = its file is all there is
+    train_epochs: int = 0  # after which the function's module was the baseline
+    data: str = ""  # what it was imported with: training samples come from there
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,10 @@ class ImportOrder:
     metric: str = ""  # "" = decided from the labels
     labels: tuple[str, ...] = ()  # class names
     seed: int = 0
+    own_metric: str = ""  # "file.py:function" instead of ``metric``
+    train_epochs: int = 0  # of the module that the function returns; 0 = it is trained already
+    cache_dir: Path | None = None  # None = the user's cache
+    threads: int = 0  # to train with; 0 = as many as the process may use
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,8 @@ class RecipeOrder:
     cache_dir: Path | None = None  # None = the user's cache
     seed: int = 0
     measure_latency: bool = False  # on this host, as a hint
+    own_metric: str = ""  # "file.py:function" of a model that is judged by it
+    threads: int = 0  # to train with; 0 = as many as the process may use
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,19 @@ class HostLatency:
 
 
 @dataclass(frozen=True, slots=True)
+class StepResult:
+    """One pass of a variant's chain and what the gate found after it."""
+
+    pass_name: str
+    effect: str
+    figures: Mapping[str, float | int | str] = field(default_factory=dict)
+    wall_s: float = 0.0  # of the pass itself, when it was computed
+    is_cached: bool = False
+    accuracy: Accuracy | None = None  # None = not judged: the pass keeps its outputs
+    reason: str = ""  # why the chain ended here; "" = it went on
+
+
+@dataclass(frozen=True, slots=True)
 class VariantResult:
     """One variant that came out. A dropped one has its figures and the reason, and its files too."""
 
@@ -100,6 +123,7 @@ class VariantResult:
     reason: str = ""
     latency: HostLatency | None = None
     latency_unavailable: str = ""
+    steps: tuple[StepResult, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -120,6 +144,9 @@ class ImportedModel:
     is_labelled: bool
     source: str
     notes: tuple[str, ...] = ()  # decisions a person may want to know
+    torch_source: str = ""  # see Parent
+    train_epochs: int = 0
+    data: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -130,15 +157,24 @@ class ImportedModel:
     @property
     def parent(self) -> Parent:
         """The same as input of the other verbs."""
-        return Parent(self.manifest, self.artifact_path, self.evaluation_path, self.calibration_path)
+        return Parent(
+            self.manifest,
+            self.artifact_path,
+            self.evaluation_path,
+            self.calibration_path,
+            self.torch_source,
+            self.train_epochs,
+            self.data,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class FailedVariant:
-    """A variant that could not be made at all: a pass cannot take the model, or changed nothing."""
+    """A variant without a file: a pass cannot take the model or changed nothing, or a torch form missed the floor."""
 
     name: str
     reason: str
+    steps: tuple[StepResult, ...] = ()  # as far as it came
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ def run_recipe(
     cache_dir: Path | None = None,
     measure_latency: bool = False,
     limits: Limits | None = None,
+    own_metric: str = "",
 ) -> RecipeResult:
     """Make the recipe's variants of ``parent``'s model; the work happens in a child process.
 
@@ -33,6 +34,7 @@ def run_recipe(
         recipe: a template's name ("quick") or the path of a YAML file.
         floor: "0.88", "-0.01" or "0.99rel"; variants under it come back with ``is_kept`` False and the figures.
         data: where to calibrate from instead of the samples kept at import.
+        own_metric: ``file.py:function`` that the model was imported with, where it was.
         measure_latency: also measure each variant on this host, one thread; a hint, devices decide.
 
     Raises:
@@ -51,5 +53,6 @@ def run_recipe(
         cache_dir=cache_dir and cache_dir.resolve(),
         seed=seed,
         measure_latency=measure_latency,
+        own_metric=absolute_data(own_metric),
     )
     return run_order(order, RecipeResult, on_progress, stop, limits)

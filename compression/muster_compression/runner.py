@@ -20,6 +20,7 @@ from muster_compression.judge import Judgement, judge
 from muster_compression.latency import host_latency
 from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import FailedVariant, RecipeOrder, RecipeResult, VariantResult
+from muster_compression.own_metric import OwnMetric, check_metric_is_there, load_own_metric
 from muster_compression.pass_cache import PassCache, pass_key, samples_sha256
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, WorkingModel
 from muster_compression.process import OnProgress, part_of
@@ -42,6 +43,7 @@ class _Setting:
     calibration_ref: ArtifactRef | None
     cache: PassCache
     samples_sha256: str
+    own_metric: OwnMetric | None = None
 
     @property
     def signature(self) -> Signature:
@@ -97,6 +99,8 @@ def _prepare(order: RecipeOrder, recipe: Recipe) -> tuple[_Setting, list[str]]:
         raise InvalidInputError(f"{parent.manifest.model_id}: expected an imported model with evaluation samples")
     floor = parse_floor(order.floor or recipe.floor)
     check_reachable(floor, parent.manifest.accuracy)
+    own_metric = load_own_metric(order.own_metric)
+    check_metric_is_there(parent.manifest.signature, own_metric)
     calibration, ref, notes = _calibration(order)
     setting = _Setting(
         order=order,
@@ -109,6 +113,7 @@ def _prepare(order: RecipeOrder, recipe: Recipe) -> tuple[_Setting, list[str]]:
         calibration_ref=ref,
         cache=PassCache(order.cache_dir or cache_dir()),
         samples_sha256=samples_sha256(calibration),
+        own_metric=own_metric,
     )
     return setting, notes
 
@@ -209,6 +214,7 @@ def _gate(setting: _Setting, model: WorkingModel, on_progress: OnProgress) -> _G
             setting.evaluation_path,
             _precision(model),
             lambda done, total: on_progress(0.5 + 0.5 * done / total, f"judging: {done} of {total} samples"),
+            own_metric=setting.own_metric,
         )
     except InvalidInputError as error:
         raise PassError(str(error)) from error

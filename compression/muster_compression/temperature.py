@@ -1,0 +1,74 @@
+"""Temperature scaling: one number that makes a classifier's confidence honest without changing its answers.
+
+Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from muster_bench.metrics import calibration_error, probabilities
+from muster_compression.dataset.splits import Array
+
+FEWEST_SAMPLES = 40
+_FOLDS = 5
+_LOWEST, _HIGHEST = 0.02, 50.0
+_SMALLEST_PROBABILITY = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What scaling gives. ``calibrated_ece`` scales each fifth of the samples by what the other four say."""
+
+    temperature: float
+    calibrated_ece: float
+
+
+def calibrate(scores: Array, labels: Array) -> Calibration | None:
+    """Fit on labelled scores of samples that the model was not trained on.
+
+    Args:
+        scores: (n, classes) logits or probabilities.
+        labels: (n,) class indices.
+
+    Returns:
+        None where nothing can be fitted: fewer than 40 samples, one score per sample, labels that are no classes, or
+        answers that are all right (then any confidence short of 1 is too low, and no temperature is the best).
+    """
+    if len(scores) < FEWEST_SAMPLES or scores.shape[1] < 2:
+        return None
+    if not np.isin(labels, np.arange(scores.shape[1])).all():
+        return None
+    logs = np.log(np.maximum(probabilities(scores), _SMALLEST_PROBABILITY))
+    classes = labels.astype(np.int64)
+    temperature = fit_temperature(logs, classes)
+    if temperature is None:
+        return None
+    fold = np.arange(len(logs)) % _FOLDS
+    scaled = logs.copy()
+    for index in range(_FOLDS):
+        others = fit_temperature(logs[fold != index], classes[fold != index])
+        scaled[fold == index] /= temperature if others is None else others
+    return Calibration(temperature, calibration_error(scaled, classes))
+
+
+def fit_temperature(logits: Array, labels: Array) -> float | None:
+    """The T in 0.02 to 50 with the least negative log-likelihood of softmax(logits / T); None when it is at an end.
+
+    The loss is convex in 1 / T, so a bounded search over one number finds the minimum.
+    """
+    from scipy.optimize import minimize_scalar
+
+    rows = np.arange(len(logits))
+
+    def loss(beta: float) -> float:
+        scaled = logits * beta
+        top = scaled.max(axis=1)
+        total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
+        return float((total - scaled[rows, labels]).mean())
+
+    low, high = 1 / _HIGHEST, 1 / _LOWEST
+    beta = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
+    return None if beta < 1.01 * low or beta > 0.99 * high else 1 / beta
