@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from muster_bench.metrics import calibration_error, probabilities
 from muster_compression.dataset.splits import Array
 
 FEWEST_SAMPLES = 40
 _FOLDS = 5
+_HALVINGS = 40
 _LOWEST, _HIGHEST = 0.02, 50.0
 _SMALLEST_PROBABILITY = 1e-12
 
@@ -57,18 +59,26 @@ def calibrate(scores: Array, labels: Array) -> Calibration | None:
 def fit_temperature(logits: Array, labels: Array) -> float | None:
     """The T in 0.02 to 50 with the least negative log-likelihood of softmax(logits / T); None when it is at an end.
 
-    The loss is convex in 1 / T, so a bounded search over one number finds the minimum.
+    The loss is convex in b = 1 / T: its slope, the mean of E_p[logit] - logit of the label under p = softmax(b logits),
+    only rises, so halving finds where it is 0.
     """
-    from scipy.optimize import minimize_scalar
+    values = logits.astype(np.float64)
+    of_label = values[np.arange(len(values)), labels].mean()
 
-    rows = np.arange(len(logits))
-
-    def loss(beta: float) -> float:
-        scaled = logits * beta
-        top = scaled.max(axis=1)
-        total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-        return float((total - scaled[rows, labels]).mean())
+    def slope(beta: float) -> float:
+        return float((probabilities_at(values, beta) * values).sum(axis=1).mean() - of_label)
 
     low, high = 1 / _HIGHEST, 1 / _LOWEST
-    beta = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
-    return None if beta < 1.01 * low or beta > 0.99 * high else 1 / beta
+    if slope(low) >= 0 or slope(high) <= 0:
+        return None
+    for _ in range(_HALVINGS):
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if slope(middle) > 0 else (middle, high)
+    return 1 / (low * high) ** 0.5
+
+
+def probabilities_at(logits: NDArray[np.float64], beta: float) -> NDArray[np.float64]:
+    """softmax(beta logits), row by row."""
+    scaled = beta * (logits - logits.max(axis=1, keepdims=True))
+    raised = np.exp(scaled)
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
