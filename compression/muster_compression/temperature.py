@@ -5,6 +5,7 @@ Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,9 +73,9 @@ def fit_temperature(logits: Array, labels: Array) -> float | None:
     if slope(low) >= 0 or slope(high) <= 0:
         return None
     for _ in range(_HALVINGS):
-        middle = (low * high) ** 0.5
+        middle = math.sqrt(low * high)
         low, high = (low, middle) if slope(middle) > 0 else (middle, high)
-    return 1 / (low * high) ** 0.5
+    return 1 / math.sqrt(low * high)
 
 
 def probabilities_at(logits: NDArray[np.float64], beta: float) -> NDArray[np.float64]:
