@@ -170,9 +170,19 @@ def test_replayed_secret_is_refused_with_exit_code_5(house: House, tmp_path: Pat
     assert IdentityFolder(tmp_path / "two").read() is None
 
 
-def test_line_pasted_again_on_a_member_says_so_and_keeps_its_identity(house: House, tmp_path: Path) -> None:
+def test_line_pasted_again_on_a_member_is_the_same_device_with_a_new_certificate(house: House, tmp_path: Path) -> None:
     folder, line = IdentityFolder(tmp_path / "one"), house.tokens.new(uses=1).link
+    first, second = join(line, folder, Inventory(), "pi-1"), join(line, folder, Inventory())
+    assert second.device_id == first.device_id == "pi-1"
+    assert second.certificate_pem != first.certificate_pem
+    assert len(house.store.list_devices().items) == 1
+
+
+def test_worthless_line_on_a_member_says_so_and_keeps_its_identity(house: House, tmp_path: Path) -> None:
+    folder, made = IdentityFolder(tmp_path / "one"), house.tokens.new(uses=1)
+    line = made.link
     identity = join(line, folder, Inventory(), "pi-1")
+    house.tokens.revoke(made.token.token_id)
     with pytest.raises(
         NotAuthorisedError, match=r"before as pi-1 and keeps that identity: nothing is lost, .*muster-agent run"
     ):
