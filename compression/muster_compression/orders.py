@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from muster_compression.sensitivity.layer import LayerSensitivity
 from muster_protos.model import Accuracy, Format, Signature, VariantManifest
 
 
@@ -110,6 +111,7 @@ class StepResult:
     is_cached: bool = False
     accuracy: Accuracy | None = None  # None = not judged: the pass keeps its outputs
     reason: str = ""  # why the chain ended here; "" = it went on
+    sensitivities: tuple[LayerSensitivity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

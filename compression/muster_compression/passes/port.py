@@ -19,6 +19,7 @@ from typing import Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from muster_compression.dataset.splits import Array, Split
+from muster_compression.sensitivity.layer import LayerSensitivity
 from muster_compression.task import Task, task_of
 from muster_protos.errors import PermanentError
 from muster_protos.model import Signature
@@ -111,6 +112,7 @@ class PassRecord:
     figures: Mapping[str, float | int | str] = field(
         default_factory=dict
     )  # {"sparsity": 0.8, "accuracy_control": 0.97}
+    sensitivities: tuple[LayerSensitivity, ...] = ()  # what the pass measured of the layers, for the report
 
 
 @dataclass(frozen=True, slots=True)
