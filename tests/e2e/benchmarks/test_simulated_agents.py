@@ -48,3 +48,15 @@ def test_every_report_of_simulated_devices_is_stored_once(mosquitto: str) -> Non
     for row in rows:
         assert row["reports_per_s"] > 0
         assert row["said_twice"] > 0
+
+
+def test_a_fleet_with_churn_is_watched_process_by_process(mosquitto: str) -> None:
+    rows = run("soak.py", "--minutes", "0.6", "--warm-up", "0.1", "--agents", "4")
+    assert [row["process"] for row in rows] == ["controller", "broker", "agent", "serving child"]
+    for row in rows:
+        assert row["rss_mib"] > 1
+        assert row["low"] <= row["slope_kib_per_min"] <= row["high"]
+        assert row["samples"] >= 20
+        assert row["joins"] > 4
+        assert row["reconnects"] > 0
+        assert row["reports"] > 0
