@@ -14,6 +14,7 @@ from onnx import TensorProto, numpy_helper
 
 from muster_compression.graph.facts import GraphFacts, precision_of
 from muster_compression.graph.onnx_clean import load_onnx
+from muster_compression.graph.onnx_weights import packed_weights
 
 _PRECISIONS: Mapping[int, str] = {
     TensorProto.FLOAT: "fp32",
@@ -26,7 +27,17 @@ _PRECISIONS: Mapping[int, str] = {
     TensorProto.UINT4: "int4",
 }
 _WEIGHTED = frozenset(
-    ("Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+    (
+        "Conv",
+        "ConvInteger",
+        "ConvTranspose",
+        "Gemm",
+        "MatMul",
+        "MatMulInteger",
+        "MatMulNBits",
+        "QLinearConv",
+        "QLinearMatMul",
+    )
 )
 _SMALLEST_WEIGHT = 2  # dimensions; biases, scales and shapes have fewer
 _MOST_COUNTED_FOR_SPARSITY = 2**31
@@ -36,14 +47,18 @@ def onnx_facts(path: Path) -> GraphFacts:
     """Facts of a checked file; MACs are None when a shape is unknown."""
     model = load_onnx(path)
     graph = model.graph
-    weights = [tensor for tensor in graph.initializer if tensor.data_type in _PRECISIONS]
+    packed = {name for node in graph.node if node.op_type == "MatMulNBits" for name in node.input[1:]}
+    weights = [item for item in graph.initializer if item.data_type in _PRECISIONS and item.name not in packed]
     kernels = [tensor for tensor in weights if len(tensor.dims) >= _SMALLEST_WEIGHT] or weights
     by_dtype: Counter[str] = Counter()
     for tensor in kernels:
         by_dtype[_PRECISIONS[tensor.data_type]] += math.prod(tensor.dims)
+    in_blocks = [found for node in graph.node if (found := packed_weights(node)) is not None]
+    for count, bits in in_blocks:
+        by_dtype[f"int{bits}"] += count
     return GraphFacts(
         precision=precision_of(by_dtype),
-        params=_count_params(graph, weights),
+        params=_count_params(graph, weights) + sum(count for count, _ in in_blocks),
         macs=_count_macs(model),
         sparsity=_sparsity(kernels),
         opset=next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), None),
@@ -52,10 +67,8 @@ def onnx_facts(path: Path) -> GraphFacts:
 
 
 def _count_params(graph: onnx.GraphProto, weights: Sequence[TensorProto]) -> int:
-    """Trained values: scales and zero points of Q/DQ nodes are not counted, int32 biases are."""
-    helpers = {
-        name for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear") for name in node.input[1:]
-    }
+    """Trained values: scales and zero points of quantized operators are not counted, int32 biases are."""
+    helpers = _scales_and_zero_points(graph)
     own = sum(math.prod(tensor.dims) for tensor in weights if tensor.name not in helpers)
     biases = {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear" and node.input}
     return own + sum(
@@ -63,6 +76,23 @@ def _count_params(graph: onnx.GraphProto, weights: Sequence[TensorProto]) -> int
         for tensor in graph.initializer
         if tensor.data_type == TensorProto.INT32 and tensor.name in biases
     )
+
+
+def _scales_and_zero_points(graph: onnx.GraphProto) -> set[str]:
+    """Names of constants and tensors; a dynamically quantized product multiplies its scale by the activation's."""
+    names: set[str] = set()
+    measured = {node.output[1] for node in graph.node if node.op_type == "DynamicQuantizeLinear"}
+    for node in graph.node:
+        match node.op_type:
+            case "QuantizeLinear" | "DequantizeLinear":
+                names.update(node.input[1:])
+            case "MatMulInteger" | "ConvInteger":
+                names.update(node.input[2:])
+            case "Mul" if measured & set(node.input):
+                names.update(node.input)
+            case _:
+                pass
+    return names
 
 
 def _sparsity(kernels: Sequence[TensorProto]) -> float | None:
@@ -101,6 +131,9 @@ def _count_macs(model: onnx.ModelProto) -> int | None:
 
 def _node_macs(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     output = shapes.get(node.output[0])
+    if (packed := packed_weights(node)) is not None:  # shape inference does not know the operator
+        left = shapes.get(node.input[0])
+        return None if left is None else math.prod(left[:-1]) * packed[0]
     second = 3 if node.op_type.startswith("QLinear") else 1
     left, right = shapes.get(node.input[0]), shapes.get(node.input[second])
     if output is None or left is None or right is None:

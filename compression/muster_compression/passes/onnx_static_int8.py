@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
-import logging
 import platform
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
-import numpy as np
 import onnx
 from pydantic import Field
 
-from muster_bench.face_tensor import InputFace
 from muster_compression.dataset.splits import Array
-from muster_compression.face import bind, open_artifact
-from muster_compression.graph.onnx_clean import load_onnx, save_onnx
+from muster_compression.graph.onnx_clean import save_onnx
+from muster_compression.graph.onnx_qdq import QdqQuantizer, QdqStyle, Target
+from muster_compression.graph.onnx_weights import weighted_operators
+from muster_compression.passes.calibration import FEWEST_SAMPLES, MOST_SAMPLES, choose, feeds
+from muster_compression.passes.onnx_float import check_names, load_float, one_line
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, Settings, WorkingModel
 from muster_protos.model import Format
 
-_OLDEST_OPSET = 13  # per-channel QuantizeLinear
-_FEWEST_SAMPLES = 8
+_NAME = "onnx-static-int8"
 
 
 class OnnxStaticInt8Settings(Settings):
     """How to quantize."""
 
     target: Literal["auto", "x86", "arm"] = "auto"  # x86: u8 activations (s8s8 is 1.6-2.6x slower there); arm: s8
-    calibration_samples: int = Field(256, ge=_FEWEST_SAMPLES, le=2000)
+    calibration_samples: int = Field(256, ge=FEWEST_SAMPLES, le=MOST_SAMPLES)
     calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
     per_channel: bool = True
+    reduce_range: bool = False  # 7-bit weights, for x86 processors without VNNI, whose 16-bit sums overflow
+    operators: tuple[str, ...] = ()  # kinds to quantize; empty = all that the library knows
     keep_float: tuple[str, ...] = ()  # names of operators that stay as they are
 
 
@@ -43,126 +42,62 @@ def apply(model: WorkingModel, settings: OnnxStaticInt8Settings, context: PassCo
     Raises:
         PassError: no samples, an opset older than 13, a graph that is quantized already, or nothing changed.
     """
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
-    before = load_onnx(model.path)
-    _check(before, context)
-    _check_names(before, settings.keep_float)
-    reader = _reader(model, settings, context)
-    target = _target(settings.target)
-    raw, final = context.folder / "int8.raw.onnx", context.folder / "int8.onnx"
-    logging.getLogger().setLevel(logging.ERROR)  # it logs advice to the root logger
+    before = load_float(model, _NAME)
+    check_names(before, settings.keep_float, _NAME)
+    rows = choose(context, settings.calibration_samples, _NAME)
+    target = target_of(settings.target)
+    style = QdqStyle(target, settings.per_channel, settings.reduce_range, settings.operators)
+    named = save_onnx(before, context.folder / "named.onnx")
+    samples = reporting(feeds(named, Format.ONNX, context, context.calibration, rows), len(rows), context)
     try:
-        quantize_static(
-            str(model.path),
-            str(raw),
-            reader,
-            quant_format=QuantFormat.QDQ,
-            per_channel=settings.per_channel,
-            activation_type=QuantType.QUInt8 if target == "x86" else QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=_method(settings.calibration),
-            nodes_to_exclude=list(settings.keep_float),
-        )
+        quantizer = QdqQuantizer(named, samples, context.folder, style, settings.calibration)
+        after = quantizer.quantized(excluded=settings.keep_float)
+    except PassError:
+        raise
     except Exception as error:
-        raise PassError(f"onnx-static-int8 cannot take this graph: {' '.join(str(error).split())[:300]}") from error
-    after = load_onnx(raw)
-    effect = _effect(before, after)
-    save_onnx(after, final)
-    raw.unlink()
-    record = PassRecord("onnx-static-int8", effect, ("onnx", "onnxruntime"), target, reader.count)
-    return PassOutput(WorkingModel(final, Form.ONNX), record)
+        raise PassError(f"{_NAME} cannot take this graph: {one_line(error)}") from error
+    effect, figures = weights_effect(before, after, _NAME)
+    path = save_onnx(after, context.folder / "int8.onnx")
+    record = PassRecord(_NAME, effect, ("onnx", "onnxruntime"), target, len(rows), figures)
+    return PassOutput(WorkingModel(path, Form.ONNX), record)
 
 
-def _check(model: onnx.ModelProto, context: PassContext) -> None:
-    opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
-    if opset < _OLDEST_OPSET:
-        raise PassError(
-            f"onnx-static-int8 expected opset {_OLDEST_OPSET} or later (per-channel quantization), found {opset}; "
-            "convert the model with onnx.version_converter or export it again"
-        )
-    kinds = {node.op_type for node in model.graph.node}
-    if kinds & {"QuantizeLinear", "QLinearConv", "ConvInteger"}:
-        raise PassError("onnx-static-int8 expected a float model, found one that is quantized already")
-    count = len(next(iter(context.calibration.values()), ()))
-    if count < _FEWEST_SAMPLES:
-        raise PassError(f"onnx-static-int8 expected at least {_FEWEST_SAMPLES} samples to calibrate on, found {count}")
-
-
-def _check_names(model: onnx.ModelProto, names: tuple[str, ...]) -> None:
-    """The library ignores names that do not exist."""
-    known = [node.name for node in model.graph.node]
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 3, 0.3)
-            raise PassError(f"onnx-static-int8: no operator is named {name!r}; near it are {', '.join(near) or 'none'}")
-
-
-def _reader(model: WorkingModel, settings: OnnxStaticInt8Settings, context: PassContext) -> Any:
-    """ONNX Runtime's CalibrationDataReader over the canonical samples, bound to the artifact's own tensors."""
-    from onnxruntime.quantization import CalibrationDataReader
-
-    session = open_artifact(model.path, Format.ONNX)
-    binding = bind(session, context.signature)
-    session.close()
-    specs = {spec.name: spec for spec in context.signature.inputs}
-    faces = {item.canonical_name: InputFace(specs[item.canonical_name], item) for item in binding.inputs}
-    total = len(next(iter(context.calibration.values())))
-    chosen = np.arange(total)
-    if total > settings.calibration_samples:
-        generator = np.random.default_rng(context.seed)
-        chosen = np.sort(generator.choice(total, settings.calibration_samples, replace=False))
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        count = len(chosen)
-
-        def __init__(self) -> None:
-            self._feeds = self._iterate()
-            self._done = 0
-
-        def get_next(self) -> dict[str, Array] | None:
-            self._done += 1
-            context.on_progress(min(0.9, self._done / self.count), f"calibrating: {self._done} of {self.count}")
-            return next(self._feeds, None)
-
-        @staticmethod
-        def _iterate() -> Iterator[dict[str, Array]]:
-            for index in chosen:
-                yield {
-                    face.tensor_name: face.convert(context.calibration[name][index : index + 1])
-                    for name, face in faces.items()
-                }
-
-    return Reader()
-
-
-def _target(asked: str) -> str:
+def target_of(asked: Literal["auto", "x86", "arm"]) -> Target:
+    """The kind of processor that the result is for; ``auto`` is this host's."""
     if asked != "auto":
         return asked
     return "arm" if platform.machine().lower() in ("aarch64", "arm64", "armv7l", "armv8l") else "x86"
 
 
-def _method(name: str) -> Any:
-    from onnxruntime.quantization import CalibrationMethod
-
-    return {
-        "minmax": CalibrationMethod.MinMax,
-        "entropy": CalibrationMethod.Entropy,
-        "percentile": CalibrationMethod.Percentile,
-    }[name]
+def reporting(samples: Iterable[dict[str, Array]], count: int, context: PassContext) -> Iterator[dict[str, Array]]:
+    """The samples, with progress for each."""
+    for index, sample in enumerate(samples):
+        context.on_progress(min(0.9, index / count), f"calibrating: {index} of {count}")
+        yield sample
 
 
-def _effect(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
-    """How many convolutions and products now read quantized weights."""
-    kinds = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-    total = sum(node.op_type in kinds for node in before.graph.node)
-    producers = {output: node for node in after.graph.node for output in node.output}
-    quantized: Counter[str] = Counter()
-    for node in after.graph.node:
-        if node.op_type in kinds and len(node.input) > 1:
-            weight = producers.get(node.input[1])
-            quantized[node.op_type] += weight is not None and weight.op_type == "DequantizeLinear"
-    changed = sum(quantized.values())
-    if changed == 0:
-        raise PassError(f"onnx-static-int8 changed nothing: none of {total} convolutions and products was quantized")
-    return f"{changed} of {total} convolutions and matrix products are int8"
+def weights_effect(
+    before: onnx.ModelProto, after: onnx.ModelProto, pass_name: str
+) -> tuple[str, dict[str, float | int | str]]:
+    """How many operators and weights read integers now, for people and as figures.
+
+    Raises:
+        PassError: none does.
+    """
+    had = weighted_operators(before)
+    left = weighted_operators(after)
+    total, changed = (
+        sum(item.params for item in had),
+        sum(item.params for item in had) - sum(item.params for item in left),
+    )
+    operators = len(had) - len(left)
+    if changed <= 0:
+        raise PassError(f"{pass_name} changed nothing: none of {len(had)} operators with weights was quantized")
+    text = f"{operators} of {len(had)} convolutions and matrix products are int8, {changed} of {total} weights"
+    figures: dict[str, float | int | str] = {
+        "operators_int8": operators,
+        "operators": len(had),
+        "weights_int8": changed,
+        "weights": total,
+    }
+    return text, figures
