@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,22 +14,19 @@ from cryptography.x509.oid import NameOID
 from muster_controller.adapters.broker_mosquitto import MosquittoBroker, find_mosquitto
 from muster_controller.adapters.broker_mosquitto.broker import write_private
 from muster_controller.adapters.broker_mosquitto.configuration import CRL
-from muster_controller.adapters.broker_mosquitto.takeover import take_over
+from muster_controller.adapters.broker_mosquitto.takeover import take_over_all
 from muster_controller.adapters.broker_probe import BrokerUnderTest, probe_broker
 from muster_controller.adapters.link_mqtt import MqttLink
+from muster_controller.cli.broker_removals import BrokerRemovals
 from muster_controller.ports import Authenticator, FleetAuthority
 from muster_controller.service.broker_joins import BrokerAddress
 from muster_controller.service.service import Service
 from muster_protos.broker_names import CONTROLLER
 from muster_protos.credentials import Credentials
-from muster_protos.errors import MusterError, NotFoundError, PermanentError, UsageError
+from muster_protos.errors import NotFoundError, PermanentError, UsageError
 
 OWN = "own"
 DEFAULT_PORT = 8883
-_FAREWELL_S = 2.0  # for the goodbye to a removed device to leave before its session is ended ...
-_DELIVERY_S = 0.3  # ... and to get there
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +116,7 @@ class FleetBroker:
         self._host, self._port = (address, options.port) if options.is_own else options.address()
         self._ca_pem = authority.ca_pem() if options.ca is None else _read(options.ca, "--mqtt-ca")
         self._link: MqttLink | None = None
-        self._removals = ThreadPoolExecutor(1, thread_name_prefix="broker-removal")
+        self._removals = BrokerRemovals(lambda device_id: service.live.get(device_id) is not None, self._end)
 
     @property
     def url(self) -> str:
@@ -177,7 +171,7 @@ class FleetBroker:
     async def stop(self) -> None:
         """Leave, and end our own broker."""
         self._service.broker_joins.advertise(None)
-        self._removals.shutdown(wait=False, cancel_futures=True)
+        self._removals.close()
         link, self._link = self._link, None
         if link is not None:
             await link.stop()
@@ -186,24 +180,19 @@ class FleetBroker:
 
     def removed(self, device_id: str) -> None:
         """A device was removed: end its session at the broker and refuse its certificates, as soon as it was told."""
-        try:
-            self._removals.submit(self._end, device_id)
-        except RuntimeError:
-            _log.info("the broker stops: device %s is refused from its next start on", device_id)
+        self._removals.add(device_id)
 
-    def _end(self, device_id: str) -> None:
-        _wait_for(lambda: self._service.live.get(device_id) is None, _FAREWELL_S)
-        time.sleep(_DELIVERY_S)
+    def _end(self, device_ids: Sequence[str]) -> None:
         try:
-            if self._link is not None:
-                self._link.forget(device_id)
             if self._own is not None:
-                self._own.shut_out(device_id)
+                self._own.shut_out(*device_ids)
             else:
                 self._write_crl()
-                take_over(self._authority, device_id, self._host, self._port, self._ca_pem)
-        except MusterError as error:
-            _log.warning("the session of device %s at the broker could not be ended: %s", device_id, error)
+                take_over_all(self._authority, device_ids, self._host, self._port, self._ca_pem)
+        finally:
+            if self._link is not None:  # last: a session that is ended leaves its will, which is retained
+                for device_id in device_ids:
+                    self._link.forget(device_id)
 
     def _prepare(self) -> Credentials:
         if self._own is not None:
@@ -233,12 +222,6 @@ class FleetBroker:
         else:
             certificate, key = self._authority.issue_client_certificate(CONTROLLER)
         return Credentials(self._ca_pem, certificate, key)
-
-
-def _wait_for(is_so: Callable[[], bool], timeout_s: float) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not is_so() and time.monotonic() < deadline_s:
-        time.sleep(0.02)
 
 
 def _read(path: Path, option: str) -> bytes:

@@ -22,7 +22,7 @@ from muster_controller.adapters.broker_mosquitto.process import (
     SupervisedProcess,
     end_orphan,
 )
-from muster_controller.adapters.broker_mosquitto.takeover import take_over
+from muster_controller.adapters.broker_mosquitto.takeover import take_over_all
 from muster_controller.ports import FleetAuthority
 from muster_protos.broker_names import CONTROLLER
 from muster_protos.credentials import Credentials
@@ -127,10 +127,10 @@ class MosquittoBroker:
         self._authority.revoke_certificates(device_id)
         self.shut_out(device_id)
 
-    def shut_out(self, device_id: str) -> None:
-        """Refuse what the authority has revoked, and end the session of ``device_id``.
+    def shut_out(self, *device_ids: str) -> None:
+        """Refuse what the authority has revoked, and end the sessions of ``device_ids``.
 
-        The order matters: first the broker learns the revocation list, then the session is taken over by a
+        The order matters: first the broker learns the revocation list, then each session is taken over by a
         certificate of ours for the same id, and what the device tries next is refused.
 
         Raises:
@@ -144,7 +144,7 @@ class MosquittoBroker:
                 raise PermanentError(f"expected to write {configuration.CRL}, found: {error.strerror}") from error
             if self._process is not None:
                 self._process.hang_up()
-        take_over(self._authority, device_id, self.own_host, self._port)
+        take_over_all(self._authority, device_ids, self.own_host, self._port)
 
     def answers(self) -> bool:
         """Whether our own mosquitto takes a connection at the port just now."""
