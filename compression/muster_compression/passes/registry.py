@@ -106,6 +106,15 @@ PASSES = {
             ("torch",),
             "layers as products of smaller ones: SVD and Tucker-2, ranks by sensitivity, fine-tuned",
         ),
+        PassSpec(
+            "distill",
+            "distill",
+            _TORCH,
+            Form.TORCH,
+            False,
+            ("torch", "torch-pruning"),
+            "a smaller network learns from a larger one's answers and features, told with its control",
+        ),
     )
 }
 
