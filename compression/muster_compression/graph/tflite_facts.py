@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,17 +30,9 @@ def tflite_facts(path: Path) -> GraphFacts:
         MissingExtraError: LiteRT, whose schema reads the file, is not installed.
     """
     schema, model = load_tflite(path)
-    types = _names(schema.TensorType)
-    constants = [
-        (tensor, types[tensor.type], model.buffers[tensor.buffer].data)
-        for graph in model.subgraphs
-        for tensor in graph.tensors
-        if model.buffers[tensor.buffer].data is not None
-    ]
-    weights = [item for item in constants if item[1] in _PRECISIONS and len(_shape(item[0])) >= _SMALLEST_WEIGHT]
-    by_dtype: Counter[str] = Counter()
-    for tensor, kind, _ in weights:
-        by_dtype[_PRECISIONS[kind][0]] += math.prod(_shape(tensor))
+    constants = _constants(schema, model)
+    weights = _weights(constants)
+    by_dtype = _by_dtype(weights)
     biases = [item for item in constants if item[1] in ("FLOAT32", "FLOAT16", "INT32") and _is_bias(item[0])]
     return GraphFacts(
         precision=precision_of(by_dtype),
@@ -49,6 +41,39 @@ def tflite_facts(path: Path) -> GraphFacts:
         sparsity=_sparsity(weights),
         operators=dict(sorted(_operators(model, schema).items())),
     )
+
+
+def tflite_weights(path: Path) -> dict[str, int]:
+    """How many weights (constants of two or more dimensions) have each precision: {"int8": 21440, "fp32": 96}.
+
+    Raises:
+        MissingExtraError: LiteRT, whose schema reads the file, is not installed.
+    """
+    return dict(_by_dtype(_weights(_constants(*load_tflite(path)))))
+
+
+_Constant: TypeAlias = tuple[Any, str, Any]  # tensor, name of its type, its bytes
+
+
+def _constants(schema: Any, model: Any) -> list[_Constant]:
+    types = _names(schema.TensorType)
+    return [
+        (tensor, types[tensor.type], model.buffers[tensor.buffer].data)
+        for graph in model.subgraphs
+        for tensor in graph.tensors
+        if model.buffers[tensor.buffer].data is not None
+    ]
+
+
+def _weights(constants: list[_Constant]) -> list[_Constant]:
+    return [item for item in constants if item[1] in _PRECISIONS and len(_shape(item[0])) >= _SMALLEST_WEIGHT]
+
+
+def _by_dtype(weights: list[_Constant]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for tensor, kind, _ in weights:
+        found[_PRECISIONS[kind][0]] += math.prod(_shape(tensor))
+    return found
 
 
 def _names(enumeration: Any) -> dict[int, str]:
@@ -63,7 +88,7 @@ def _is_bias(tensor: Any) -> bool:
     return len(_shape(tensor)) == 1
 
 
-def _bias_count(model: Any, biases: list[tuple[Any, str, Any]]) -> int:
+def _bias_count(model: Any, biases: list[_Constant]) -> int:
     """Only 1-D constants that some operator takes as its third input are biases; shapes and axes are not."""
     own = {id(tensor) for tensor, _, _ in biases}
     found: dict[int, int] = {}
@@ -88,7 +113,7 @@ def _code(item: Any, names: dict[int, str]) -> str:
     return item.customCode.decode(errors="replace") if name == "CUSTOM" and item.customCode else name
 
 
-def _sparsity(weights: list[tuple[Any, str, Any]]) -> float | None:
+def _sparsity(weights: list[_Constant]) -> float | None:
     """Zeros are those of the stored values minus the zero point, which is 0 for every kernel that XNNPACK takes."""
     total = zeros = 0
     dtypes = {"FLOAT32": np.float32, "FLOAT64": np.float64, "FLOAT16": np.float16, "INT8": np.int8, "UINT8": np.uint8}

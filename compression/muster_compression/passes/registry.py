@@ -115,6 +115,33 @@ PASSES = {
             ("torch", "torch-pruning"),
             "a smaller network learns from a larger one's answers and features, told with its control",
         ),
+        PassSpec(
+            "tflite-dynamic-int8",
+            "tflite_dynamic_int8",
+            _TFLITE,
+            Form.TFLITE,
+            False,
+            ("ai-edge-quantizer", "ai-edge-litert"),
+            "weights in 8 bits without samples; products round activations while they run",
+        ),
+        PassSpec(
+            "tflite-int4-weights",
+            "tflite_int4_weights",
+            _TFLITE,
+            Form.TFLITE,
+            False,
+            ("ai-edge-quantizer", "ai-edge-litert"),
+            "weights of matrix products in 4 bits, no samples needed: for transformers",
+        ),
+        PassSpec(
+            "tflite-fp16",
+            "tflite_fp16",
+            _TFLITE,
+            Form.TFLITE,
+            False,
+            ("ai-edge-quantizer", "ai-edge-litert"),
+            "weights in float16, unpacked at load: half the size at the same speed",
+        ),
     )
 }
 

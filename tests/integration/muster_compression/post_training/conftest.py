@@ -1,6 +1,7 @@
-"""Two small networks that read scikit-learn's digits: random features, and a last layer fitted in closed form.
+"""Small networks that read scikit-learn's digits, written without an exporter.
 
-So they are trained (95 % right or more) in milliseconds, and no exporter is needed.
+The ONNX ones have random features and a last layer fitted in closed form, which takes milliseconds; the TFLite ones are
+trained for a second.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from muster_bench.face import Face
 from muster_compression.dataset.splits import ONLY_INPUT, Split
 from muster_compression.digits.data import digits
-from muster_compression.face import canonical_signature, open_artifact
+from muster_compression.face import bind, canonical_signature, open_artifact
 from muster_compression.passes.port import Form, PassContext, PassOutput, WorkingModel
 from muster_compression.passes.registry import find_pass
 from muster_protos.model import Format
@@ -47,11 +49,15 @@ class Trained:
 
 
 def run(path: Path, images: np.ndarray) -> np.ndarray:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: image[None]})[0] for image in images])
+    """Answers in floats, whatever the artifact's own tensors are."""
+    format_ = Format.TFLITE if path.suffix == ".tflite" else Format.ONNX
+    session = open_artifact(path, format_)
+    signature = canonical_signature(session, format_, (), "accuracy")
+    face = Face(session, signature, bind(session, signature))
+    source, target = signature.inputs[0].name, signature.outputs[0].name
+    answers = np.concatenate([face.run({source: image[None]})[target] for image in images])
+    session.close()
+    return answers
 
 
 def graph_of(
@@ -82,12 +88,8 @@ def fitted(
     assert validation is not None
     onnx.save(graph_of(nodes, weights, "features", width), str(path))
     features = run(path, train.inputs[ONLY_INPUT]).astype(np.float64)
-    mean, spread = features.mean(0), features.std(0) + 1e-3
-    columns = (features - mean) / spread
-    targets = np.eye(CLASSES)[train.labels] * 10
-    strength = ridge * len(columns)
-    solved = np.linalg.solve(columns.T @ columns + strength * np.eye(width), columns.T @ targets) / spread[:, None]
-    weight, bias = solved / head.get("alpha", 1.0), (1 - mean @ solved) / head.get("beta", 1.0)
+    solved, constant = ridge_regression(features, train.labels, ridge)
+    weight, bias = solved / head.get("alpha", 1.0), constant / head.get("beta", 1.0)
     weights = weights | {
         "head": np.ascontiguousarray(weight.T if head.get("transB") else weight, np.float32),
         "head_bias": bias.astype(np.float32),
@@ -95,6 +97,16 @@ def fitted(
     last = helper.make_node("Gemm", ["features", "head", "head_bias"], ["scores"], name="head", **head)
     onnx.save(graph_of([*nodes, last], weights, "scores", CLASSES), str(path))
     return Trained(path, train, validation)
+
+
+def ridge_regression(features: np.ndarray, labels: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (features, classes) and bias that give 10 for the right class and 0 for the others."""
+    mean, spread = features.mean(0), features.std(0) + 1e-3
+    columns = (features - mean) / spread
+    targets = np.eye(CLASSES)[labels] * 10
+    strength = ridge * len(columns) * np.eye(columns.shape[1])
+    weight = np.linalg.solve(columns.T @ columns + strength, columns.T @ targets) / spread[:, None]
+    return weight, 1 - mean @ weight
 
 
 @pytest.fixture(scope="session")
@@ -209,3 +221,168 @@ def apply(tmp_path) -> Callable[..., PassOutput]:
         )
 
     return run_pass
+
+
+class TfliteGraph:
+    """A chain of layers as a TFLite file, written with LiteRT's own schema: no exporter is needed."""
+
+    def __init__(self) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self.schema = schema
+        self.model = schema.ModelT()
+        self.model.version, self.model.description = 3, b"digits"
+        self.model.buffers, self.model.operatorCodes = [schema.BufferT()], []
+        self.graph = schema.SubGraphT()
+        self.graph.name, self.graph.tensors, self.graph.operators = b"main", [], []
+        self.model.subgraphs = [self.graph]
+        self.last = self._tensor("image", (1, SIDE, SIDE, 1))
+        self.graph.inputs = [self.last]
+
+    def convolution(
+        self, name: str, weight: np.ndarray, bias: np.ndarray, stride: int = 1, *, depthwise: bool = False
+    ) -> TfliteGraph:
+        """``weight`` is OHWI (1HWC for a depthwise one); SAME padding, ReLU."""
+        schema = self.schema
+        options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
+        options.strideH = options.strideW = stride
+        options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+        if depthwise:
+            options.depthMultiplier = 1
+        rows, columns = (-(-size // stride) for size in self.graph.tensors[self.last].shape[1:3])
+        channels = weight.shape[-1] if depthwise else weight.shape[0]
+        kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+        return self._layer(kind, options, name, weight, bias, (1, rows, columns, channels))
+
+    def flatten(self) -> TfliteGraph:
+        schema = self.schema
+        options = schema.ReshapeOptionsT()
+        options.newShape = [1, int(np.prod(self.graph.tensors[self.last].shape))]
+        shape = self._constant("flat_shape", np.array(options.newShape, np.int32), schema.TensorType.INT32)
+        self._operator("RESHAPE", options, [self.last, shape], "flat", tuple(options.newShape))
+        return self
+
+    def product(self, name: str, weight: np.ndarray, bias: np.ndarray, *, relu: bool = True) -> TfliteGraph:
+        schema = self.schema
+        options = schema.FullyConnectedOptionsT()
+        kinds = schema.ActivationFunctionType
+        options.fusedActivationFunction = kinds.RELU if relu else kinds.NONE
+        return self._layer("FULLY_CONNECTED", options, name, weight, bias, (1, weight.shape[0]))
+
+    def save(self, path: Path) -> Path:
+        import flatbuffers
+
+        self.graph.outputs = [self.last]
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self.model.Pack(builder), b"TFL3")
+        path.write_bytes(bytes(builder.Output()))
+        return path
+
+    def _layer(self, kind, options, name, weight, bias, shape) -> TfliteGraph:
+        floats = self.schema.TensorType.FLOAT32
+        own = self._constant(f"{name}_w", weight.astype(np.float32), floats)
+        added = self._constant(f"{name}_b", bias.astype(np.float32), floats)
+        self._operator(kind, options, [self.last, own, added], name, shape)
+        return self
+
+    def _operator(self, kind, options, inputs, name, shape) -> None:
+        schema = self.schema
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
+        code.version = 1
+        self.model.operatorCodes.append(code)
+        operator = schema.OperatorT()
+        operator.opcodeIndex = len(self.model.operatorCodes) - 1
+        self.last = self._tensor(name, shape)
+        operator.inputs, operator.outputs = inputs, [self.last]
+        operator.builtinOptions = options
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        self.graph.operators.append(operator)
+
+    def _constant(self, name: str, values: np.ndarray, kind: int) -> int:
+        buffer = self.schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        return self._tensor(name, values.shape, kind, len(self.model.buffers) - 1)
+
+    def _tensor(self, name: str, shape, kind: int = 0, buffer: int = 0) -> int:
+        tensor = self.schema.TensorT()
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = name.encode(), [int(n) for n in shape], kind, buffer
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+
+def learnt(module, images: np.ndarray, labels: np.ndarray, epochs: int) -> dict[str, np.ndarray]:
+    """Weights after training; NCHW images."""
+    import torch
+
+    data, answers = torch.from_numpy(images), torch.from_numpy(labels)
+    optimizer = torch.optim.AdamW(module.parameters(), 1e-2)
+    steps = epochs * (len(data) // 64)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(data))[: len(data) // 64 * 64].split(64):
+            loss = torch.nn.functional.cross_entropy(module(data[rows]), answers[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return {name: value.numpy() for name, value in module.state_dict().items()}
+
+
+def as_nhwc(part: Split) -> Split:
+    return Split({ONLY_INPUT: part.inputs[ONLY_INPUT].transpose(0, 2, 3, 1)}, part.labels)
+
+
+@pytest.fixture(scope="session")
+def tflite_cnn(tmp_path_factory) -> Trained:
+    """Convolution, depthwise and pointwise ones whose channels differ a hundredfold, and a last product."""
+    pytest.importorskip("ai_edge_quantizer")
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    even = nn.ZeroPad2d((0, 1, 0, 1))  # what SAME means for stride 2
+    module = nn.Sequential(
+        *(even, nn.Conv2d(1, 16, 3, 2), nn.ReLU()),
+        *(nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ReLU(), nn.Conv2d(16, 32, 1), nn.ReLU()),
+        *(even, nn.Conv2d(32, 16, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(256, CLASSES)),
+    )
+    data = digits(SIDE)
+    found = learnt(module, data.train.inputs[ONLY_INPUT], data.train.labels, 6)
+    spread = np.exp(np.random.default_rng(0).uniform(0, np.log(100), 16)).astype(np.float32)
+    to_ohwi = (0, 2, 3, 1)
+    head = found["11.weight"].reshape(CLASSES, 16, 4, 4).transpose(to_ohwi).reshape(CLASSES, 256)
+    graph = TfliteGraph()
+    graph.convolution("stem", found["1.weight"].transpose(to_ohwi), found["1.bias"], 2)
+    depthwise = found["3.weight"].transpose(1, 2, 3, 0) * spread
+    graph.convolution("depthwise", depthwise, found["3.bias"] * spread, depthwise=True)
+    graph.convolution("pointwise", found["5.weight"].transpose(to_ohwi) / spread, found["5.bias"])
+    graph.convolution("coarse", found["8.weight"].transpose(to_ohwi), found["8.bias"], 2)
+    path = (
+        graph.flatten()
+        .product("head", head, found["11.bias"], relu=False)
+        .save(tmp_path_factory.mktemp("tflite") / "cnn.tflite")
+    )
+    return Trained(path, as_nhwc(data.train), as_nhwc(data.validation))
+
+
+@pytest.fixture(scope="session")
+def tflite_mlp(tmp_path_factory) -> Trained:
+    """Products only."""
+    pytest.importorskip("ai_edge_quantizer")
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Flatten(), nn.Linear(256, 192), nn.ReLU(), nn.Linear(192, 192), nn.ReLU(), nn.Linear(192, CLASSES)
+    )
+    data = digits(SIDE)
+    found = learnt(module, data.train.inputs[ONLY_INPUT], data.train.labels, 6)
+    graph = TfliteGraph().flatten()
+    graph.product("first", found["1.weight"], found["1.bias"]).product("second", found["3.weight"], found["3.bias"])
+    path = graph.product("head", found["5.weight"], found["5.bias"], relu=False).save(
+        tmp_path_factory.mktemp("mlp") / "mlp.tflite"
+    )
+    return Trained(path, as_nhwc(data.train), as_nhwc(data.validation))
