@@ -170,8 +170,20 @@ class MemoryStore:
     def set_labels(self, device_id: str, labels: Mapping[str, str]) -> None:
         self._change_device(device_id, lambda device: replace(device, labels=dict(labels)))
 
-    def put_inventory(self, device_id: str, inventory: Inventory) -> None:
+    def get_inventory(self, device_id: str) -> Inventory:
+        return self.get_device(device_id).inventory
+
+    def put_inventory(self, device_id: str, inventory: Inventory, clock_offset_ns: int | None = None) -> None:
         self._change_device(device_id, lambda device: replace(device, inventory=inventory))
+        if clock_offset_ns is not None:
+            self.put_clock_offset(device_id, clock_offset_ns)
+
+    def reset_presence(self, at_ns: int) -> None:
+        with self._lock:
+            for device in tuple(self._devices.values()):
+                if device.presence is Presence.ONLINE:
+                    seen_ns = device.last_seen_ns or at_ns
+                    self._devices[device.device_id] = replace(device, presence=Presence.OFFLINE, last_seen_ns=seen_ns)
 
     def put_presence(self, device_id: str, presence: Presence, link: str, at_ns: int) -> None:
         self._change_device(device_id, lambda device: replace(device, presence=presence, link=link, last_seen_ns=at_ns))

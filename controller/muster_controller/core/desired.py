@@ -11,7 +11,6 @@ from muster_controller.core.configurations import unsupported_reason
 from muster_controller.core.deployments import in_force
 from muster_controller.core.entities import (
     Deployment,
-    Device,
     DeviceLoad,
     DeviceRequest,
     Fleet,
@@ -20,14 +19,15 @@ from muster_controller.core.entities import (
     Variant,
 )
 from muster_protos import codec
-from muster_protos.model import DesiredModel, DesiredState, SignedEnvelope
+from muster_protos.model import DesiredModel, DesiredState, Inventory, SignedEnvelope
 
 _ModelKey = tuple[str, int]
 
 
 def compose(
     fleet: Fleet,
-    device: Device,
+    device_id: str,
+    inventory: Inventory,
     variants: Mapping[str, Variant],
     pushes: Iterable[Push],
     requests: Iterable[DeviceRequest],
@@ -40,15 +40,15 @@ def compose(
     every variant that these name; one that is missing (its model was removed) is passed over, with the request for it.
     The same input in another order gives the same content. Of two versions of one model the served one comes first.
     """
-    wanted_requests = [entry for entry in requests if _is_wanted(entry, device, variants)]
+    wanted_requests = [entry for entry in requests if _is_wanted(entry, device_id, inventory, variants)]
     granted = {
         deployment.model_id: deployment
         for deployment in in_force(deployments)
-        if deployment.device_id == device.device_id and _is_known(deployment, variants)
+        if deployment.device_id == device_id and _is_known(deployment, variants)
     }
     held: defaultdict[_ModelKey, set[str]] = defaultdict(set)
     for push in pushes:
-        if push.device_id == device.device_id:
+        if push.device_id == device_id:
             held[push.model_id, push.model_version] |= {item for item in push.variant_ids if item in variants}
     for entry in wanted_requests:
         held[entry.model_id, entry.model_version].add(entry.request.configuration.variant_id)
@@ -57,14 +57,14 @@ def compose(
     models = (_desired_model(key, held[key], granted.get(key[0]), variants) for key in held)
     return DesiredState(
         fleet_id=fleet.fleet_id,
-        device_id=device.device_id,
+        device_id=device_id,
         epoch=fleet.epoch,
         models=tuple(sorted((model for model in models if model.manifests), key=_model_order)),
         benchmarks=tuple(sorted((entry.request for entry in wanted_requests), key=lambda item: item.request_id)),
         loads=tuple(
             load.request
             for load in sorted(loads, key=lambda item: (item.created_at_ns, item.load_id))
-            if load.device_id == device.device_id and load.state is RequestState.OPEN
+            if load.device_id == device_id and load.state is RequestState.OPEN
         ),
     )
 
@@ -89,14 +89,14 @@ def next_version(stored: tuple[int, int] | None, held_by_device: tuple[int, int]
     return max([stored[1] if stored else 0, *versions]) + 1
 
 
-def _is_wanted(entry: DeviceRequest, device: Device, variants: Mapping[str, Variant]) -> bool:
+def _is_wanted(entry: DeviceRequest, device_id: str, inventory: Inventory, variants: Mapping[str, Variant]) -> bool:
     configuration = entry.request.configuration
     variant = variants.get(configuration.variant_id)
     return (
-        entry.device_id == device.device_id
+        entry.device_id == device_id
         and entry.state is RequestState.OPEN
         and variant is not None
-        and not unsupported_reason(configuration, variant.manifest, device.inventory)
+        and not unsupported_reason(configuration, variant.manifest, inventory)
     )
 
 

@@ -14,9 +14,10 @@ from muster_devices.failpoint import hit
 from muster_protos import codec
 from muster_protos.envelope import DESIRED_STATE
 from muster_protos.errors import ConflictError, NotFoundError
-from muster_protos.model import DesiredState
+from muster_protos.model import DesiredState, Inventory
 
 _ATTEMPTS = 8
+_DEVICES_PER_PAGE = 100
 
 
 class DesiredStates:
@@ -27,6 +28,7 @@ class DesiredStates:
         self._store = context.store
         self._fleet = fleet
         self._locks: dict[str, Lock] = {}
+        self._composed: set[str] | None = None  # since ``begin_refresh``; None when all are
 
     def refresh(self, device_id: str, held_by_device: tuple[int, int] = (0, 0)) -> None:
         """Bring the stored desired state up to date and wake the device's session.
@@ -37,6 +39,7 @@ class DesiredStates:
         Raises:
             ConflictError: other controllers on this store kept changing it.
         """
+        composed = self._composed
         for _ in range(_ATTEMPTS):
             try:
                 with self._locks.setdefault(device_id, Lock()):
@@ -45,14 +48,27 @@ class DesiredStates:
                 continue
             if is_new:
                 self._context.feed.publish(f"device/{device_id}")
+            if composed is not None:
+                composed.add(device_id)
             return
         raise ConflictError(f"expected to set the desired state of {device_id}, found it changing {_ATTEMPTS} times")
 
     def refresh_all(self) -> None:
-        """At start: whatever was asked for while nobody composed becomes desired now."""
-        for device in every(lambda cursor: self._store.list_devices(None, cursor, 500)):
-            if not device.is_revoked:
+        """Whatever was asked for while nobody composed becomes desired now."""
+        self.begin_refresh()
+        self.refresh_rest()
+
+    def begin_refresh(self) -> None:
+        """Everything that is composed from here on counts for ``refresh_rest``."""
+        self._composed = set()
+
+    def refresh_rest(self) -> None:
+        """All that were not composed since ``begin_refresh``: after a start most devices come by themselves."""
+        composed = set() if self._composed is None else self._composed
+        for device in every(lambda cursor: self._store.list_devices(None, cursor, _DEVICES_PER_PAGE)):
+            if not device.is_revoked and device.device_id not in composed:
                 self.refresh(device.device_id)
+        self._composed = None
 
     def keep_only(self, device_ids: Set[str]) -> None:
         """Forget all other devices."""
@@ -87,16 +103,16 @@ class DesiredStates:
         return self._context.authority.is_signed_today(row.envelope)
 
     def _compose(self, device_id: str) -> DesiredState:
-        device = self._store.get_device(device_id)
         pushes = self._store.list_pushes(device_id)
         requests = self._store.list_requests(device_id=device_id, state=RequestState.OPEN)
         loads = self._store.list_loads(device_id, RequestState.OPEN)
         deployments = self._store.list_deployments(device_id=device_id)
+        inventory = self._store.get_inventory(device_id) if requests else Inventory()
         named = {variant_id for push in pushes for variant_id in push.variant_ids}
         named |= {entry.request.configuration.variant_id for entry in requests}
         named |= {rung.configuration.variant_id for item in deployments for rung in item.grant.ladder}
         variants = dict(self._known(named))
-        return compose(self._fleet, device, variants, pushes, requests, loads, deployments)
+        return compose(self._fleet, device_id, inventory, variants, pushes, requests, loads, deployments)
 
     def _known(self, variant_ids: set[str]) -> Iterator[tuple[str, Variant]]:
         for variant_id in sorted(variant_ids):

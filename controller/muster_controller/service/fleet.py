@@ -86,10 +86,4 @@ class Fleets:
 
     def reset_presence(self, now_ns: int) -> None:
         """At start no link is up: whoever was online must come back."""
-        online = [d for d in every(lambda c: self._store.list_devices(None, c, 500)) if d.presence is Presence.ONLINE]
-
-        def write() -> None:
-            for device in online:
-                self._store.put_presence(device.device_id, Presence.OFFLINE, device.link, device.last_seen_ns or now_ns)
-
-        self._store.together(write)
+        self._store.reset_presence(now_ns)

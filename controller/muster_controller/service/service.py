@@ -48,7 +48,9 @@ EVENTS_KEPT_PER_DEVICE = 20_000
 
 
 class Service:
-    """One controller over one set of ports. ``start`` before use, ``close`` after; ``tick`` once a second."""
+    """One controller over one set of ports. ``start`` before use, or its parts in turn; ``close`` after; ``tick`` once
+    a second.
+    """
 
     def __init__(self, context: Context, grace_s: float = GRACE_S) -> None:
         """``grace_s``: how long after its end a certificate is still renewed."""
@@ -84,18 +86,27 @@ class Service:
         self.joining.follow(self._replaced)
 
     def start(self) -> None:
-        """Take up what an earlier controller left: nothing is online, open requests are desired again.
+        """Take up what an earlier controller left, all of it."""
+        self.begin()
+        self.recover()
+        self.desired.refresh_rest()
 
-        What followed from reports that it had stored, but had not come to, is done now.
-        """
+    def begin(self) -> None:
+        """What comes before the first session: nothing is online yet."""
         self.fleets.reset_presence(self._context.clock.now_ns())
         self.operations.recover()
+
+    def recover(self) -> None:
+        """What followed from reports that were stored, but was not come to, is done now; devices may be here already.
+
+        ``desired.refresh_rest`` comes after it, in its own time: whoever says hello has its own composed anew.
+        """
         hit("start: recovers")
         recovery.retry_failed(self._context.store, self.bench)
         recovery.tell_ends(self._context.store, self.bench)
         self.keys.sign_again()
         self.loads.tell_ends()
-        self.desired.refresh_all()
+        self.desired.begin_refresh()
         self._decide_what_is_undecided()
         hit("start: recovered")
         self.rollouts.tick()
@@ -203,6 +214,8 @@ class Service:
         self._decide_again(request)
 
     def _decide_what_is_undecided(self) -> None:
+        if not self._context.store.list_policies():
+            return
         for device, request in recovery.undecided(self._context.store, self.devices.every()):
             try:
                 if self.selections.has_unseen_results(device, request):

@@ -99,14 +99,13 @@ class Sessions:
         self._on_inventory = on_inventory
 
     def session_opened(self, session: DeviceSession) -> None:
-        if not self._is_known(session):
-            return
-        session.send(ControllerMessage(SessionTerms(self._context.clock.now_ns(), self._joining.door_url)))
-        replaced = self._live.add(session)
+        replaced = self._live.add(session)  # first: a removal finds it and closes it, or has been written by now
         if replaced is not None:
             replaced.close("a newer session of this device has opened")
-        if not self._is_known(session):  # removed before the session could be found and closed
+        if not self._is_known(session):
+            self._live.discard(session)
             return
+        session.send(ControllerMessage(SessionTerms(self._context.clock.now_ns(), self._joining.door_url)))
         self._subscribe(session.device_id)
         self._put_presence(session, Presence.ONLINE, details={"link": session.link})
         self._wakes.put(session.device_id)  # what is desired by now; its hello, which follows, has it composed anew
@@ -206,15 +205,12 @@ class Sessions:
         self._clock_skews_s[device_id] = offset_ns / 1e9
         self._clones.said_hello(session, hello)
 
-        def write() -> None:
-            self._store.put_clock_offset(device_id, max(-_MAX_OFFSET_NS, min(offset_ns, _MAX_OFFSET_NS)))
-            self._store.put_inventory(device_id, replace(hello.inventory, device_id=device_id))
-
-        self._store.together(write)
+        kept_ns = max(-_MAX_OFFSET_NS, min(offset_ns, _MAX_OFFSET_NS))
+        inventory = replace(hello.inventory, device_id=device_id)
+        self._store.together(lambda: self._store.put_inventory(device_id, inventory, kept_ns))
         if self._on_inventory is not None:
             self._on_inventory(device_id, hello.inventory)
-        self._desired.refresh(device_id, (hello.desired_epoch, hello.desired_version))
-        self._wakes.put(device_id)
+        self._desired.refresh(device_id, (hello.desired_epoch, hello.desired_version))  # wakes us if it changes
 
     def _take_samples(self, device_id: str, samples: Sequence[Telemetry]) -> None:
         """As many as a device may send; of the others the oldest are left out."""

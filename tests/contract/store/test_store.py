@@ -142,15 +142,39 @@ class TestDevices:
         store.put_presence("pi-1", Presence.ONLINE, "grpc", NOW_NS + 1)
         store.put_reported("pi-1", ReportedState("pi-1", 1, 7), NOW_NS + 2)
         store.put_inventory("pi-1", make_inventory(cores=2))
+        assert store.get_inventory("pi-1") == make_inventory(cores=2)
         found = store.get_device("pi-1")
         assert (found.presence, found.link, found.last_seen_ns) == (Presence.ONLINE, "grpc", NOW_NS + 2)
         assert found.reported == ReportedState("pi-1", 1, 7)
         assert found.inventory.cores == 2
 
+    def test_an_inventory_may_bring_the_offset_of_its_clock(self, store: Store) -> None:
+        store.put_device(make_device())
+        store.put_inventory("pi-1", make_inventory(cores=2), -(2**62))
+        store.put_inventory("pi-1", make_inventory(cores=3))
+        found = store.get_device("pi-1")
+        assert (found.inventory.cores, found.clock_offset_ns) == (3, -(2**62))
+
+    def test_after_a_start_nobody_is_online_and_what_was_seen_of_them_is_kept(self, store: Store) -> None:
+        for device_id in ("was-online", "never-said-when", "offline", "never"):
+            store.put_device(make_device(device_id))
+        store.put_presence("was-online", Presence.ONLINE, "mqtt", 5)
+        store.put_presence("never-said-when", Presence.ONLINE, "grpc", 0)
+        store.put_presence("offline", Presence.OFFLINE, "grpc", 3)
+        store.reset_presence(9)
+        found = {each.device_id: (each.presence, each.link, each.last_seen_ns) for each in store.list_devices().items}
+        assert found == {
+            "was-online": (Presence.OFFLINE, "mqtt", 5),
+            "never-said-when": (Presence.OFFLINE, "grpc", 9),
+            "offline": (Presence.OFFLINE, "grpc", 3),
+            "never": (Presence.NEVER, "", 0),
+        }
+
     @pytest.mark.parametrize(
         "call",
         [
             lambda store: store.get_device("no"),
+            lambda store: store.get_inventory("no"),
             lambda store: store.revoke_device("no"),
             lambda store: store.rename_device("no", "x"),
             lambda store: store.set_labels("no", {"a": "b"}),

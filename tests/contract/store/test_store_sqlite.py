@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, event
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from muster_controller.adapters.store_sqlalchemy import SqlAlchemyStore, open_store
 from muster_controller.adapters.store_sqlalchemy.tables import METADATA
-from muster_controller.adapters.store_sqlalchemy.transactions import open_sqlite
+from muster_controller.adapters.store_sqlalchemy.transactions import NEWEST_REVISION, open_sqlite
 from muster_controller.testing_values import make_device, make_fleet, make_stored_report
 from muster_protos import codec
 from muster_protos.errors import PermanentError, TemporaryError
@@ -188,6 +190,21 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(path: Path) -> Non
     other = sqlite3.connect(path)
     assert other.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
     other.close()
+
+
+def test_the_newest_revision_is_the_last_of_the_files() -> None:
+    config = Config()
+    config.set_main_option("script_location", "muster_controller:migrations")
+    assert ScriptDirectory.from_config(config).get_heads() == [NEWEST_REVISION]
+
+
+def test_a_store_of_the_newest_revision_opens_without_alembic(path: Path) -> None:
+    open_store(path).close()
+    code = f"{OPENER}\nprint(sorted(name for name in sys.modules if name.partition('.')[0] in ('alembic', 'mako')))"
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(path)], input="\n", capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "[]\n"
 
 
 def test_migrations_and_tables_agree(path: Path) -> None:

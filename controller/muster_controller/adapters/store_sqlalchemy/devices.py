@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from muster_controller.adapters.store_sqlalchemy.paging import change_one, one, page_of
 from muster_controller.adapters.store_sqlalchemy.rows import RowShape
@@ -26,6 +26,7 @@ _KEPT_ON_REJOIN = ("name", "joined_at_ns", "presence", "link", "last_seen_ns", "
 _MINE = DEVICES.c.device_id == bindparam("b_device")
 _ONE = select(DEVICES).where(_MINE)
 _STANDING = select(DEVICES.c.public_key_sha256, DEVICES.c.is_revoked).where(_MINE)
+_INVENTORY = select(DEVICES.c.inventory).where(_MINE)
 _CHANGE = update(DEVICES).where(_MINE)
 _LABELS = select(DEVICE_LABELS).where(DEVICE_LABELS.c.device_id == bindparam("b_device")).order_by(DEVICE_LABELS.c.key)
 
@@ -82,8 +83,22 @@ class DeviceRows(Transactions):
             connection.execute(delete(DEVICE_LABELS).where(DEVICE_LABELS.c.device_id == device_id))
             _put_labels(connection, device_id, labels)
 
-    def put_inventory(self, device_id: str, inventory: Inventory) -> None:
-        self._change(device_id, inventory=codec.encode(inventory))
+    def get_inventory(self, device_id: str) -> Inventory:
+        with self._reading() as connection:
+            row = one(connection, _INVENTORY, f"device {device_id!r}", {"b_device": device_id})
+        return codec.decode(Inventory, row["inventory"])
+
+    def put_inventory(self, device_id: str, inventory: Inventory, clock_offset_ns: int | None = None) -> None:
+        offset = {} if clock_offset_ns is None else {"clock_offset_ns": clock_offset_ns}
+        self._change(device_id, inventory=codec.encode(inventory), **offset)
+
+    def reset_presence(self, at_ns: int) -> None:
+        online = DEVICES.c.presence == Presence.ONLINE.value
+        seen_ns = func.coalesce(func.nullif(DEVICES.c.last_seen_ns, 0), at_ns)
+        with self._writing() as connection:
+            connection.execute(
+                update(DEVICES).where(online).values(presence=Presence.OFFLINE.value, last_seen_ns=seen_ns)
+            )
 
     def put_presence(self, device_id: str, presence: Presence, link: str, at_ns: int) -> None:
         self._change(device_id, presence=presence.value, link=link, last_seen_ns=at_ns)

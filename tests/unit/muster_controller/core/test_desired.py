@@ -23,7 +23,6 @@ from muster_controller.testing_values import (
     NOW_NS,
     make_configuration,
     make_deployment,
-    make_device,
     make_fleet,
     make_inventory,
     make_request,
@@ -53,7 +52,7 @@ def composed(
     loads: tuple[DeviceLoad, ...] = (),
     deployments: tuple[Deployment, ...] = (),
 ) -> DesiredState:
-    return compose(make_fleet(epoch=3), make_device(), variants, pushes, requests, loads, deployments)
+    return compose(make_fleet(epoch=3), "pi-1", make_inventory(), variants, pushes, requests, loads, deployments)
 
 
 def test_a_device_of_which_nothing_is_asked_should_be_nothing() -> None:

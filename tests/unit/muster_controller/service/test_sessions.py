@@ -18,6 +18,7 @@ from muster_protos.errors import NotFoundError, TemporaryError
 from muster_protos.model import (
     AgentMessage,
     BenchmarkPhase,
+    Desired,
     DesiredState,
     Emulation,
     Event,
@@ -388,3 +389,15 @@ def test_a_request_for_a_runtime_that_the_device_lost_is_closed_with_the_reason(
     say(lab, session, Hello(Inventory(device_id="pi", cores=2, runtimes=(litert,))))
     (after,) = lab.service.bench.requests(entry.run_id)
     assert (after.state, after.reason) == (RequestState.FAILED, "the device has no runtime 'onnxruntime'")
+
+
+def test_a_hello_that_changes_nothing_brings_the_desired_state_no_second_time(lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    session = lab.open_session("pi")
+    held = session.wait_desired()
+    for _ in range(3):
+        say(lab, session, Hello(lab.store.get_inventory("pi"), held.epoch, held.version))
+    lab.add_model()
+    started_run(lab, "pi")
+    session.wait_desired(above=held.version)
+    assert len([message for message in session.sent if isinstance(message.body, Desired)]) == 2
