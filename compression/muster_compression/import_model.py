@@ -27,16 +27,22 @@ def import_model(
     seed: int = 0,
     limits: Limits | None = None,
     own_metric: str = "",
+    train_epochs: int = 0,
+    cache_dir: Path | None = None,
+    threads: int = 0,
 ) -> ImportedModel:
     """Make version ``version`` of the model ``name``; the work happens in a child process.
 
     Args:
-        source: an .onnx or .tflite file (content decides), or ``file.py:function`` that returns a torch module.
+        source: an .onnx, .tflite or .pt2 (torch.export) file, its content decides, or ``file.py:function`` that
+            returns a torch module in eval mode.
         data: path of an .npz, ``builtin:digits``, ``file.py:function``, or "" = inputs are generated, agreement only.
         out_dir: gets the artifact, golden, evaluation and calibration files; nothing on failure.
         metric: "accuracy", "auc", "mae", "mse", "rmse", "r2", or "" = decided from labels and outputs.
         own_metric: ``file.py:function`` of (predictions, labels) instead; it is code, and runs.
         labels: class names, for people.
+        train_epochs: train what the function returns, on the training samples; 0 = it is trained already. Kept in
+            the cache; a killed training goes on from its last epoch.
 
     Raises:
         NotFoundError: no such file, function or data set.
@@ -48,7 +54,20 @@ def import_model(
     check_id(name, "model name")
     kind_of(source)
     own = absolute_data(own_metric)
-    order = ImportOrder(absolute_source(source), name, version, out_dir, absolute_data(data), metric, labels, seed, own)
+    order = ImportOrder(
+        source=absolute_source(source),
+        name=name,
+        version=version,
+        out_dir=out_dir,
+        data=absolute_data(data),
+        metric=metric,
+        labels=labels,
+        seed=seed,
+        own_metric=own,
+        train_epochs=train_epochs,
+        cache_dir=cache_dir and cache_dir.resolve(),
+        threads=threads,
+    )
     return run_order(order, ImportedModel, on_progress, stop, limits)
 
 

@@ -20,7 +20,8 @@ from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import ImportedModel, ImportOrder
 from muster_compression.own_metric import OwnMetric, load_own_metric
 from muster_compression.process import OnProgress, part_of
-from muster_compression.sources.kind import split_torch
+from muster_compression.sources.kind import SourceKind, kind_of, split_torch
+from muster_compression.train_source import check_trainable, train_source
 from muster_protos.errors import InvalidInputError, UsageError
 from muster_protos.metric_names import BUILT_IN, is_regression_metric
 from muster_protos.model import Binding, Format, Signature
@@ -35,16 +36,23 @@ def do_import(order: ImportOrder, on_progress: OnProgress) -> ImportedModel:
     """See ``import_model.import_model``."""
     on_progress(0.0, "reading")
     data = load_data(order.data) if order.data else None
+    if order.train_epochs:
+        check_trainable(order, data)
     samples = None if data is None else data.judging()
+    is_untrained = order.train_epochs > 0
     path, format, tools = artifact_of(  # noqa: A001
-        order.source, order.out_dir, samples, "", part_of(on_progress, 0.0, 0.5)
+        order.source, order.out_dir, samples, "", part_of(on_progress, 0.0, 0.1), order.seed, is_untrained
     )
-    on_progress(0.5, "reading the signature")
+    on_progress(0.1, "reading the signature")
     session = open_artifact(path, format)
     labels = None if samples is None else samples.labels
     signature = canonical_signature(session, format, order.labels, "")
     own = load_own_metric(order.own_metric)
     signature = _with_metric(signature, order.metric, labels, own)
+    if is_untrained and data is not None:
+        session.close()
+        train_source(order, data, signature, path, part_of(on_progress, 0.1, 0.5))
+        session = open_artifact(path, format)
     binding = bind(session, signature)
     notes = list(_notes(signature, data, labels))
     evaluation_path = order.out_dir / f"{order.name}.v{order.version}.evaluation.npz"
@@ -79,6 +87,9 @@ def do_import(order: ImportOrder, on_progress: OnProgress) -> ImportedModel:
         is_labelled=labels is not None,
         source=_shown(order.source),
         notes=tuple(notes),
+        torch_source="" if kind_of(order.source) is SourceKind.FILE else order.source,
+        train_epochs=order.train_epochs,
+        data=order.data,
     )
 
 

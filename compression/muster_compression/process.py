@@ -37,9 +37,14 @@ _EXIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a child may use; it is killed beyond ``wall_s`` and fails by itself beyond the others."""
+    """What a child may use; it is killed beyond the first two and fails by itself beyond the others.
 
-    wall_s: float = 3600.0
+    A training takes hours and says so all the time; what is silent that long (a function that trains by itself may be)
+    is taken for dead. Killed or not, a training goes on from its last epoch when the same is asked again.
+    """
+
+    wall_s: float = 48 * 3600.0
+    silence_s: float = 3600.0
     address_space_bytes: int = 24 * 2**30  # virtual: torch alone maps several GiB
     file_bytes: int = 8 * 2**30
 
@@ -101,7 +106,7 @@ def _run(
             env=_environment(),
         )
         try:
-            answer = _converse(process, request, on_progress, stop, limits.wall_s)
+            answer = _converse(process, request, on_progress, stop, limits)
         finally:
             _end(process)
         return _read_answer(answer, process.returncode, stderr, result_type)
@@ -110,10 +115,11 @@ def _run(
 def _environment() -> dict[str, str]:
     """The child's variables: no admin token for other people's code, and threads that sleep instead of spinning.
 
-    OpenMP's spinning threads make training several times slower as soon as anything else wants a core.
+    OpenMP's spinning threads make training several times slower as soon as anything else wants a core. One hash seed
+    for all children: the order of a set must not show in the bytes of a model.
     """
     kept = {key: value for key, value in os.environ.items() if key != "MUSTER_TOKEN"}
-    return {"OMP_WAIT_POLICY": "PASSIVE", **kept}
+    return {"OMP_WAIT_POLICY": "PASSIVE", **kept, "PYTHONHASHSEED": "0"}
 
 
 def _converse(
@@ -121,7 +127,7 @@ def _converse(
     request: object,
     on_progress: OnProgress | None,
     stop: threading.Event | None,
-    wall_s: float,
+    limits: Limits,
 ) -> dict[str, object] | None:
     """Send the request and follow the child's lines until its last one; stdin stays open as a sign of life."""
     assert process.stdin is not None
@@ -133,17 +139,21 @@ def _converse(
         process.stdin.flush()
     except BrokenPipeError:
         return None
-    deadline = time.monotonic() + wall_s
+    deadline = time.monotonic() + limits.wall_s
+    heard = time.monotonic()
     answer: dict[str, object] | None = None
     while True:
         if stop is not None and stop.is_set():
             raise InterruptedError("stopped on request")
         if time.monotonic() > deadline:
-            raise ChildError(f"took longer than {wall_s:.0f} s and was ended")
+            raise ChildError(f"took longer than {limits.wall_s:.0f} s and was ended")
+        if time.monotonic() - heard > limits.silence_s:
+            raise ChildError(f"said nothing for {limits.silence_s:.0f} s and was ended")
         try:
             line = lines.get(timeout=_POLL_S)
         except queue.Empty:
             continue
+        heard = time.monotonic()
         if line is None:
             return answer if _has_ended(process) else None
         message = json.loads(line)

@@ -24,7 +24,7 @@ def do_variant(order: VariantOrder, on_progress: OnProgress) -> VariantResult:
         raise InvalidInputError(f"{parent.manifest.model_id}: its evaluation samples are needed to compare, found none")
     on_progress(0.0, "checking the file")
     path, format, tools = artifact_of(  # noqa: A001
-        order.source, order.out_dir, _samples(parent), order.format, part_of(on_progress, 0.0, 0.3)
+        order.source, order.out_dir, _samples(parent), order.format, part_of(on_progress, 0.0, 0.3), order.seed
     )
     signature = parent.manifest.signature
     session = open_artifact(path, format)

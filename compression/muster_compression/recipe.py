@@ -10,8 +10,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from muster_compression.floor import parse_floor
-from muster_compression.passes.port import Settings
+from muster_compression.passes.port import Form, Settings
 from muster_compression.passes.registry import PassSpec, find_pass
+from muster_compression.search.domain import parameters_of
 from muster_protos.errors import InvalidInputError, NotFoundError
 from muster_protos.faults import faults_of, yaml_fault
 
@@ -71,7 +72,32 @@ class VariantRecipe(BaseModel):
     name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
     parent: str = Field(BASELINE, alias="from")
     formats: tuple[Literal["onnx", "tflite"], ...] = ("onnx", "tflite")
+    """What may come out; a variant that starts from the baseline's file is passed over for baselines of others."""
     passes: tuple[Step, ...] = Field(min_length=1)
+
+    @property
+    def is_from_torch(self) -> bool:
+        """Whether it starts from its parent's torch form rather than from its file."""
+        return Form.TORCH in self.passes[0].spec.takes
+
+    @property
+    def gives(self) -> Form:
+        """What comes out."""
+        return self.passes[-1].spec.gives
+
+    @model_validator(mode="after")
+    def _chain(self) -> VariantRecipe:
+        for before, after in zip(self.passes, self.passes[1:], strict=False):
+            if before.spec.gives not in after.spec.takes:
+                takes = " or ".join(sorted(form.value for form in after.spec.takes))
+                raise ValueError(
+                    f"{self.name}: {after.name} takes {takes}, {before.name} gives {before.spec.gives.value}"
+                )
+        if self.gives is Form.TORCH:
+            raise ValueError(f"{self.name} ends as a torch module; end it with export-onnx or export-tflite")
+        if self.gives.value not in self.formats:
+            raise ValueError(f"{self.name} gives {self.gives.value}, which is not among its formats")
+        return self
 
 
 class Recipe(BaseModel):
@@ -103,7 +129,20 @@ class Recipe(BaseModel):
             if variant.parent not in known:
                 raise ValueError(f"{variant.name} starts from {variant.parent!r}, which does not come before it")
             known.add(variant.name)
+        self._check_names()
         return self
+
+    def _check_names(self) -> None:
+        """One name may stand for an ONNX and for a TFLite baseline, but not for two variants of one run."""
+        seen: dict[str, list[VariantRecipe]] = {}
+        for variant in self.variants:
+            for other in seen.setdefault(variant.name, []):
+                is_exclusive = variant.parent == other.parent == BASELINE and not (
+                    variant.is_from_torch or other.is_from_torch or variant.gives is other.gives
+                )
+                if not is_exclusive:
+                    raise ValueError(f"two variants are named {variant.name!r}")
+            seen[variant.name].append(variant)
 
 
 def load_recipe(text: str) -> Recipe:
@@ -113,6 +152,15 @@ def load_recipe(text: str) -> Recipe:
         NotFoundError: there is neither; the nearest template is suggested.
         InvalidInputError: the YAML is not a recipe; the message says where.
     """
+    return parse_recipe(recipe_text(text), Path(text).name)
+
+
+def recipe_text(text: str) -> str:
+    """The YAML of a template or a file.
+
+    Raises:
+        NotFoundError: there is neither; the nearest template is suggested.
+    """
     path = Path(text)
     if not path.is_file():
         path = _TEMPLATES / f"{text}.yaml"
@@ -120,7 +168,10 @@ def load_recipe(text: str) -> Recipe:
             near = difflib.get_close_matches(text, template_names(), 1, 0.4)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(template_names())}"
             raise NotFoundError(f"no recipe {text!r}; {hint}")
-    return parse_recipe(path.read_text(encoding="utf-8"), path.name)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path.name}: expected a recipe in YAML, found bytes that are no text") from error
 
 
 def parse_recipe(text: str, shown_name: str) -> Recipe:
@@ -129,10 +180,36 @@ def parse_recipe(text: str, shown_name: str) -> Recipe:
     Raises:
         InvalidInputError: it is not one; the message says where.
     """
+    raw = parse_yaml(text, shown_name)
+    if free := parameters_of(raw):
+        names = ", ".join(item.name for item in free[:3]) + (", ..." if len(free) > 3 else "")
+        raise InvalidInputError(
+            f"{shown_name} has free parameters ({names}): give them values, or search them with "
+            "`muster-compress search --recipe`"
+        )
+    return checked_recipe(raw, shown_name)
+
+
+def parse_yaml(text: str, shown_name: str) -> object:
+    """What the YAML holds, unchecked.
+
+    Raises:
+        InvalidInputError: it is no YAML; the message says where.
+    """
     try:
-        return Recipe.model_validate(yaml.safe_load(text))
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InvalidInputError(f"{shown_name}: expected a recipe in YAML, found {yaml_fault(error)}") from error
+
+
+def checked_recipe(raw: object, shown_name: str) -> Recipe:
+    """Recipe from what its YAML holds.
+
+    Raises:
+        InvalidInputError: it is not one; the message says where.
+    """
+    try:
+        return Recipe.model_validate(raw)
     except ValidationError as error:
         raise InvalidInputError(f"{shown_name}: {_one_line(error)}") from error
 

@@ -27,6 +27,7 @@ def run_recipe(
     measure_latency: bool = False,
     limits: Limits | None = None,
     own_metric: str = "",
+    threads: int = 0,
 ) -> RecipeResult:
     """Make the recipe's variants of ``parent``'s model; the work happens in a child process.
 
@@ -34,6 +35,7 @@ def run_recipe(
         recipe: a template's name ("quick") or the path of a YAML file.
         floor: "0.88", "-0.01" or "0.99rel"; variants under it come back with ``is_kept`` False and the figures.
         data: where to calibrate from instead of the samples kept at import.
+        threads: to train with; 0 = as many as the process may use. Another number may give other weights.
         own_metric: ``file.py:function`` that the model was imported with, where it was.
         measure_latency: also measure each variant on this host, one thread; a hint, devices decide.
 
@@ -54,5 +56,6 @@ def run_recipe(
         seed=seed,
         measure_latency=measure_latency,
         own_metric=absolute_data(own_metric),
+        threads=threads,
     )
     return run_order(order, RecipeResult, on_progress, stop, limits)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from muster_compression.artifact import write_bytes
 from muster_compression.passes.port import Form, PassError, WorkingModel
+from muster_compression.sources.kind import is_archive
 
 _REASON_CHARACTERS = 200
 
@@ -27,6 +28,11 @@ def load_module(model: WorkingModel) -> nn.Module:
     """
     if model.form is not Form.TORCH:
         raise PassError(f"expected a torch model, found {model.form.value}")
+    if is_archive(model.path):
+        raise PassError(
+            "an archive of torch.export holds a fixed graph, which takes export-onnx and export-tflite only; to train "
+            "or change the network, name the module itself as file.py:function"
+        )
     try:
         loaded = torch.load(model.path, map_location="cpu", weights_only=False)
     except (AttributeError, ImportError, pickle.UnpicklingError) as error:
@@ -35,6 +41,20 @@ def load_module(model: WorkingModel) -> nn.Module:
         raise PassError(f"expected a torch module, found {type(loaded).__name__}")
     _trainable(loaded)
     return loaded.eval()
+
+
+def load_for_export(model: WorkingModel) -> nn.Module:
+    """The module, or the graph of an archive as a module that takes the shapes that it was exported with.
+
+    Raises:
+        PassError: as ``load_module``, or the archive is damaged.
+    """
+    if not is_archive(model.path):
+        return load_module(model)
+    try:
+        return torch.export.load(model.path).module()
+    except Exception as error:
+        raise PassError(f"the archive cannot be read: {_one_line(error)}") from error
 
 
 def save_module(module: nn.Module, path: Path) -> WorkingModel:

@@ -49,12 +49,12 @@ class DataSet:
     test: Split | None = None
 
     def judging(self) -> Split:
-        """The samples that judge variants: validation, else test.
+        """The samples that judge variants: test, else validation.
 
         Raises:
             InvalidInputError: there is only training data; a model must not be judged on it.
         """
-        split = self.validation or self.test
+        split = self.test or self.validation
         if split is None:
             raise InvalidInputError(
                 f"{self.name}: expected samples to judge the model by (x_val and y_val, or x and y), found only "

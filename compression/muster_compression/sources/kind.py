@@ -22,6 +22,7 @@ class SourceKind(Enum):
 
     FILE = "file"  # ONNX or TFLite: the check decides
     TORCH = "torch"  # file.py:function
+    ARCHIVE = "archive"  # of torch.export
 
 
 def split_torch(source: str) -> tuple[Path, str] | None:
@@ -44,13 +45,28 @@ def kind_of(source: str) -> SourceKind:
     if path.is_dir():
         raise InvalidInputError(f"{source}: expected a model file, found a folder")
     if not path.is_file():
-        raise NotFoundError(f"no model file {path}; expected an .onnx or .tflite file or file.py:function")
+        raise NotFoundError(f"no model file {path}; expected an .onnx, .tflite or .pt2 file or file.py:function")
     if torch_source:
         return SourceKind.TORCH
+    if is_archive(path):
+        return SourceKind.ARCHIVE
     if path.suffix == ".py":
         raise UsageError(f"{path.name}: expected the name of a function too, as in {path.name}:make")
     _refuse_what_is_no_model(path)
     return SourceKind.FILE
+
+
+def is_archive(path: Path) -> bool:
+    """Whether ``torch.export.save`` wrote it: a zip archive with the graph as JSON, without a pickled module."""
+    with path.open("rb") as stream:
+        if not stream.read(8).startswith(_ZIP_START):
+            return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return False
+    return any(name.endswith("/archive_format") for name in names) and any("models/" in name for name in names)
 
 
 def _refuse_what_is_no_model(path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,39 +32,78 @@ class TorchSource:
     name: str  # file:function, for messages
 
 
-def load_torch(path: Path, function: str, samples: Split | None) -> TorchSource:
-    """Call the function and check what it returns.
+def load_torch(
+    path: Path, function: str, samples: Split | None, seed: int = 0, is_untrained: bool = False
+) -> TorchSource:
+    """Call the function, check what it returns and try it on an example.
 
-    ``function()`` returns a module in eval mode, or (module, example inputs). Without examples the first sample of
-    the data gives the shapes. ``module.input_names`` and ``module.output_names`` are used when they exist.
+    ``function()`` returns a module in eval mode (in any mode when it is untrained), or (module, example inputs).
+    Without examples the first sample of the data gives the shapes. ``module.input_names`` and ``module.output_names``
+    are used when they exist.
 
     Raises:
         NotFoundError: the file has no such function.
         InvalidInputError: it fails, or returns something else, or the module is in training mode.
     """
     name = f"{path.name}:{function}"
-    made = _call(path, function, name)
-    module, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not isinstance(module, nn.Module):
-        raise InvalidInputError(f"{name}: expected a torch.nn.Module, found {type(module).__name__}")
-    if module.training:
-        raise InvalidInputError(f"{name}: expected a module in eval mode, found training mode; return module.eval()")
+    module, examples = make_module(path, function, seed, is_untrained)
     input_names = _input_names(module)
     example_inputs = _examples(examples, samples, input_names, name)
     input_names = input_names[: len(example_inputs)]
     outputs = _try_forward(module, example_inputs, name)
-    module.requires_grad_(False)
-    for tensor in (*module.parameters(), *module.buffers()):
-        tensor.data = _plain(tensor.data)
     return TorchSource(
         module, tuple(_plain(tensor) for tensor in example_inputs), input_names, _output_names(module, outputs), name
     )
 
 
-def _call(path: Path, function: str, name: str) -> Any:
+def make_module(path: Path, function: str, seed: int = 0, is_untrained: bool = False) -> tuple[nn.Module, Any]:
+    """The module in eval mode, without gradients and in plain memory, and the examples that came with it (or None).
+
+    Random first weights follow from ``seed``, so that the same call gives the same module in every process.
+
+    Raises:
+        NotFoundError: the file has no such function.
+        InvalidInputError: it fails, or returns something else, or the module is in training mode though trained.
+    """
+    name = f"{path.name}:{function}"
     make = load_function(path, function)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
     with users_code(name):
-        return make()
+        made = make()
+    module, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(module, nn.Module):
+        raise InvalidInputError(f"{name}: expected a torch.nn.Module, found {type(module).__name__}")
+    if module.training and not is_untrained:
+        raise InvalidInputError(
+            f"{name}: expected a module in eval mode, found training mode; return module.eval(), or give "
+            "--train-epochs for one that is not trained yet"
+        )
+    module.eval()
+    module.requires_grad_(False)
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = _plain(tensor.data)
+    return module, examples
+
+
+def load_archive(path: Path) -> TorchSource:
+    """The graph that ``torch.export.save`` wrote, for the shapes that it was exported with.
+
+    Raises:
+        InvalidInputError: it is damaged, of another torch's format, or was saved without example inputs.
+    """
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        raise InvalidInputError(f"{path.name}: expected an archive of torch.export, found {_reason(error)}") from error
+    if program.example_inputs is None or program.example_inputs[1]:
+        raise InvalidInputError(f"{path.name}: expected an archive with positional example inputs; export it again")
+    examples = tuple(program.example_inputs[0])
+    names = tuple(str(name) for name in program.graph_signature.user_inputs)[: len(examples)]
+    module = program.module()
+    outputs = _try_forward(module, examples, path.name)
+    return TorchSource(module, tuple(map(_plain, examples)), names, _output_names(module, outputs), path.name)
 
 
 def _input_names(module: nn.Module) -> tuple[str, ...]:
@@ -125,5 +166,13 @@ def innermost_reason(error: BaseException) -> str:
         texts.append(str(current))
         current = current.__cause__ or current.__context__
     operator = next((found.group() for text in texts if (found := re.search(r"aten[.:]+[\w.]+", text))), "")
-    innermost = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", texts[-1]).split())[:_REASON_CHARACTERS]
+    innermost = _one_line(texts[-1])
     return f"operator {operator}: {innermost}" if operator else innermost
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_one_line(str(error))}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())[:_REASON_CHARACTERS]

@@ -22,7 +22,7 @@ OPSET = 18
 _LARGEST_BYTES = 2**31 - 1  # protobuf's own limit for one message
 
 
-def export_onnx(source: TorchSource, path: Path) -> Path:
+def export_onnx(source: TorchSource, path: Path, opset: int = OPSET) -> Path:
     """Export with fixed shapes (batch as in the example), weights inside, metadata and paths stripped.
 
     Raises:
@@ -35,7 +35,7 @@ def export_onnx(source: TorchSource, path: Path) -> Path:
                 source.module,
                 source.example_inputs,
                 dynamo=True,
-                opset_version=OPSET,
+                opset_version=opset,
                 input_names=list(source.input_names),
                 output_names=list(source.output_names),
                 verbose=False,

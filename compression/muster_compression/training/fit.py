@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from muster_compression.dataset.splits import Split
 from muster_compression.passes.port import PassContext, PassError
-from muster_compression.process import OnProgress
 from muster_compression.training import checkpoint
 from muster_compression.training.augment import augmented
 from muster_compression.training.batches import Batch, shuffled, steps_per_epoch, tensors_of
@@ -21,6 +21,9 @@ from muster_compression.training.divergence import DivergedError, LossWatch
 from muster_compression.training.environment import has_bfloat16, reproducible
 from muster_compression.training.losses import Loss, chance_loss, task_loss
 from muster_compression.training.settings import FitSettings, learning_rate_at
+
+if TYPE_CHECKING:
+    from muster_compression.process import OnProgress
 
 _MOMENTUM = 0.9
 _REASON_CHARACTERS = 200

@@ -1,0 +1,84 @@
+"""Which source files a piece of code depends on: whoever changes one need not remember to clear a cache."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_PACKAGE_FOLDER = Path(__file__).parent
+
+
+@functools.cache
+def pass_code_sha256(module: str) -> str:
+    """Of ``passes/<module>.py`` and every file of this package that it imports, directly or not."""
+    path = _PACKAGE_FOLDER / "passes" / f"{module}.py"
+    return _sha256(imported_files(path, _PACKAGE_FOLDER.parent), _PACKAGE_FOLDER)
+
+
+def source_sha256(path: Path, module: nn.Module) -> str:
+    """Of a user's file, of what it imports from its own folder, and of the files of the module's classes.
+
+    torch's own classes do not count: its version is part of a key anyway.
+    """
+    folder = path.resolve().parent
+    files = imported_files(path.resolve(), folder)
+    classes = {type(part) for part in module.modules()}
+    named = (inspect.getsourcefile(item) for item in classes if item.__module__.partition(".")[0] != "torch")
+    return _sha256(files | {Path(name).resolve() for name in named if name is not None}, folder)
+
+
+def imported_files(path: Path, folder: Path) -> frozenset[Path]:
+    """``path`` and every file below ``folder`` that it imports, directly or not.
+
+    Imports inside functions count, those for type checkers do not.
+    """
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        current = waiting.pop()
+        if current in found:
+            continue
+        found.add(current)
+        for level, name in _imports(ast.parse(current.read_bytes())):
+            base = current.parents[level - 1] if level else folder
+            waiting += _files_of(name, base)
+    return frozenset(found)
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Level (0 = absolute) and dotted name; ``from a import b`` names ``a`` and, if there is one, ``a.b``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((0, item.name) for item in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            prefix = f"{node.module}." if node.module else ""
+            yield node.level, node.module or ""
+            yield from ((node.level, prefix + item.name) for item in node.names)
+        yield from _imports(node)
+
+
+def _files_of(name: str, base: Path) -> Iterator[Path]:
+    """The files that importing a dotted name runs, as far as they lie below ``base``."""
+    path = base
+    for part in filter(None, name.split(".")):
+        path = path / part
+        yield from (item for item in (path.with_suffix(".py"), path / "__init__.py") if item.is_file())
+
+
+def _sha256(files: Iterable[Path], folder: Path) -> str:
+    """Of names below ``folder`` and contents: the same code in another place is the same."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(str(path.relative_to(folder) if path.is_relative_to(folder) else path.name).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,52 @@
+"""Samples to train on, and samples to compare on meanwhile, apart from those that judge."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from muster_compression.dataset.fit import fit_samples
+from muster_compression.dataset.splits import DataSet, Split
+from muster_compression.task import task_of
+from muster_protos.errors import InvalidInputError
+from muster_protos.model import Signature
+
+_HOLDOUT_SHARE = 0.1
+_LARGEST_HOLDOUT = 2000
+
+
+def training_splits(data: DataSet, signature: Signature, seed: int) -> tuple[Split | None, Split | None]:
+    """Training samples and holdout in canonical tensors; (None, None) without labelled training samples.
+
+    Where a test set judges, the validation set is the holdout; else a seeded tenth of the training samples is (at
+    most 2,000), and nothing trains on it.
+
+    Raises:
+        InvalidInputError: samples that do not fit the model, or labels that it has no class for.
+    """
+    if data.train is None or data.train.labels is None:
+        return None, None
+    train = fit_samples(data.train, signature, data.name)
+    _check_labels(train, signature, data.name)
+    if data.test is not None and data.validation is not None and data.validation.labels is not None:
+        return train, fit_samples(data.validation, signature, data.name)
+    order = np.random.default_rng(seed).permutation(len(train))
+    held = min(_LARGEST_HOLDOUT, round(_HOLDOUT_SHARE * len(train)))
+    if held == 0:
+        return train, None
+    return train.take(np.sort(order[held:])), train.take(np.sort(order[:held]))
+
+
+def _check_labels(train: Split, signature: Signature, name: str) -> None:
+    """Of classes that the model has."""
+    assert train.labels is not None
+    if task_of(signature).kind != "classification":
+        return
+    if train.labels.dtype.kind not in "iub":
+        raise InvalidInputError(f"{name}: expected whole numbers as y_train (classes), found {train.labels.dtype}")
+    classes = max(2, int(np.prod([size for size in signature.outputs[0].shape if size > 0])))
+    lowest, highest = int(train.labels.min()), int(train.labels.max())
+    if lowest < 0 or highest >= classes:
+        raise InvalidInputError(
+            f"{name}: expected y_train of 0 to {classes - 1} as the model has {classes} classes, "
+            f"found {lowest} to {highest}"
+        )

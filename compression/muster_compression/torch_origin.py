@@ -1,0 +1,139 @@
+"""The torch form of a model's baseline, from the source that it was imported from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from muster_bench.dataset import columns, load_arrays
+from muster_compression.applying import Surroundings, apply_pass
+from muster_compression.artifact import ref_of
+from muster_compression.code_identity import source_sha256
+from muster_compression.dataset.load import load_data
+from muster_compression.dataset.splits import Array, DataSet, Split
+from muster_compression.dataset.training import training_splits
+from muster_compression.orders import Parent
+from muster_compression.pass_cache import PassCache, SampleHashes, split_sha256
+from muster_compression.passes.port import Form, PassError, WorkingModel
+from muster_compression.process import OnProgress
+from muster_compression.recipe import Step
+from muster_compression.sources.kind import SourceKind, kind_of, split_torch
+from muster_compression.sources.torch_module import make_module
+from muster_compression.torch_model import load_for_export, save_module
+from muster_compression.training.score import accuracy_of
+from muster_protos.errors import InvalidInputError
+from muster_protos.model import Signature
+
+_LEAST_AGREEMENT = 0.99
+_LARGEST_ERROR_OF_RANGE = 0.05
+
+
+def torch_baseline(
+    parent: Parent, cache: PassCache, threads: int, folder: Path, on_progress: OnProgress
+) -> WorkingModel:
+    """The module that the baseline was exported from, trained again (from the cache) where the import trained it.
+
+    Raises:
+        PassError: it cannot be kept as a file, or cannot be trained.
+        InvalidInputError: the source fails, or gives another model than the imported one.
+    """
+    source, manifest = parent.torch_source, parent.manifest
+    if kind_of(source) is SourceKind.ARCHIVE:
+        path = folder / "baseline.pt2"
+        shutil.copyfile(source, path)
+        model = WorkingModel(path, Form.TORCH, ref_of(path).sha256)
+    else:
+        on_progress(0.0, f"calling {Path(source).name}, which may train")
+        named = split_torch(source)
+        assert named is not None
+        model = untrained(*named, manifest.seed, parent.train_epochs > 0, folder)
+        if parent.train_epochs:
+            around = import_surroundings(load_data(parent.data), manifest.signature, manifest.seed, threads, cache)
+            model = trained(model, parent.train_epochs, around, folder, on_progress)
+    _check_same(parent, model)
+    return model
+
+
+def import_surroundings(data: DataSet, signature: Signature, seed: int, threads: int, cache: PassCache) -> Surroundings:
+    """What the import trains with; the same again gives the same weights, out of the cache."""
+    training, holdout = training_splits(data, signature, seed)
+    hashes = SampleHashes("", split_sha256(training), split_sha256(holdout))
+    return Surroundings(signature, {}, training, holdout, hashes, seed, threads, cache)
+
+
+def untrained(path: Path, function: str, seed: int, is_untrained: bool, folder: Path) -> WorkingModel:
+    """The torch form of what the function returns, as it is.
+
+    Raises:
+        PassError: it cannot be kept as a file.
+        InvalidInputError: the source fails.
+    """
+    module, _ = make_module(path, function, seed, is_untrained)
+    identity = module_identity(path, module)
+    model = save_module(module, folder / "baseline.torch")
+    return WorkingModel(model.path, model.form, identity)
+
+
+def trained(
+    model: WorkingModel, epochs: int, around: Surroundings, folder: Path, on_progress: OnProgress
+) -> WorkingModel:
+    """``model`` after ``epochs`` of the pass ``train``.
+
+    Raises:
+        PassError: there is nothing to train on, or the training diverges.
+    """
+    step = Step.model_validate({"pass": "train", "fit": {"epochs": epochs}})
+    made = folder / "trained"
+    made.mkdir()
+    return apply_pass(around, step, model, made, {"baseline": model}, on_progress).output.model
+
+
+def module_identity(path: Path, module: nn.Module) -> str:
+    """sha256 of the user's code, the module's structure and weights, and torch's version."""
+    weights = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        weights.update(name.encode())
+        if isinstance(tensor, torch.Tensor):
+            weights.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            weights.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    parts = [source_sha256(path, module), str(module), weights.hexdigest(), torch.__version__]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def evaluation_samples(parent: Parent) -> tuple[Split, dict[str, Array]]:
+    """Inputs and labels that judge, and the baseline's answers by output name."""
+    assert parent.evaluation_path is not None
+    arrays = load_arrays(parent.evaluation_path)
+    signature = parent.manifest.signature
+    samples = Split(columns(arrays, "x_", signature.inputs), arrays.get("y"))
+    return samples, columns(arrays, "ref_", signature.outputs)
+
+
+def _check_same(parent: Parent, model: WorkingModel) -> None:
+    """The source must still give the model that was imported: everything else would be judged against a stranger.
+
+    Raises:
+        InvalidInputError: it does not; with the figures.
+    """
+    name = Path(parent.torch_source).name
+    signature = parent.manifest.signature
+    samples, references = evaluation_samples(parent)
+    way_out = f"import {name} again as a new model"
+    try:
+        found = accuracy_of(load_for_export(model), samples, signature, references)
+    except (RuntimeError, ValueError, TypeError, AssertionError, PassError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidInputError(f"{name}: cannot take the imported model's inputs ({reason}); {way_out}") from error
+    values = next(iter(references.values()))
+    size = float(values.max() - values.min())
+    apart = found.max_abs_error or 0.0
+    if (found.agreement or 0.0) < _LEAST_AGREEMENT or apart > _LARGEST_ERROR_OF_RANGE * size:
+        raise InvalidInputError(
+            f"{name}: expected the module that was imported, found one that agrees with it on {found.agreement:.1%} of "
+            f"{found.n} samples (largest difference {apart:.3g}); {way_out}"
+        )
