@@ -50,7 +50,7 @@ class _Run:
     settings: FitSettings
     context: PassContext
     loss: Loss
-    after_step: Callable[[int], None] | None
+    after_step: Callable[[int], object] | None
     on_progress: OnProgress
     watch: LossWatch
     began_s: float
@@ -69,7 +69,7 @@ def fit(
     name: str,
     loss: Loss | None = None,
     extra_parameters: Iterable[nn.Parameter] = (),
-    after_step: Callable[[int], None] | None = None,
+    after_step: Callable[[int], object] | None = None,
     on_progress: OnProgress | None = None,
 ) -> FitRecord:
     """Train ``module`` in place; it comes back in eval mode.

@@ -19,12 +19,12 @@ class FitSettings(Settings):
     """A nested field ``fit:`` of the settings of a pass that trains."""
 
     epochs: int = Field(ge=1, le=1000)
-    batch_size: int = Field(32, ge=1, le=4096)
-    learning_rate: float = Field(1e-3, gt=0, le=10)  # the highest of the schedule
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)  # the highest of the schedule
     optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: Nesterov momentum 0.9
-    weight_decay: float = Field(1e-4, ge=0, le=1)  # of matrices and kernels, not of biases and normalisation
+    weight_decay: float = Field(default=1e-4, ge=0, le=1)  # of matrices and kernels, not of biases and normalisation
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     augment: tuple[Augmentation, ...] = ()
     mixed_precision: bool = False  # bfloat16 arithmetic where the CPU has instructions for it
 

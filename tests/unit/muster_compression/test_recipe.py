@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from muster_compression.passes.registry import PASSES, find_pass
@@ -64,6 +67,53 @@ def test_yaml_cannot_make_objects():
         parse_recipe("!!python/object/apply:os.getcwd []", "evil.yaml")
 
 
-def test_every_pass_has_settings_with_defaults():
+def test_every_pass_has_settings_that_refuse_unknown_keys():
     for name in PASSES:
-        assert find_pass(name).settings().model_config["extra"] == "forbid"
+        assert find_pass(name).settings.model_config["extra"] == "forbid"
+
+
+@pytest.mark.parametrize(
+    ("passes", "words"),
+    [
+        ("[train]", "mine ends as a torch module; end it with export-onnx or export-tflite"),
+        ("[export-tflite, onnx-prepare]", "onnx-prepare takes onnx, export-tflite gives tflite"),
+        ("[onnx-prepare, train, export-onnx]", "train takes torch, onnx-prepare gives onnx"),
+    ],
+)
+def test_a_chain_whose_forms_do_not_fit_is_refused_before_anything_runs(passes, words):
+    with pytest.raises(InvalidInputError, match=words):
+        parse_recipe(f"name: r\nvariants:\n  - {{name: mine, passes: {passes}}}\n", "r.yaml")
+
+
+def test_what_comes_out_must_be_among_the_formats():
+    with pytest.raises(InvalidInputError, match="mine gives tflite, which is not among its formats"):
+        parse_recipe("name: r\nvariants:\n  - {name: mine, formats: [onnx], passes: [export-tflite]}\n", "r.yaml")
+
+
+@pytest.mark.parametrize(("formats", "is_taken"), [(("onnx", "tflite"), True), (("onnx", "onnx"), False)])
+def test_one_name_may_stand_once_per_format_of_the_baseline(formats, is_taken):
+    passes = {"onnx": "onnx-prepare", "tflite": "tflite-static-int8"}
+    lines = [f"  - {{name: same, formats: [{item}], passes: [{passes[item]}]}}\n" for item in formats]
+    text = "name: r\nvariants:\n" + "".join(lines)
+    if is_taken:
+        assert len(parse_recipe(text, "r.yaml").variants) == 2
+    else:
+        with pytest.raises(InvalidInputError, match="two variants are named 'same'"):
+            parse_recipe(text, "r.yaml")
+
+
+def test_two_exports_of_one_name_are_refused():
+    text = "name: r\nvariants:\n  - {name: a, passes: [export-onnx]}\n  - {name: a, passes: [export-tflite]}\n"
+    with pytest.raises(InvalidInputError, match="two variants are named 'a'"):
+        parse_recipe(text, "r.yaml")
+
+
+def test_recipes_are_checked_without_torch():
+    """On a controller's host: the modules of all passes, not their libraries."""
+    code = (
+        "import sys\nfrom muster_compression.passes.registry import PASSES\n"
+        "for spec in PASSES.values(): spec.settings\n"
+        "print(*(name for name in ('torch', 'onnxruntime', 'ai_edge_litert', 'torch_pruning') if name in sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
