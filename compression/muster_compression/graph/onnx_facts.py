@@ -111,22 +111,25 @@ def _values(tensor: TensorProto) -> NDArray[np.generic]:
     return numpy_helper.to_array(tensor)
 
 
+def operator_macs(model: onnx.ModelProto) -> dict[str, int]:
+    """Multiply-accumulates for one sample by the operator's name; those whose shapes are unknown are left out."""
+    return {name: macs for name, macs in _macs(model) if macs is not None}
+
+
 def _count_macs(model: onnx.ModelProto) -> int | None:
-    """Convolution: output elements x kernel elements per output; matrix product: output elements x shared length."""
+    """Of all convolutions and products; None when a shape is unknown."""
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False)
+        counted = [macs for _, macs in _macs(model)]
     except (onnx.shape_inference.InferenceError, ValueError):
         return None
+    return None if None in counted else sum(macs for macs in counted if macs is not None)
+
+
+def _macs(model: onnx.ModelProto) -> list[tuple[str, int | None]]:
+    """Convolution: output elements x kernel elements per output; matrix product: output elements x shared length."""
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False)
     shapes = _shapes(inferred.graph)
-    total = 0
-    for node in inferred.graph.node:
-        if node.op_type not in _WEIGHTED:
-            continue
-        macs = _node_macs(node, shapes)
-        if macs is None:
-            return None
-        total += macs
-    return total
+    return [(node.name, _node_macs(node, shapes)) for node in inferred.graph.node if node.op_type in _WEIGHTED]
 
 
 def _node_macs(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -135,28 +136,68 @@ def _zero_point(tensor: Any) -> int:
     return int(quantization.zeroPoint[0])
 
 
-def _count_macs(model: Any, schema: Any) -> int | None:
-    """Convolutions (OHWI kernels), depthwise ones and products with weights or activations; None without shapes."""
+@dataclass(frozen=True, slots=True)
+class TfliteOperator:
+    """One operator of the main graph."""
+
+    output: str  # name of its first output tensor
+    kind: str
+    weight_shape: tuple[int, ...]  # of the constant that it reads second; (0,) without one
+    macs: int | None  # None where shapes are unknown; 0 for operators that are not counted
+
+
+def tflite_operators(path: Path) -> list[TfliteOperator]:
+    """Those of the main graph, in their order.
+
+    Raises:
+        MissingExtraError: LiteRT, whose schema reads the file, is not installed.
+    """
+    schema, model = load_tflite(path)
+    graph = model.subgraphs[0]
+    found = []
+    for kind, operator in _kinds(model, schema):
+        second = graph.tensors[int(operator.inputs[1])] if len(operator.inputs) > 1 else None
+        is_constant = second is not None and model.buffers[second.buffer].data is not None
+        name = graph.tensors[int(operator.outputs[0])].name
+        found.append(
+            TfliteOperator(
+                name.decode() if isinstance(name, bytes) else str(name),
+                kind,
+                _shape(second) if is_constant else (0,),
+                _operator_macs(graph, operator, kind),
+            )
+        )
+    return found
+
+
+def _kinds(model: Any, schema: Any) -> list[tuple[str, Any]]:
+    """Kind and operator of the main graph."""
     names = _names(schema.BuiltinOperator)
     codes = [_code(item, names) for item in model.operatorCodes]
-    graph = model.subgraphs[0]
-    total = 0
-    for operator in graph.operators:
-        kind = codes[operator.opcodeIndex]
-        if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"):
-            continue
-        left, right = (_shape(graph.tensors[int(index)]) for index in operator.inputs[:2])
-        output = _shape(graph.tensors[int(operator.outputs[0])])
-        if not output or not right:
-            return None
-        match kind:
-            case "CONV_2D":
-                per_output = math.prod(right[1:])
-            case "DEPTHWISE_CONV_2D":
-                per_output = math.prod(right[1:3])
-            case "FULLY_CONNECTED":
-                per_output = right[-1]
-            case _:
-                per_output = left[-1]
-        total += math.prod(output) * per_output
-    return total
+    return [(codes[operator.opcodeIndex], operator) for operator in model.subgraphs[0].operators]
+
+
+def _count_macs(model: Any, schema: Any) -> int | None:
+    """Of all convolutions and products; None when a shape is unknown."""
+    counted = [_operator_macs(model.subgraphs[0], operator, kind) for kind, operator in _kinds(model, schema)]
+    return None if None in counted else sum(macs for macs in counted if macs is not None)
+
+
+def _operator_macs(graph: Any, operator: Any, kind: str) -> int | None:
+    """Convolutions (OHWI kernels), depthwise ones and products with weights or activations; None without shapes."""
+    if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"):
+        return 0
+    left, right = (_shape(graph.tensors[int(index)]) for index in operator.inputs[:2])
+    output = _shape(graph.tensors[int(operator.outputs[0])])
+    if not output or not right:
+        return None
+    match kind:
+        case "CONV_2D":
+            per_output = math.prod(right[1:])
+        case "DEPTHWISE_CONV_2D":
+            per_output = math.prod(right[1:3])
+        case "FULLY_CONNECTED":
+            per_output = right[-1]
+        case _:
+            per_output = left[-1]
+    return math.prod(output) * per_output

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from muster_compression.dataset.splits import Array
-from muster_compression.graph.tflite_file import load_tflite
 from muster_protos.errors import MissingExtraError
 
 Scheme = Literal["static", "dynamic", "weights", "float"]
@@ -70,21 +69,6 @@ def measure_ranges(path: Path, key: str, samples: Iterable[dict[str, Array]]) ->
 def exactly(tensor_names: Iterable[str]) -> tuple[str, ...]:
     """Regular expressions for operators by the whole names of their output tensors (the library adds ``;``)."""
     return tuple(rf"(^|;){re.escape(name)};?$" for name in tensor_names)
-
-
-def output_names(path: Path, kinds: Sequence[str]) -> list[tuple[str, str]]:
-    """(name of the first output tensor, kind) of the main graph's operators of these kinds, in their order."""
-    schema, model = load_tflite(path)
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    graph = model.subgraphs[0]
-    found = []
-    for operator in graph.operators:
-        code = model.operatorCodes[operator.opcodeIndex]
-        kind = names.get(max(int(code.builtinCode), int(code.deprecatedBuiltinCode)), "")
-        if kind in kinds:
-            name = graph.tensors[int(operator.outputs[0])].name
-            found.append((name.decode() if isinstance(name, bytes) else str(name), kind))
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,24 @@ PASSES = {
             ("torch", "torch-pruning"),
             "a smaller network learns from a larger one's answers and features, told with its control",
         ),
+        PassSpec(
+            "onnx-mixed-int8",
+            "onnx_mixed_int8",
+            _ONNX,
+            Form.ONNX,
+            False,
+            ("onnx", "onnxruntime"),
+            "static int8 with the most sensitive layers in float, as many as bring something",
+        ),
+        PassSpec(
+            "tflite-mixed-int8",
+            "tflite_mixed_int8",
+            _TFLITE,
+            Form.TFLITE,
+            False,
+            ("ai-edge-quantizer", "ai-edge-litert"),
+            "static int8 with the most sensitive layers in float, as many as bring something",
+        ),
     )
 }
 

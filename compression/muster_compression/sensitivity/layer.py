@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+from muster_compression.sensitivity.closeness import Closeness
+
+ALL_AROUND = "all but convolutions and products"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is quantized, or left in float, as one: a layer of a model file, or several operators of one kind."""
+
+    name: str
+    kind: str
+    params: int  # weights, without biases; 0 for operators without any
+    macs: int  # multiply-accumulates for one sample; 0 where they are not counted
+    operators: tuple[str, ...]  # their names in the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +63,17 @@ def relative_sensitivity(layers: Sequence[LayerSensitivity]) -> dict[str, float]
         return {item.layer: 0.0 for item in layers}
     low, high = min(finite), max(finite)
     return {item.layer: min(1.0, max(0.0, (high - item.rank) / (high - low))) for item in layers}
+
+
+def sensitivity_of(
+    units: Sequence[Unit],
+    measure: Callable[[Unit], Closeness],
+    on_progress: Callable[[float, str], None] = lambda _ratio, _note: None,
+) -> tuple[LayerSensitivity, ...]:
+    """One measurement for each unit, in the order given."""
+    found = []
+    for index, unit in enumerate(units):
+        on_progress(index / len(units), f"sensitivity of {unit.name}: {index} of {len(units)}")
+        near = measure(unit)
+        found.append(LayerSensitivity(unit.name, unit.kind, unit.params, near.sqnr_db, near.agreement))
+    return tuple(found)

@@ -1,0 +1,81 @@
+"""Static int8 with the most sensitive layers in float: greedy by measured sensitivity, stops when it stops helping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import onnx
+
+from muster_compression.artifact import write_bytes
+from muster_compression.graph.onnx_clean import save_onnx
+from muster_compression.graph.onnx_qdq import QdqQuantizer, QdqStyle
+from muster_compression.passes.calibration import choose, comparison, feeds
+from muster_compression.passes.mixed_precision import MixedInt8Settings, account, find_mixture
+from muster_compression.passes.onnx_float import load_float, one_line
+from muster_compression.passes.onnx_static_int8 import reporting, target_of, weights_effect
+from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, WorkingModel
+from muster_compression.sensitivity.answers import answers_of
+from muster_compression.sensitivity.closeness import Closeness, closeness
+from muster_compression.sensitivity.layer import Unit
+from muster_compression.sensitivity.onnx_layers import quantizable_units
+from muster_protos.model import Format
+
+_NAME = "onnx-mixed-int8"
+
+
+class OnnxMixedInt8Settings(MixedInt8Settings):
+    """How to quantize, and when to stop."""
+
+    target: Literal["auto", "x86", "arm"] = "auto"
+    per_channel: bool = True
+    reduce_range: bool = False
+
+
+SETTINGS = OnnxMixedInt8Settings
+
+
+def apply(model: WorkingModel, settings: OnnxMixedInt8Settings, context: PassContext) -> PassOutput:
+    """Quantize, with the layers in float that bring most for it.
+
+    Outputs are compared on the holdout samples where there are any, else on calibration samples.
+
+    Raises:
+        PassError: no samples, an opset older than 13, a graph that is quantized already, or nothing changed.
+    """
+    before = load_float(model, _NAME)
+    rows = choose(context, settings.calibration_samples, _NAME)
+    samples, compared = comparison(context, settings.comparison_samples, _NAME)
+    target = target_of(settings.target)
+    style = QdqStyle(target, settings.per_channel, settings.reduce_range)
+    named = save_onnx(before, context.folder / "named.onnx")
+    wanted = answers_of(named, Format.ONNX, context.signature, samples, compared)
+    scratch = context.folder / "candidate.onnx"
+
+    def compare(candidate: onnx.ModelProto) -> Closeness:
+        write_bytes(scratch, candidate.SerializeToString())
+        return closeness(wanted, answers_of(scratch, Format.ONNX, context.signature, samples, compared))
+
+    try:
+        fed = reporting(feeds(named, Format.ONNX, context, context.calibration, rows), len(rows), context)
+        quantizer = QdqQuantizer(named, fed, context.folder, style)
+        units = quantizable_units(quantizer)
+
+        def alone(unit: Unit) -> Closeness:
+            return compare(quantizer.quantized(only=unit.operators))
+
+        def without(operators: Iterable[str]) -> Closeness:
+            return compare(quantizer.quantized(excluded=operators))
+
+        mixture = find_mixture(units, alone, without, settings, context)
+        after = quantizer.quantized(excluded=mixture.operators)
+    except PassError:
+        raise
+    except Exception as error:
+        raise PassError(f"{_NAME} cannot take this graph: {one_line(error)}") from error
+    _, figures = weights_effect(before, after, _NAME)
+    path = save_onnx(after, context.folder / "mixed.onnx")
+    plain = save_onnx(quantizer.quantized(), context.folder / "plain.onnx").stat().st_size
+    effect, own = account(units, mixture, plain, path.stat().st_size)
+    record = PassRecord(_NAME, effect, ("onnx", "onnxruntime"), target, len(rows), figures | own, mixture.sensitivities)
+    return PassOutput(WorkingModel(path, Form.ONNX), record)

@@ -1,0 +1,91 @@
+"""Static int8 of a TFLite file with the most sensitive layers in float: greedy by measured sensitivity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from muster_compression.artifact import write_bytes
+from muster_compression.checking import checked_format
+from muster_compression.graph.tflite_quantize import QUANTIZER_ERRORS, Rule, exactly, quantize
+from muster_compression.passes.calibration import choose, comparison
+from muster_compression.passes.mixed_precision import MixedInt8Settings, account, find_mixture
+from muster_compression.passes.port import PassContext, PassError, PassOutput, WorkingModel
+from muster_compression.passes.tflite_file import check_float, finish, refusal
+from muster_compression.passes.tflite_static_int8 import calibrated
+from muster_compression.sensitivity.answers import answers_of
+from muster_compression.sensitivity.closeness import Closeness, closeness
+from muster_compression.sensitivity.layer import Unit
+from muster_compression.sensitivity.tflite_layers import quantizable_units
+from muster_protos.errors import InvalidInputError
+from muster_protos.model import Format
+
+_NAME = "tflite-mixed-int8"
+
+
+class TfliteMixedInt8Settings(MixedInt8Settings):
+    """When to stop leaving layers in float."""
+
+
+SETTINGS = TfliteMixedInt8Settings
+
+
+def apply(model: WorkingModel, settings: TfliteMixedInt8Settings, context: PassContext) -> PassOutput:
+    """Quantize, with the layers in float that bring most for it.
+
+    Outputs are compared on the holdout samples where there are any, else on calibration samples.
+
+    Raises:
+        MissingExtraError: ai-edge-quantizer is not installed.
+        PassError: no samples, a model that is quantized already, or nothing changed.
+    """
+    check_float(model, _NAME)
+    rows = choose(context, settings.calibration_samples, _NAME)
+    samples, compared = comparison(context, settings.comparison_samples, _NAME)
+    wanted = answers_of(model.path, Format.TFLITE, context.signature, samples, compared)
+    scratch = context.folder / "candidate.tflite"
+    try:
+        signed, ranges = calibrated(model.path, context, rows)
+        units = quantizable_units(signed)
+
+        def compare(rules: Sequence[Rule]) -> Closeness:
+            write_bytes(scratch, quantize(signed, rules, ranges))
+            return closeness(wanted, answers_of(scratch, Format.TFLITE, context.signature, samples, compared))
+
+        def alone(unit: Unit) -> Closeness:
+            return compare([Rule("static", operators=exactly(unit.operators))])
+
+        def without(operators: Iterable[str]) -> Closeness:
+            return compare(_all_but(operators))
+
+        plain = quantize(signed, _all_but(()), ranges)
+        _check_runs(plain, context.folder)
+        mixture = find_mixture(units, alone, without, settings, context)
+        payload = quantize(signed, _all_but(mixture.operators), ranges)
+    except QUANTIZER_ERRORS as error:
+        raise refusal(_NAME, error) from error
+    effect, figures = account(units, mixture, len(plain), len(payload))
+    made = finish(payload, "mixed", "int8", 0.0, _NAME, context, "no operator of it has an 8-bit form", len(rows))
+    record = replace(
+        made.record, effect=effect, figures={**made.record.figures, **figures}, sensitivities=mixture.sensitivities
+    )
+    return PassOutput(made.model, record)
+
+
+def _all_but(operators: Iterable[str]) -> list[Rule]:
+    spared = exactly(operators)
+    return [Rule("static"), Rule("float", operators=spared)] if spared else [Rule("static")]
+
+
+def _check_runs(payload: bytes, folder: Path) -> None:
+    """In a child: whatever follows runs in this process.
+
+    Raises:
+        PassError: the runtime here does not execute the fully quantized file.
+    """
+    path = write_bytes(folder / "plain.tflite", payload)
+    try:
+        checked_format(path, "the fully quantized file")
+    except InvalidInputError as error:
+        raise PassError(f"{_NAME}: {error}") from error
