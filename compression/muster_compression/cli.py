@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from muster_compression import report
-from muster_compression.floor import check_reachable, parse_floor
-from muster_compression.import_model import import_model
-from muster_compression.recipe import load_recipe, template_names
+from muster_compression.artifact import write_bytes
+from muster_compression.comparing import differences, table, verdict
+from muster_compression.floor import Floor, check_reachable, parse_floor
+from muster_compression.import_model import ImportedModel, import_model
+from muster_compression.page.build import page_of
+from muster_compression.progress import Progress
+from muster_compression.recipe import load_recipe, parse_recipe, recipe_text, template_names
+from muster_compression.run_file import Asked, load_run, run_of, save_run
 from muster_compression.run_recipe import run_recipe
 from muster_compression.sources.kind import split_torch
 from muster_protos.errors import MusterError, as_usage
@@ -20,6 +27,7 @@ from muster_protos.ids import check_id
 from muster_protos.metric_names import BUILT_IN
 
 _INTERRUPTED, _PARTIAL = 130, 8
+_MOST = 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = _command(commands, "run", _run, "import a model and run a recipe on it")
-    run.add_argument("--model", required=True, help="an .onnx or .tflite file, or file.py:function for torch")
+    run.add_argument("--model", required=True, help="an .onnx, .tflite or .pt2 file, or file.py:function for torch")
     run.add_argument(
         "--data", default="", help="data.npz, data.py:function or builtin:digits; without it only agreement is known"
     )
@@ -66,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
         "--metric", default="", type=_metric, help=f"{', '.join(BUILT_IN)}, or metrics.py:function(predictions, labels)"
     )
     run.add_argument("--seed", type=_seed, default=0, help="0 or a positive whole number")
+    run.add_argument(
+        "--train-epochs",
+        type=_count,
+        default=0,
+        help="train what file.py:function returns first (default: it is trained)",
+    )
+    run.add_argument("--threads", type=_count, default=0, help="to train with; other numbers may give other weights")
     run.add_argument("--no-latency", action="store_true", help="do not measure on this host")
 
     recipes = _command(commands, "recipes", _recipes, "the recipes that ship with Muster")
@@ -77,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     compare = _command(commands, "compare", _compare, "two variants side by side")
     compare.add_argument("a", type=Path)
     compare.add_argument("b", type=Path)
+
+    page = _command(commands, "report", _report, "one offline HTML page of an output folder")
+    page.add_argument("folder", type=Path, metavar="DIR", help="output folder of `run` or `search`")
+    page.add_argument("--to", type=Path, help="the page's file (default: DIR/report.html)")
     return parser
 
 
@@ -104,47 +123,80 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {_MOST}, found {text!r}")
+    return int(text)
+
+
 def _run(options: argparse.Namespace) -> int:
-    name = options.name or report.model_name(options.model)
+    started = time.monotonic()
     with as_usage():  # what is misspelt is found before the model is trained
-        recipe = load_recipe(options.recipe)
-        floor = parse_floor(options.floor or recipe.floor)
+        text = recipe_text(options.recipe)
+        floor = parse_floor(options.floor or parse_recipe(text, Path(options.recipe).name).floor)
+    with Progress() as progress:
+        imported = _import(options, floor, progress.part(0.0, 0.4))
+        result = run_recipe(
+            imported.parent,
+            options.recipe,
+            options.out,
+            progress.part(0.4, 0.6),
+            floor=options.floor,
+            seed=options.seed,
+            measure_latency=not options.no_latency,
+            own_metric=own_metric_of(options.metric),
+            threads=options.threads,
+        )
+    run = run_of(_asked(options, text), imported, result, time.monotonic() - started)
+    report.save_manifests(options.out, imported, result)
+    save_run(options.out, run)
+    print(json.dumps(report.as_json(run), indent=2) if options.output == "json" else report.as_tree(run))
+    for note in run.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return _PARTIAL if run.failed or not all(row.kept for row in run.variants) else 0
+
+
+def _import(
+    options: argparse.Namespace, floor: Floor | None, on_progress: Callable[[float, str], None]
+) -> ImportedModel:
+    name = options.name or report.model_name(options.model)
+    with as_usage():
         check_id(name, "model name")
-    is_own = split_torch(options.metric) is not None
-    progress = _Progress()
+    own_metric = own_metric_of(options.metric)
     imported = import_model(
         options.model,
         name,
         1,
         options.data,
         options.out,
-        progress.part(0.0, 0.4),
-        metric="" if is_own else options.metric,
-        own_metric=options.metric if is_own else "",
+        on_progress,
+        metric="" if own_metric else options.metric,
+        own_metric=own_metric,
         seed=options.seed,
+        train_epochs=options.train_epochs,
+        threads=options.threads,
     )
     if imported.manifest.accuracy is not None:
         with as_usage():
             check_reachable(floor, imported.manifest.accuracy)
-    result = run_recipe(
-        imported.parent,
-        options.recipe,
-        options.out,
-        progress.part(0.4, 0.6),
+    return imported
+
+
+def own_metric_of(metric: str) -> str:
+    """``--metric`` when it names a function of the user's."""
+    return metric if split_torch(metric) is not None else ""
+
+
+def _asked(options: argparse.Namespace, recipe_yaml: str) -> Asked:
+    return Asked(
+        source=options.model,
+        recipe=options.recipe,
+        recipe_yaml=recipe_yaml,
+        data=options.data,
+        metric=options.metric,
         floor=options.floor,
         seed=options.seed,
-        measure_latency=not options.no_latency,
-        own_metric=options.metric if is_own else "",
     )
-    progress.end()
-    report.save_manifests(options.out, imported, result)
-    if options.output == "json":
-        print(json.dumps(report.as_json(imported, result), indent=2))
-    else:
-        print(report.as_tree(imported, result))
-    for note in (*imported.notes, *result.notes):
-        print(f"note: {note}", file=sys.stderr)
-    return _PARTIAL if result.failed or not all(item.is_kept for item in result.variants) else 0
 
 
 def _recipes(options: argparse.Namespace) -> int:
@@ -155,19 +207,36 @@ def _recipes(options: argparse.Namespace) -> int:
         print(json.dumps([recipe.model_dump(mode="json", by_alias=True) for recipe in recipes], indent=2))
     else:
         for recipe in recipes:
-            print(report.recipe_text(recipe, is_full=bool(options.name)))
+            print(report.chains(recipe, is_full=bool(options.name)))
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    facts = report.facts_of(options.variant)
-    print(json.dumps(facts, indent=2) if options.output == "json" else report.columns([facts]))
+    manifest = report.manifest_of(options.variant)
+    if options.output == "json":
+        print(json.dumps(report.facts_of(manifest), indent=2))
+    else:
+        print(table(manifest))
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    facts = [report.facts_of(options.a), report.facts_of(options.b)]
-    print(json.dumps(facts, indent=2) if options.output == "json" else report.columns(facts))
+    a, b = report.manifest_of(options.a), report.manifest_of(options.b)
+    if options.output == "json":
+        found = [dataclasses.asdict(item) for item in differences(a, b)]
+        told = {"a": report.facts_of(a), "b": report.facts_of(b), "differences": found, "verdict": verdict(a, b)}
+        print(json.dumps(told, indent=2))
+    else:
+        print(table(a, b))
+        print(verdict(a, b))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    run = load_run(options.folder)
+    path = options.to or options.folder / "report.html"
+    write_bytes(path, page_of(run).encode())
+    print(json.dumps({"path": str(path)}) if options.output == "json" else path)
     return 0
 
 
@@ -183,26 +252,3 @@ class _Version(argparse.Action):
             found = "0+unknown"
         print(f"muster-compress {found}")
         parser.exit()
-
-
-class _Progress:
-    """One line on stderr that is rewritten; nothing when stderr is no terminal."""
-
-    def __init__(self) -> None:
-        self._is_shown = sys.stderr.isatty()
-        self._width = 0
-
-    def part(self, start: float, share: float) -> Callable[[float, str], None]:
-        """Progress of one part of the whole."""
-        return lambda ratio, note: self._show(start + share * ratio, note)
-
-    def _show(self, ratio: float, note: str) -> None:
-        if self._is_shown:
-            line = f"{ratio:4.0%} {note}"[:100]
-            print(f"\r{line:<{self._width}}", end="", file=sys.stderr, flush=True)
-            self._width = len(line)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._is_shown and self._width:
-            print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)

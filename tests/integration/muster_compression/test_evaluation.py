@@ -104,3 +104,24 @@ def test_data_that_cannot_judge_is_one_line_and_leaves_nothing(change, words, mo
     assert said.err.count("\n") == 1
     assert words in said.err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_outputs_of_a_run_are_shown_compared_and_reported(model_path, data_path, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MUSTER_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "out"
+    assert main(["run", "--model", str(model_path), "--data", str(data_path), "--out", str(out), "--no-latency"]) == 0
+    tree = capsys.readouterr().out.splitlines()
+    assert tree[0].startswith("classifier:1 fp32")
+    assert tree[1].startswith(" ├─ fp16")
+    assert main(["show", str(out / "classifier.v1.fp16.onnx")]) == 0
+    assert "fp16" in capsys.readouterr().out
+    files = [str(out / f"classifier.v1.{name}.onnx") for name in ("fp32", "int8-static")]
+    assert main(["compare", *files, "-o", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert next(item for item in told["differences"] if item["figure"] == "size_bytes")["ratio"] > 1
+    assert told["verdict"].startswith("accuracy: ")
+    assert main(["report", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert capsys.readouterr().out.strip() == str(out / "report.html")
+    for words in ("onnx-static-int8", "calibration_samples: 256", "Environment"):
+        assert words in page

@@ -21,6 +21,13 @@ def test_recipes_are_listed_and_shown_as_json(capsys):
         (["run", "--model", "none.onnx", "--out", "out"], 4, "no model file none.onnx"),
         (["run", "--model", "none.onnx", "--recipe", "edgy", "--out", "out"], 4, "no recipe 'edgy'"),
         (["show", "none.onnx"], 4, "no manifest"),
+        (["compare", "none.onnx", "other.onnx"], 4, "no manifest"),
+        (["report", "."], 4, "no run.json in ."),
+        (
+            ["run", "--model", "none.onnx", "--recipe", "free.yaml", "--out", "out"],
+            2,
+            "muster-compress search --recipe",
+        ),
         (["run", "--model", "none.onnx", "--floor", "banana", "--out", "out"], 2, "expected a floor"),
         (["run", "--model", "none.onnx", "--name", "two words", "--out", "out"], 2, "expected a model name"),
         (["run", "--model", "none.onnx", "--recipe", "broken.yaml", "--out", "out"], 2, "no pass 'nosuch'"),
@@ -32,12 +39,15 @@ def test_an_error_is_one_line_on_stderr_with_its_exit_code(arguments, status, wo
     monkeypatch.chdir(tmp_path)
     Path("broken.yaml").write_text("name: x\nvariants: [{name: a, passes: [nosuch]}]\n")
     Path("code.py").write_text("")
+    Path("free.yaml").write_text(
+        "name: x\nvariants: [{name: a, passes: [{pass: onnx-static-int8, calibration_samples: {low: 8, high: 9}}]}]\n"
+    )
     assert main(arguments) == status
     captured = capsys.readouterr()
     assert captured.out == ""
     assert words in captured.err
     assert captured.err.count("\n") == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"broken.yaml", "code.py"}
+    assert {path.name for path in tmp_path.iterdir()} == {"broken.yaml", "code.py", "free.yaml"}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +60,8 @@ def test_an_error_is_one_line_on_stderr_with_its_exit_code(arguments, status, wo
         ["recipes", "-o", "csv"],
         ["compare", "a.onnx"],
         ["run", "--model", "x", "--out", "y", "--seed", "-1"],
+        ["run", "--model", "x", "--out", "y", "--metric", "f1"],
+        ["report"],
     ],
 )
 def test_a_wrong_command_line_exits_with_two(arguments, capsys):
