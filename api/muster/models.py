@@ -91,14 +91,22 @@ class Model(View):
         return Operation(self._connection, started, lambda _: self.variants())
 
     def add_variant(
-        self, path: Path | str, name: str, on_bytes: OnBytes | None = None, *, force: bool = False
+        self,
+        path: Path | str,
+        name: str,
+        on_bytes: OnBytes | None = None,
+        *,
+        force: bool = False,
+        parent: str = "",
+        recipe: str = "",
     ) -> Operation[Variant]:
         """Hand in a ready-made ONNX or TFLite file as a variant.
 
-        One whose outputs disagree with the baseline's is refused unless ``force``.
+        One whose outputs disagree with the baseline's is refused unless ``force``. ``parent`` names the variant that it
+        was made from (the baseline when absent), ``recipe`` the recipe that made it.
         """
         upload = self._connection.upload(Path(path), on_bytes)
-        body = {"name": name, "source_upload": upload, "force": force}
+        body = {"name": name, "source_upload": upload, "force": force, "parent": parent, "recipe": recipe}
         started = View(self._connection.post(f"/v1/models/{self.reference}/variants", body))
 
         def collect(_: OperationView) -> Variant:

@@ -53,6 +53,8 @@ class VariantOrder:
     min_agreement: float = 0.5
     seed: int = 0
     format: str = ""  # what a torch function is exported to: "onnx" (also ""), "tflite"
+    parent_variant_id: str = ""  # what it was made from; "" = the baseline
+    recipe: str = ""  # the name of the one that made it, where one did
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,9 @@ def do_variant(order: VariantOrder, on_progress: OnProgress) -> VariantResult:
         parent.manifest.model_id,
         parent.manifest.model_version,
         order.name,
-        parent.manifest.variant_id,
-        seed=order.seed,
+        order.parent_variant_id or parent.manifest.variant_id,
+        order.recipe,
+        order.seed,
         tools=tools,
     )
     manifest = draft(path, format, signature, binding, lineage)

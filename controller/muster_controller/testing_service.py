@@ -141,7 +141,10 @@ class StubWorkshop:
         content = order.source.read_bytes()
         if content.startswith(b"stranger") and not order.is_forced:
             raise InvalidInputError("expected the baseline's answer on at least 50% of 100 samples, found 10.0%")
-        return self._from(order.parent.manifest, out_folder, [(order.name, content)])
+        made = self._from(order.parent.manifest, out_folder, [(order.name, content)])
+        parent = order.parent_variant_id or order.parent.manifest.variant_id
+        manifest = replace(made.variants[0].manifest, parent_variant_id=parent, recipe=order.recipe)
+        return replace(made, variants=(MadeVariant(manifest),))
 
     def compress(
         self, order: CompressOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event

@@ -74,6 +74,8 @@ class CompressionWorkshop:
             parent=_parent(order.parent),
             out_dir=out_folder,
             is_forced=order.is_forced,
+            parent_variant_id=order.parent_variant_id,
+            recipe=order.recipe,
         )
         made = run_order(asked, orders.VariantResult, on_progress, stop)
         return _product((made,))

@@ -49,6 +49,14 @@ class NewModel:
     source: str = ""  # the file's name where it came from, for people
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where somebody's own run of a recipe has a variant from."""
+
+    parent: str = ""  # a variant's name; "" = the baseline
+    recipe: str = ""  # the recipe's name
+
+
 def split_reference(text: str) -> tuple[str, int | None]:
     """``name`` or ``name:version``."""
     name, separator, version = text.partition(":")
@@ -141,19 +149,28 @@ class Models:
 
         return self._operations.start("model.add", order.model_id, work)
 
-    def add_variant(self, reference: str, name: str, source_upload: str, is_forced: bool = False) -> Operation:
+    def add_variant(
+        self, reference: str, name: str, source_upload: str, is_forced: bool = False, origin: Origin | None = None
+    ) -> Operation:
         """Import an uploaded ready-made file as a variant of ``reference``.
 
         A file whose outputs disagree with the baseline's is refused unless ``is_forced``.
+
+        Raises:
+            NotFoundError: no such model, or no variant that it is said to come from.
         """
+        origin = origin or Origin()
         model = self.get(reference)
         variant_id(model.model_id, model.version, name)
         source = self._uploads.path(source_upload)
         baseline = self._baseline(model)
+        (parent,) = self.kept(model, (origin.parent,)) if origin.parent else (baseline,)
+        parent_id = parent.manifest.variant_id
 
         def work(on_progress: OnProgress, stop: threading.Event) -> str:
             with _workspace(self._context.folder, source_upload) as out:
-                order = VariantOrder(_named(source, name, out), name, self._shelved(baseline), is_forced)
+                file = _named(source, name, out)
+                order = VariantOrder(file, name, self._shelved(baseline), is_forced, parent_id, origin.recipe)
                 product = self._context.workshop.import_variant(order, out / "made", on_progress, stop)
                 self._refuse_taken_name(product)
                 names = self._shelve_variants(product)

@@ -45,6 +45,8 @@ class VariantOrder:
     name: str
     parent: Shelved
     is_forced: bool = False  # take it although its outputs disagree with the baseline's
+    parent_variant_id: str = ""  # what it was made from; "" = the baseline
+    recipe: str = ""  # by which, where one did
 
 
 @dataclass(frozen=True, slots=True)

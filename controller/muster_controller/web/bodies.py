@@ -55,6 +55,10 @@ class VariantBody(Body):
     name: Name
     source_upload: Name
     force: Annotated[bool, Field(description="take it although its outputs disagree with the baseline's")] = False
+    parent: Annotated[
+        str, Field(max_length=40, description="the variant that it was made from; absent: the baseline")
+    ] = ""
+    recipe: Annotated[str, Field(max_length=80, description="the name of the recipe that made it, where one did")] = ""
 
 
 class CompressBody(Body):

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
 from muster_controller.core.entities import Model, Operation, Variant
-from muster_controller.service.models import NewModel
+from muster_controller.service.models import NewModel, Origin
 from muster_controller.web.bodies import CompressBody, ModelBody, VariantBody
 from muster_controller.web.replies import Items, items, page, reply
 from muster_controller.web.scope import Cursor, Limit, ServiceOf
@@ -71,7 +71,8 @@ def list_variants(service: ServiceOf, model: str) -> Response:
 
 @router.post("/models/{model}/variants", response_model=Operation, status_code=202)
 def add_variant(service: ServiceOf, model: str, body: VariantBody) -> Response:
-    return reply(service.models.add_variant(model, body.name, body.source_upload, body.force), 202)
+    origin = Origin(body.parent, body.recipe)
+    return reply(service.models.add_variant(model, body.name, body.source_upload, body.force, origin), 202)
 
 
 @router.post("/models/{model}/compress", response_model=Operation, status_code=202)

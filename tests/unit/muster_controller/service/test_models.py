@@ -8,7 +8,7 @@ import pytest
 
 from muster_controller.core.entities import Operation, OperationState
 from muster_controller.service.made_texts import figures_of
-from muster_controller.service.models import NewModel, split_reference
+from muster_controller.service.models import NewModel, Origin, split_reference
 from muster_controller.testing_service import ServiceLab
 from muster_protos.errors import ConflictError, InvalidInputError, MissingExtraError, NotFoundError, TemporaryError
 from muster_protos.model import Accuracy, ArtifactRef, LoadPhase, VariantManifest
@@ -286,3 +286,15 @@ def test_a_model_that_a_device_serves_cannot_be_removed(lab: ServiceLab) -> None
     lab.service.rollouts.start(model, [device], RolloutOrder(policy))
     with pytest.raises(ConflictError):
         lab.service.remove_model("kws")
+
+
+def test_a_variant_of_somebodys_own_run_says_what_it_was_made_from(lab: ServiceLab) -> None:
+    lab.add_model()
+    add = lab.service.models.add_variant
+    finished(lab, add("kws", "pruned", upload(lab, b"pruned"), origin=Origin(recipe="edge")))
+    finished(lab, add("kws", "small", upload(lab, b"small"), origin=Origin("pruned", "edge")))
+    made = {item.manifest.name: item.manifest for item in lab.service.models.variants(lab.service.models.get("kws"))}
+    assert (made["pruned"].parent_variant_id, made["pruned"].recipe) == ("kws.v1.fp32", "edge")
+    assert (made["small"].parent_variant_id, made["small"].recipe) == ("kws.v1.pruned", "edge")
+    with pytest.raises(NotFoundError, match=r'"prunde".*pruned'):
+        add("kws", "other", upload(lab, b"other"), origin=Origin("prunde", "edge"))
