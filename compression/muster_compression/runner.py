@@ -198,7 +198,9 @@ def _make(
 
 
 def _kept(setting: _Setting, model: WorkingModel) -> WorkingModel:
-    """A torch form moved to where it outlives its variant's scratch folder."""
+    """A torch form where it outlives its variant's scratch folder; the parent's own is there already."""
+    if model.path.is_relative_to(setting.folder):
+        return model
     path = setting.folder / f"{identity_of(model)}.torch"
     return replace(model, path=model.path.replace(path))
 
