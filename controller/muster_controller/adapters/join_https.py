@@ -49,8 +49,12 @@ class JoinEndpoint:
         names: Sequence[str] = (),
         door: Door | None = None,
         patience: Patience = Patience(),  # noqa: B008 - frozen
+        listening: socket.socket | None = None,
     ) -> None:
-        """``names``: further DNS names and IP addresses under which devices reach this host."""
+        """``names``: further DNS names and IP addresses under which devices reach this host.
+
+        ``listening``: a socket in place of ``host`` and ``port``.
+        """
         self._join = join
         self._door = door
         self._authority = authority
@@ -59,6 +63,7 @@ class JoinEndpoint:
         self._names = names
         self._tls: ssl.SSLContext | None = None
         self._patience = patience
+        self._listening = listening
         self._embedded: EmbeddedServer | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -68,7 +73,7 @@ class JoinEndpoint:
         Raises:
             PermanentError: the port is taken or the address is not ours.
         """
-        listening = _listen(self._host, self._port)
+        listening = self._listening or _listen(self._host, self._port)
         config = uvicorn.Config(
             self._app(),
             http=patient_protocol(self._patience),

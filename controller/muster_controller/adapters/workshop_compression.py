@@ -1,13 +1,15 @@
-"""The Workshop port over the compression package, which runs every order in a child process of its own."""
+"""The Workshop port over the compression package, which runs every order in a child process of its own.
+
+The package is imported where it is used: it brings numpy along, and a controller that starts has devices waiting.
+"""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from muster_compression import orders
-from muster_compression.process import run_order
 from muster_controller.service.workshop import (
     CompressOrder,
     ImportOrder,
@@ -22,17 +24,20 @@ from muster_controller.service.workshop import (
 from muster_protos.ids import check_id
 from muster_protos.model import Accuracy
 
+if TYPE_CHECKING:
+    from muster_compression import orders
+
 
 class CompressionWorkshop:
     """Translates orders and results; holds no state."""
 
     def check_builtin_data(self, name: str) -> None:
-        from muster_compression.dataset.load import check_builtin  # here: it brings numpy along
+        from muster_compression.dataset.load import check_builtin
 
         check_builtin(name)
 
     def check_recipe(self, recipe: str, floor: str = "", baseline: Accuracy | None = None) -> None:
-        from muster_compression.floor import check_reachable, parse_floor  # here: these bring numpy along
+        from muster_compression.floor import check_reachable, parse_floor
         from muster_compression.recipe import load_recipe, parse_recipe
 
         if is_recipe_text(recipe):
@@ -46,6 +51,9 @@ class CompressionWorkshop:
     def import_model(
         self, order: ImportOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
     ) -> Product:
+        from muster_compression import orders
+        from muster_compression.process import run_order
+
         asked = orders.ImportOrder(
             source=str(order.source),
             name=order.model_id,
@@ -68,6 +76,9 @@ class CompressionWorkshop:
     def import_variant(
         self, order: VariantOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
     ) -> Product:
+        from muster_compression import orders
+        from muster_compression.process import run_order
+
         asked = orders.VariantOrder(
             source=str(order.source),
             name=order.name,
@@ -83,6 +94,9 @@ class CompressionWorkshop:
     def compress(
         self, order: CompressOrder, out_folder: Path, on_progress: OnProgress, stop: threading.Event
     ) -> Product:
+        from muster_compression import orders
+        from muster_compression.process import run_order
+
         asked = orders.RecipeOrder(
             recipe=order.recipe, parent=_parent(order.parent), out_dir=out_folder, floor=order.floor
         )
@@ -95,6 +109,8 @@ class CompressionWorkshop:
 
 
 def _parent(shelved: Shelved) -> orders.Parent:
+    from muster_compression import orders
+
     return orders.Parent(shelved.manifest, shelved.artifact_path, shelved.evaluation_path, shelved.calibration_path)
 
 

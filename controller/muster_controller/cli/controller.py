@@ -10,9 +10,10 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from muster.settings import ENDPOINTS
 from muster_controller.adapters.artifacts_folder import FolderArtifactStore
@@ -21,7 +22,6 @@ from muster_controller.adapters.feed_local import LocalChangeFeed
 from muster_controller.adapters.identity_x509 import X509Authority, open_admin_token, open_authority
 from muster_controller.adapters.identity_x509.authenticator import StoreAuthenticator
 from muster_controller.adapters.identity_x509.authority import DEVICE_CERTIFICATE_LIFE_S
-from muster_controller.adapters.join_https import JoinEndpoint
 from muster_controller.adapters.link_grpc import GrpcLink
 from muster_controller.adapters.link_grpc.host_certificate import LIFE_S as HOST_CERTIFICATE_LIFE_S
 from muster_controller.adapters.store_sqlalchemy import open_store
@@ -29,17 +29,18 @@ from muster_controller.adapters.workshop_compression import CompressionWorkshop
 from muster_controller.cli.broker import FleetBroker, MqttOptions
 from muster_controller.cli.lan import check_host, lan_address
 from muster_controller.cli.local_agent import LocalAgent
-from muster_controller.cli.ports import Listener, check_ports, taken
-from muster_controller.cli.rest_endpoint import RestEndpoint
+from muster_controller.cli.ports import Listener, check_ports, listen, taken
 from muster_controller.cli.welcome import Welcome, say_welcome
 from muster_controller.core.join_rules import GRACE_S
 from muster_controller.ports import Authenticator, Store
 from muster_controller.service.context import Context
 from muster_controller.service.fleet import ensure_fleet
 from muster_controller.service.service import Service
-from muster_controller.web.app import create_app
 from muster_protos.errors import ConflictError, MusterError, PermanentError, TemporaryError, UsageError, as_usage
 from muster_protos.ids import check_id
+
+if TYPE_CHECKING:
+    from muster_controller.cli.doors import Doors, Doorway
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ _LOCK = "controller.lock"
 BROKER_FOLDER = "broker"
 _TICK_S = 1.0
 _CLEAN_EVERY_S = 3600.0
+_CALM_S = 0.5  # without a new session: the rush after a start is over ...
+_LONGEST_RUSH_S = 10.0  # ... or is taken for over
 INTERRUPTED = 130
 
 
@@ -115,7 +118,7 @@ def run_controller(options: UpOptions) -> int:
         parts = _wire(options, certificate_life_s)
         stack.callback(parts.store.close)
         stack.callback(parts.service.close)
-        parts.service.start()
+        parts.service.begin()
         return asyncio.run(_serve(options, parts))
 
 
@@ -152,60 +155,84 @@ async def _serve(options: UpOptions, parts: Parts) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask, number)
+    async with AsyncExitStack() as stack:
+        agent, doors = await _open(options, parts, stack)
+        later = asyncio.create_task(_after_the_rush(parts.service, doors), name="after the rush")
+        stack.callback(parts.service.desired.stop_refresh)
+        stack.callback(later.cancel)
+        await _until_stopped(parts.service, stop, agent, doors.renew_certificates)
+    return INTERRUPTED if seen and seen[0] == signal.SIGINT else 0
+
+
+async def _open(options: UpOptions, parts: Parts, stack: AsyncExitStack) -> tuple[LocalAgent, Doors]:
+    """Everything listens and says so; ``stack`` ends it in order.
+
+    Devices come first: after a start the whole fleet knocks at the links. The doors' libraries load meanwhile.
+    """
     service, authority = parts.service, parts.authority
     device_host, rest_host = _hosts(options)
     address = lan_address() if options.is_lan else "127.0.0.1"
-    app = create_app(service, parts.authenticator)
-    tls = authority.issue_host_certificate([address]) if options.is_lan else None
-    rest = RestEndpoint(app, rest_host, options.rest_port, tls)
+    rest = stack.enter_context(closing(listen(Listener("REST", "--port", rest_host, options.rest_port))))
+    join = stack.enter_context(closing(listen(Listener("join", "--join-port", device_host, options.join_port))))
+    rest_port, join_port = (int(each.getsockname()[1]) for each in (rest, join))
+    service.joining.advertise((), address, join_port)  # where a session's terms send those whose certificate runs out
     link = GrpcLink(service.sessions, authority, parts.authenticator, device_host, options.grpc_port, [address])
-    joining = JoinEndpoint(
-        service.sessions.join, authority, device_host, options.join_port, [address], service.renewals
-    )
+    grpc_port = await _start(link)
+    stack.push_async_callback(link.stop)
+    loading = asyncio.create_task(asyncio.to_thread(_load_doors))
     broker = _broker(options, parts, device_host, address) if options.mqtt.broker else None
-    started = []
+    if broker is not None:
+        stack.push_async_callback(broker.stop)
+        await broker.start()
+    await asyncio.to_thread(service.recover)
+    doorway_of, doors_of = await loading
+    doors = doors_of(service, authority, parts.authenticator, doorway_of(rest, join, address, options.is_lan))
+    endpoints = _endpoints(options, address, rest_port, grpc_port, join_port)
+    _advertise(service, broker, endpoints, address, join_port)
+    stack.push_async_callback(doors.stop)
+    await doors.start()  # nobody joins before all links are known
     agent = LocalAgent(options.data / "agent")
+    stack.push_async_callback(asyncio.to_thread, agent.stop)
+    stack.callback(_forget_endpoints, options.data / ENDPOINTS)
+    stack.callback(doors.say_stopping)
+    _write_endpoints(options.data / ENDPOINTS, endpoints)
+    if options.has_device:
+        await asyncio.to_thread(agent.start, service, endpoints["grpc"], endpoints["join"])
+    token = service.tokens.new(note="printed by muster up")
+    say_welcome(Welcome(service, options.data, endpoints, token, options.is_lan, agent.outcome))
+    return agent, doors
 
-    def renew() -> None:
-        joining.renew_certificate()
-        rest.renew_certificate(*authority.issue_host_certificate([address]))
 
-    try:
-        if broker is not None:  # first, since it takes a while: nobody shall join before all links are known
-            await broker.start()
-        for what, flag, part in (
-            ("REST", "--port", rest),
-            ("gRPC", "--grpc-port", link),
-            ("join", "--join-port", joining),
-        ):
-            ports = await _start(what, flag, part)
-            started.append((part, ports))
-        rest_port, grpc_port, join_port = (port for _, port in started)
-        links = [f"grpcs://{address}:{grpc_port}"]
-        endpoints = _endpoints(options, address, rest_port, grpc_port, join_port)
-        if broker is not None:
-            service.fleets.watch_broker(lambda: (broker.url, broker.problem))
-            endpoints["mqtt"] = broker.url
-            links.append(broker.url)
-        broker_ca_pem = broker.ca_pem if broker is not None else b""
-        service.joining.advertise(tuple(links), address, join_port, broker_ca_pem)
-        if broker is not None:
-            broker.advertise()
-        _write_endpoints(options.data / ENDPOINTS, endpoints)
-        if options.has_device:
-            await asyncio.to_thread(agent.start, service, endpoints["grpc"], endpoints["join"])
-        token = service.tokens.new(note="printed by muster up")
-        say_welcome(Welcome(service, options.data, endpoints, token, options.is_lan, agent.outcome))
-        await _until_stopped(service, stop, agent, renew)
-    finally:
-        app.state.stopping.set()
-        _forget_endpoints(options.data / ENDPOINTS)
-        await asyncio.to_thread(agent.stop)
-        if broker is not None:
-            await broker.stop()
-        for part, _ in reversed(started):
-            await part.stop()
-    return INTERRUPTED if seen and seen[0] == signal.SIGINT else 0
+def _load_doors() -> tuple[type[Doorway], type[Doors]]:
+    from muster_controller.cli.doors import Doors, Doorway
+
+    return Doorway, Doors
+
+
+def _advertise(
+    service: Service, broker: FleetBroker | None, endpoints: dict[str, str], address: str, join_port: int
+) -> None:
+    """Say where devices find this controller, to those that join."""
+    links = [endpoints["grpc"]]
+    if broker is not None:
+        service.fleets.watch_broker(lambda: (broker.url, broker.problem))
+        endpoints["mqtt"] = broker.url
+        links.append(broker.url)
+    service.joining.advertise(tuple(links), address, join_port, broker.ca_pem if broker is not None else b"")
+    if broker is not None:
+        broker.advertise()
+
+
+async def _after_the_rush(service: Service, doors: Doors) -> None:
+    """What can wait until the devices that were online are back."""
+    deadline_s, count = time.monotonic() + _LONGEST_RUSH_S, -1
+    while count != service.live.count() and time.monotonic() < deadline_s:
+        count = service.live.count()
+        await asyncio.sleep(_CALM_S)
+    await doors.warm()
+    refresh = service.desired.refresh_rest
+    while not await asyncio.to_thread(_survived, "composing what devices shall be", refresh, _TICK_S):
+        await asyncio.sleep(_TICK_S)
 
 
 def _broker(options: UpOptions, parts: Parts, device_host: str, address: str) -> FleetBroker:
@@ -237,11 +264,11 @@ def _certificate_life_s(life_s: float) -> float:
     return life_s
 
 
-async def _start(what: str, flag: str, part: RestEndpoint | GrpcLink | JoinEndpoint) -> int:
+async def _start(link: GrpcLink) -> int:
     try:
-        return await part.start()
+        return await link.start()
     except PermanentError as error:
-        raise taken(what, flag, str(error)) from error
+        raise taken("gRPC", "--grpc-port", str(error)) from error
 
 
 async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgent, renew: Callable[[], None]) -> None:
@@ -261,14 +288,16 @@ async def _until_stopped(service: Service, stop: asyncio.Event, agent: LocalAgen
             await asyncio.to_thread(_survived, "a new key", renew, HOST_CERTIFICATE_LIFE_S)
 
 
-def _survived(what: str, call: Callable[[], None], again_s: float) -> None:
-    """Do it; a failure is logged, and the controller goes on."""
+def _survived(what: str, call: Callable[[], None], again_s: float) -> bool:
+    """Do it, and say whether it was done; a failure is logged, and the controller goes on."""
     try:
         call()
+        return True
     except TemporaryError as error:  # a full disk, a locked store: one line, not a trace each second
         _log.warning("%s failed, the next try comes in %g s: %s", what, again_s, error)
     except (MusterError, OSError):
         _log.exception("%s failed; the next try comes in %g s", what, again_s)
+    return False
 
 
 @contextmanager

@@ -33,6 +33,21 @@ def check_ports(listeners: Sequence[Listener]) -> None:
                 _take(stack, listener)
 
 
+def listen(listener: Listener) -> socket.socket:
+    """Listen there; whoever knocks before somebody serves waits. Raises as ``check_ports``."""
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    listening = socket.socket(family)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((listener.host, listener.port))
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        raise _taken(listener, error) from None
+    listening.setblocking(False)
+    return listening
+
+
 def taken(what: str, flag: str, why: str) -> PermanentError:
     """The one line about a port that cannot be listened on."""
     return PermanentError(f"{what}: {why} (choose another port with {flag}, 0 = any free one)")
@@ -46,7 +61,11 @@ def _take(stack: ExitStack, listener: Listener) -> None:
         probe.bind((listener.host, listener.port))
         probe.listen(1)  # with SO_REUSEADDR only a second listener is refused, not a second bind
     except OSError as error:
-        is_taken = error.errno == errno.EADDRINUSE
-        why = f"port {listener.port} is taken" if is_taken else error.strerror
-        where = f"{listener.host}:{listener.port}"
-        raise taken(listener.what, listener.flag, f"expected to listen on {where}, found: {why}") from None
+        raise _taken(listener, error) from None
+
+
+def _taken(listener: Listener, error: OSError) -> PermanentError:
+    is_taken = error.errno == errno.EADDRINUSE
+    why = f"port {listener.port} is taken" if is_taken else error.strerror
+    where = f"{listener.host}:{listener.port}"
+    return taken(listener.what, listener.flag, f"expected to listen on {where}, found: {why}")

@@ -7,11 +7,12 @@ import errno
 import socket
 import ssl
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
 
+from muster_controller.web.late import Receive, Scope, Send
 from muster_devices.http_patience import EmbeddedServer, Patience, patient_protocol
 from muster_protos.errors import PermanentError
 
@@ -21,24 +22,27 @@ class RestEndpoint:
 
     def __init__(
         self,
-        app: FastAPI,
-        host: str,
-        port: int,
+        app: Callable[[Scope, Receive, Send], Awaitable[None]],
+        host: str = "127.0.0.1",
+        port: int = 8470,
         tls: tuple[bytes, bytes] | None = None,
         patience: Patience = Patience(),  # noqa: B008 - frozen
+        listening: socket.socket | None = None,
     ) -> None:
+        """``listening``: a socket in place of ``host`` and ``port``."""
         self._app = app
         self._host = host
         self._port = port
         self._tls = tls
         self._patience = patience
+        self._listening = listening
         self._shown: ssl.SSLContext | None = None
         self._embedded: EmbeddedServer | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
         """Listen; the real port. PermanentError: the port is taken or the address is not ours."""
-        listening = _listen(self._host, self._port)
+        listening = self._listening or _listen(self._host, self._port)
         config = uvicorn.Config(
             self._app,
             http=patient_protocol(self._patience),

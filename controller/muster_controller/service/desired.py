@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Set
 from dataclasses import replace
 from threading import Lock
@@ -13,8 +14,10 @@ from muster_controller.service.paging import every
 from muster_devices.failpoint import hit
 from muster_protos import codec
 from muster_protos.envelope import DESIRED_STATE
-from muster_protos.errors import ConflictError, NotFoundError
+from muster_protos.errors import ConflictError, MusterError, NotFoundError, TemporaryError
 from muster_protos.model import DesiredState, Inventory
+
+_log = logging.getLogger(__name__)
 
 _ATTEMPTS = 8
 _DEVICES_PER_PAGE = 100
@@ -55,20 +58,41 @@ class DesiredStates:
 
     def refresh_all(self) -> None:
         """Whatever was asked for while nobody composed becomes desired now."""
-        self.begin_refresh()
-        self.refresh_rest()
+        for device_id in self._device_ids():
+            self.refresh(device_id)
 
     def begin_refresh(self) -> None:
         """Everything that is composed from here on counts for ``refresh_rest``."""
         self._composed = set()
 
     def refresh_rest(self) -> None:
-        """All that were not composed since ``begin_refresh``: after a start most devices come by themselves."""
-        composed = set() if self._composed is None else self._composed
-        for device in every(lambda cursor: self._store.list_devices(None, cursor, _DEVICES_PER_PAGE)):
-            if not device.is_revoked and device.device_id not in composed:
-                self.refresh(device.device_id)
+        """All that were not composed since ``begin_refresh``: after a start most devices come by themselves.
+
+        Raises:
+            TemporaryError: the store cannot be used now; what is left is left for the next call.
+        """
+        for device_id in self._device_ids():
+            composed = self._composed
+            if composed is None:  # stopped, or nothing had begun
+                return
+            if device_id in composed:
+                continue
+            try:
+                self.refresh(device_id)
+            except TemporaryError:
+                raise
+            except MusterError:
+                _log.exception("composing the desired state of device %s failed", device_id)
         self._composed = None
+
+    def stop_refresh(self) -> None:
+        """End a ``refresh_rest`` that is under way."""
+        self._composed = None
+
+    def _device_ids(self) -> Iterator[str]:
+        for device in every(lambda cursor: self._store.list_devices(None, cursor, _DEVICES_PER_PAGE)):
+            if not device.is_revoked:
+                yield device.device_id
 
     def keep_only(self, device_ids: Set[str]) -> None:
         """Forget all other devices."""

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_compression import orders
-from muster_controller.adapters import workshop_compression
+from muster_compression import orders, process
 from muster_controller.adapters.workshop_compression import CompressionWorkshop
 from muster_controller.service.workshop import CompressOrder, ImportOrder, NotMade, Shelved, VariantOrder
 from muster_protos.errors import InvalidInputError, NotFoundError
@@ -29,7 +28,7 @@ def run(monkeypatch: pytest.MonkeyPatch, answer: object) -> list[object]:
         asked.append(order)
         return answer
 
-    monkeypatch.setattr(workshop_compression, "run_order", run_order)
+    monkeypatch.setattr(process, "run_order", run_order)
     return asked
 
 
