@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -10,16 +11,17 @@ from muster_compression.comparison import Comparison
 from muster_compression.distillation.features import Pairs, projections, shapes_of, stage_pairs
 from muster_compression.distillation.lesson import Lesson, Weights
 from muster_compression.distillation.student import make_student
-from muster_compression.distillation.teacher import FrozenTeacher, remembered
+from muster_compression.distillation.teacher import FrozenTeacher, remembered, teacher_of
 from muster_compression.example_inputs import example_tensors
 from muster_compression.passes.distill import DistillSettings
 from muster_compression.passes.port import PassContext, PassError, PassOutput, PassRecord, WorkingModel
 from muster_compression.process import part_of
-from muster_compression.torch_model import load_module, save_module
+from muster_compression.torch_model import save_module
 from muster_compression.training.environment import reproducible
 from muster_compression.training.fit import fit
 from muster_compression.training.losses import task_loss
 from muster_compression.training.score import accuracy_of
+from muster_compression.zeros import zero_keeper
 
 
 def run(model: WorkingModel, settings: DistillSettings, context: PassContext) -> PassOutput:
@@ -34,7 +36,15 @@ def run(model: WorkingModel, settings: DistillSettings, context: PassContext) ->
     control = None
     if settings.control:
         report = part_of(context.on_progress, 0.55, 0.45)
-        fit(untaught, samples, settings.fit, context, name="distill-control", on_progress=report)
+        fit(
+            untaught,
+            samples,
+            settings.fit,
+            context,
+            name="distill-control",
+            after_step=_keeper(untaught, settings),
+            on_progress=report,
+        )
         control = accuracy_of(untaught, held_out, context.signature)
     comparison = Comparison(accuracy_of(student, held_out, context.signature), control)
     taught_by = accuracy_of(teacher, held_out, context.signature)
@@ -56,16 +66,13 @@ def run(model: WorkingModel, settings: DistillSettings, context: PassContext) ->
 
 
 def _teacher(model: WorkingModel, settings: DistillSettings, context: PassContext) -> nn.Module:
-    found = context.branches.get(settings.teacher)
-    if found is None:
-        known = ", ".join(sorted(context.branches)) or "none"
-        raise PassError(f"distill: no teacher {settings.teacher!r} in torch form; there are {known}")
-    if settings.student is None and found.path.read_bytes() == model.path.read_bytes():
+    found = teacher_of(settings.teacher, context, "distill")
+    if settings.student is None and context.branches[settings.teacher].path.read_bytes() == model.path.read_bytes():
         raise PassError(
             f"distill: the model that comes in is the teacher {settings.teacher} itself; name a student "
             "(file.py:function or {ratio: 0.25}) or put a pass before it that makes the model smaller"
         )
-    return load_module(found)
+    return found
 
 
 def _pairs(student: nn.Module, teacher: nn.Module, settings: DistillSettings, context: PassContext) -> Pairs:
@@ -104,6 +111,7 @@ def _teach(
         name="distill",
         loss=lesson,
         extra_parameters=adapters.parameters(),
+        after_step=_keeper(student, settings),
         on_progress=part_of(context.on_progress, 0.05, 0.5 if settings.control else 0.95),
     )
     return told is not None, record.wall_s
@@ -115,6 +123,11 @@ def _projections(student: nn.Module, teacher: nn.Module, pairs: Pairs, context: 
     own = shapes_of(student, [name for name, _ in pairs], inputs, "student")
     wanted = shapes_of(teacher, [name for _, name in pairs], inputs, "teacher")
     return projections(pairs, own, wanted, context.seed)
+
+
+def _keeper(student: nn.Module, settings: DistillSettings) -> Callable[[int], None] | None:
+    """What pruning took out of a model that comes in stays out."""
+    return zero_keeper(student) if settings.student is None else None
 
 
 def _params(module: nn.Module) -> int:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from muster_compression.dataset.splits import Split
 from muster_compression.distillation.features import Taps
+from muster_compression.passes.port import PassContext, PassError
+from muster_compression.torch_model import load_module
 from muster_compression.training.batches import tensor_of
 from muster_compression.training.losses import as_logits, outputs_in_order
 
@@ -58,6 +60,19 @@ class FrozenTeacher:
             tuple(tensor.detach() for tensor in others),
             tuple(tensor.detach() for tensor in self._taps.take()),
         )
+
+
+def teacher_of(name: str, context: PassContext, pass_name: str) -> nn.Module:
+    """The branch of that name.
+
+    Raises:
+        PassError: there is none in torch form.
+    """
+    found = context.branches.get(name)
+    if found is None:
+        known = ", ".join(sorted(context.branches)) or "none"
+        raise PassError(f"{pass_name}: no teacher {name!r} in torch form; there are {known}")
+    return load_module(found)
 
 
 def remembered(teacher: Teacher, samples: Split) -> Split | None:

@@ -205,6 +205,15 @@ PASSES = {
             ("ai-edge-quantizer", "ai-edge-litert"),
             "static int8 with the most sensitive layers in float, as many as bring something",
         ),
+        PassSpec(
+            "qat",
+            "qat",
+            _TORCH,
+            Form.TORCH,
+            False,
+            ("torch",),
+            "training with the rounding of int8, so that post-training int8 of the result loses next to nothing",
+        ),
     )
 }
 

@@ -142,27 +142,29 @@ def context(
 
 
 @pytest.fixture(scope="session")
-def trained(signature: Signature, splits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory):
-    """Trains a network once per session."""
+def trained(
+    signature: Signature, splits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., nn.Module]:
+    """Trains a network, "net" or "separable", once per session."""
+    makers: dict[str, Callable[[], nn.Module]] = {"net": Net, "separable": Separable}
     known: dict[tuple[str, int], nn.Module] = {}
 
-    def train(make: Callable[[], nn.Module], epochs: int = 4) -> nn.Module:
-        key = (make.__name__, epochs)
-        if key not in known:
+    def train(name: str, epochs: int = 4) -> nn.Module:
+        if (name, epochs) not in known:
             torch.set_num_threads(1)
-            module = made(make)
+            module = made(makers[name])
             folder = tmp_path_factory.mktemp("trained")
             bare = PassContext(folder, signature, {}, SEED, lambda ratio, note: None)
             fit(module, splits[0], FitSettings(epochs=epochs, learning_rate=0.01), bare, name="teacher")
-            known[key] = module
-        return copy.deepcopy(known[key])
+            known[name, epochs] = module
+        return copy.deepcopy(known[name, epochs])
 
     return train
 
 
 @pytest.fixture(scope="session")
 def teacher_path(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_module(trained(Net), tmp_path_factory.mktemp("teacher") / "teacher.torch").path
+    return save_module(trained("net"), tmp_path_factory.mktemp("teacher") / "teacher.torch").path
 
 
 @pytest.fixture
