@@ -13,7 +13,7 @@ from muster_compression.graph.onnx_qdq import QdqQuantizer, QdqStyle
 from muster_compression.passes.calibration import choose, comparison, feeds
 from muster_compression.passes.mixed_precision import MixedInt8Settings, account, find_mixture
 from muster_compression.passes.onnx_float import load_float, one_line
-from muster_compression.passes.onnx_static_int8 import reporting, target_of, weights_effect
+from muster_compression.passes.onnx_static_int8 import BIAS_SAMPLES, reporting, target_of, weights_effect
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, WorkingModel
 from muster_compression.sensitivity.answers import answers_of
 from muster_compression.sensitivity.closeness import Closeness, closeness
@@ -30,6 +30,7 @@ class OnnxMixedInt8Settings(MixedInt8Settings):
     target: Literal["auto", "x86", "arm"] = "auto"
     per_channel: bool = True
     reduce_range: bool = False
+    bias_correction: bool = True
 
 
 SETTINGS = OnnxMixedInt8Settings
@@ -47,7 +48,8 @@ def apply(model: WorkingModel, settings: OnnxMixedInt8Settings, context: PassCon
     rows = choose(context, settings.calibration_samples, _NAME)
     samples, compared = comparison(context, settings.comparison_samples, _NAME)
     target = target_of(settings.target)
-    style = QdqStyle(target, settings.per_channel, settings.reduce_range)
+    biased = BIAS_SAMPLES if settings.bias_correction else 0
+    style = QdqStyle(target, settings.per_channel, settings.reduce_range, bias_samples=biased)
     named = save_onnx(before, context.folder / "named.onnx")
     wanted = answers_of(named, Format.ONNX, context.signature, samples, compared)
     scratch = context.folder / "candidate.onnx"

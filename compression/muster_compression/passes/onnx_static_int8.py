@@ -19,6 +19,7 @@ from muster_compression.passes.port import Form, PassContext, PassError, PassOut
 from muster_protos.model import Format
 
 _NAME = "onnx-static-int8"
+BIAS_SAMPLES = 64
 
 
 class OnnxStaticInt8Settings(Settings):
@@ -29,6 +30,7 @@ class OnnxStaticInt8Settings(Settings):
     calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
     per_channel: bool = True
     reduce_range: bool = False  # 7-bit weights, for x86 processors without VNNI, whose 16-bit sums overflow
+    bias_correction: bool = True  # biases take back the mean error of rounded weights: 0.6-3 dB on depthwise CNNs
     operators: tuple[str, ...] = ()  # kinds to quantize; empty = all that the library knows
     keep_float: tuple[str, ...] = ()  # names of operators that stay as they are
 
@@ -46,7 +48,8 @@ def apply(model: WorkingModel, settings: OnnxStaticInt8Settings, context: PassCo
     check_names(before, settings.keep_float, _NAME)
     rows = choose(context, settings.calibration_samples, _NAME)
     target = target_of(settings.target)
-    style = QdqStyle(target, settings.per_channel, settings.reduce_range, settings.operators)
+    biased = BIAS_SAMPLES if settings.bias_correction else 0
+    style = QdqStyle(target, settings.per_channel, settings.reduce_range, settings.operators, biased)
     named = save_onnx(before, context.folder / "named.onnx")
     samples = reporting(feeds(named, Format.ONNX, context, context.calibration, rows), len(rows), context)
     try:
@@ -57,6 +60,7 @@ def apply(model: WorkingModel, settings: OnnxStaticInt8Settings, context: PassCo
     except Exception as error:
         raise PassError(f"{_NAME} cannot take this graph: {one_line(error)}") from error
     effect, figures = weights_effect(before, after, _NAME)
+    figures["biases_corrected"] = len(quantizer.corrected)
     path = save_onnx(after, context.folder / "int8.onnx")
     record = PassRecord(_NAME, effect, ("onnx", "onnxruntime"), target, len(rows), figures)
     return PassOutput(WorkingModel(path, Form.ONNX), record)
