@@ -21,6 +21,7 @@ from muster_controller.service.workshop import (
     VariantOrder,
     is_recipe_text,
 )
+from muster_protos.errors import InvalidInputError
 from muster_protos.ids import check_id
 from muster_protos.model import Accuracy
 
@@ -54,6 +55,7 @@ class CompressionWorkshop:
         from muster_compression import orders
         from muster_compression.process import run_order
 
+        _refuse_archive(order.source)
         asked = orders.ImportOrder(
             source=str(order.source),
             name=order.model_id,
@@ -79,6 +81,7 @@ class CompressionWorkshop:
         from muster_compression import orders
         from muster_compression.process import run_order
 
+        _refuse_archive(order.source)
         asked = orders.VariantOrder(
             source=str(order.source),
             name=order.name,
@@ -105,6 +108,21 @@ class CompressionWorkshop:
             _product(made.variants),
             not_made=tuple(NotMade(item.name, item.reason) for item in made.failed),
             notes=made.notes,
+        )
+
+
+def _refuse_archive(path: Path) -> None:
+    """torch reads parts of an archive as pickles, and nobody's code runs on the controller's host.
+
+    Raises:
+        InvalidInputError: the upload is one.
+    """
+    from muster_compression.sources.kind import is_archive
+
+    if path.is_file() and is_archive(path):
+        raise InvalidInputError(
+            f"{path.name}: expected ONNX or TFLite, found an archive of torch.export; `muster model add` exports it on "
+            "your own machine"
         )
 
 

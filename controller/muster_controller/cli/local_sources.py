@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +22,17 @@ CHECK_WALL_S = 15.0
 
 @contextmanager
 def local_source(source: str, name: str, data: str) -> Iterator[Path]:
-    """A file that can be sent: ``source`` itself, or the ONNX that ``file.py:function`` exports, in a child, here.
+    """A file that can be sent: ``source`` itself, or the ONNX of ``file.py:function`` or of an archive of torch.export,
+    made in a child, here.
 
     Raises:
         NotFoundError: there is no such file. MissingExtraError: exporting torch models needs an extra.
     """
     found = _TORCH_SOURCE.fullmatch(source)
-    if found is None:
-        yield _existing(Path(source))
+    path = _existing(Path(source if found is None else found["path"]))
+    if found is None and not _is_archive(path):
+        yield path
         return
-    _existing(Path(found["path"]))
     with tempfile.TemporaryDirectory(prefix="muster-export-") as folder:
         yield _export(source, name, data, Path(folder))
 
@@ -54,6 +56,15 @@ def _existing(path: Path) -> Path:
         kind = "a folder" if path.is_dir() else "nothing"
         raise NotFoundError(f"expected a file at {path}, found {kind}")
     return path
+
+
+def _is_archive(path: Path) -> bool:
+    """Of torch.export; what is no zip archive at all is told apart without the compression package."""
+    if not zipfile.is_zipfile(path):
+        return False
+    from muster_compression.sources.kind import is_archive
+
+    return is_archive(path)
 
 
 def _export(source: str, name: str, data: str, folder: Path) -> Path:

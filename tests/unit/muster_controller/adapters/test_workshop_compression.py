@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,18 @@ def test_what_an_import_noticed_reaches_the_service(monkeypatch: pytest.MonkeyPa
     order = ImportOrder(Path("kws.onnx"), "kws", 1)
     made = CompressionWorkshop().import_model(order, tmp_path, lambda *_: None, threading.Event())
     assert made.notes == noticed
+
+
+def test_an_archive_of_torch_never_reaches_a_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """torch unpickles parts of it: the user's own machine exports it instead."""
+    asked = run(monkeypatch, None)
+    archive = tmp_path / "net"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("net/archive_format", "net/models/model.json", "net/data/sample_inputs/model.pt"):
+            file.writestr(name, "")
+    workshop, stop = CompressionWorkshop(), threading.Event()
+    with pytest.raises(InvalidInputError, match=r"found an archive of torch\.export; `muster model add` exports it"):
+        workshop.import_model(ImportOrder(archive, "net", 1), tmp_path, lambda *_: None, stop)
+    with pytest.raises(InvalidInputError, match=r"archive of torch\.export"):
+        workshop.import_variant(VariantOrder(archive, "mine", PARENT), tmp_path, lambda *_: None, stop)
+    assert asked == []
