@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 REST   := .venv-rest
 CODE   := api agent controller compression devices protos tests examples benchmarks scripts
 
-.PHONY: setup demo test test-quick test-faults test-rest test-wheels test-tflite fmt lint type protos bench clean
+.PHONY: setup demo test test-quick test-faults test-rest test-wheels test-tflite fmt lint type protos bench bench-compression clean
 
 setup: $(STAMP)
 
@@ -80,6 +80,12 @@ bench: setup
 	$(BIN)/python benchmarks/guard.py
 	$(BIN)/python benchmarks/fallback.py -o json
 	$(if $(ZOO),$(BIN)/python benchmarks/model_zoo.py --folder $(ZOO))
+
+# Templates on real tasks, against controls and other tools: three hours on two quiet cores, minutes from its cache.
+# DATA=<folder with vision/ and audio/>  CACHE=<folder>  BENCH_FLAGS='--task mnist --template edge' for a part of it
+bench-compression: setup
+	@test -n "$(DATA)" || { echo "expected DATA=<folder with vision/ and audio/>; see benchmarks/compression/prepare.py"; exit 2; }
+	$(BIN)/python -m benchmarks.compression --data-folder $(DATA) $(if $(CACHE),--cache $(CACHE)) --write $(BENCH_FLAGS)
 
 clean:
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

@@ -1,0 +1,94 @@
+"""Ask the measuring child, and remember its answers by the bytes that they are about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from benchmarks.compression.measure import PairLatency, Subject
+from muster_compression.artifact import ref_of, write_bytes
+from muster_protos.errors import PermanentError
+from muster_protos.model import Accuracy
+
+ROOT = Path(__file__).parents[2]
+"""Where ``-m benchmarks.compression`` is found."""
+_WALL_S = 900.0
+_ROUNDS = 15
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Answers on disk. Latencies are of one machine, so the folder is not for carrying around."""
+
+    folder: Path
+    rounds: int = _ROUNDS
+
+    def accuracy(self, subject: Subject, samples: Path) -> Accuracy:
+        """On every sample, with agreement with the references in ``samples``."""
+        return self._remembered("judge", Accuracy, [subject], samples, {})
+
+    def pair(self, teacher: Subject, variant: Subject, samples: Path) -> PairLatency:
+        """How many times faster ``variant`` is."""
+        return self._remembered("pair", PairLatency, [teacher, variant], samples, {"rounds": self.rounds})
+
+    def _remembered(
+        self, verb: str, kind: type[T], subjects: Sequence[Subject], samples: Path, more: dict[str, object]
+    ) -> T:
+        shas = [ref_of(path).sha256 for path in (*(item.path for item in subjects), samples)]
+        name = hashlib.sha256(json.dumps([verb, shas, more, _machine()]).encode()).hexdigest()[:32]
+        path = self.folder / f"{verb}-{name}.json"
+        if path.is_file():
+            return TypeAdapter(kind).validate_json(path.read_bytes())
+        answer = asked(verb, subjects, samples, more)
+        write_bytes(path, json.dumps(answer).encode())
+        return TypeAdapter(kind).validate_python(answer)
+
+
+def write_references(subject: Subject, samples: Path, out: Path) -> Path:
+    """``samples`` with the answers of ``subject`` as references."""
+    asked("references", [subject], samples, {"out": str(out)})
+    return out
+
+
+def asked(verb: str, subjects: Sequence[Subject], samples: Path, more: dict[str, object]) -> Any:
+    """What the child answers.
+
+    Raises:
+        PermanentError: it died; with its last words.
+    """
+    dumped = [TypeAdapter(Subject).dump_python(item, mode="json") for item in subjects]
+    request = json.dumps({"verb": verb, "subjects": dumped, "samples": str(samples), **more})
+    began_s = time.monotonic()
+    try:
+        found = subprocess.run(
+            [sys.executable, "-m", "benchmarks.compression.measure"],
+            input=request,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=_WALL_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PermanentError(f"{verb} took longer than {time.monotonic() - began_s:.0f} s and was ended") from error
+    if found.returncode != 0:
+        raise PermanentError(f"{verb} of {subjects[-1].path.name} failed: {' '.join(found.stderr.split())[-400:]}")
+    return json.loads(found.stdout)
+
+
+def _machine() -> list[str]:
+    """What a latency belongs to besides the bytes."""
+    from importlib.metadata import version
+
+    return [os.uname().nodename, version("onnxruntime"), version("ai-edge-litert")]

@@ -1,0 +1,111 @@
+"""What the benchmark says of each variant, each goal and each comparison: plain rows, for JSON and tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from benchmarks.compression.goals import Reached
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One variant of one template on one task. Ratios are teacher / variant of one format; None = not measured."""
+
+    task: str
+    template: str
+    variant: str
+    format: str
+    is_kept: bool
+    reason: str  # why it was dropped
+    accuracy: float | None
+    accuracy_low: float | None
+    accuracy_high: float | None
+    samples: int
+    teacher_accuracy: float | None
+    agreement: float | None  # with the teacher, on the same samples
+    control: float | None  # accuracy of what was trained as long without the pass
+    control_is: str
+    size_bytes: int
+    transit_bytes: int
+    size_ratio: float
+    transit_ratio: float
+    latency_ms: float | None
+    teacher_ms: float | None
+    latency_ratio: float | None
+    latency_ratio_low: float | None
+    latency_ratio_high: float | None
+    cpu_pressure: float | None  # percent, the higher one of before and after
+    student_size_ratio: float | None  # the student's fp32 file, trained alone / variant
+    student_latency_ratio: float | None
+    effects: tuple[str, ...] = ()
+    sha256: str = ""
+
+    @property
+    def reached(self) -> Reached:
+        """What a goal looks at."""
+        share = None
+        if self.accuracy is not None and self.teacher_accuracy:
+            share = self.accuracy / self.teacher_accuracy
+        return Reached(f"{self.variant} ({self.format})", self.size_ratio, self.latency_ratio, share)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRun:
+    """One template on one task."""
+
+    task: str
+    template: str
+    rows: tuple[Row, ...]
+    failed: tuple[str, ...]  # "variant: reason"
+    wall_s: float  # of all passes when they were computed
+    elapsed_s: float  # of this run, from the cache where it could
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherRow:
+    """One teacher in one format."""
+
+    task: str
+    about: str
+    format: str
+    params: int
+    size_bytes: int
+    accuracy: float | None
+    accuracy_low: float | None
+    accuracy_high: float | None
+    samples: int
+    epochs: int
+    wall_s: float
+    images_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SideRow:
+    """One way of doing the same thing to the same model with the same samples."""
+
+    task: str
+    comparison: str  # "static int8, ONNX"
+    way: str  # "onnxruntime's defaults", "muster"
+    accuracy: float | None
+    accuracy_low: float | None
+    accuracy_high: float | None
+    agreement: float | None
+    size_bytes: int | None
+    latency_ms: float | None
+    latency_ratio: float | None  # fp32 / this
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The whole benchmark."""
+
+    machine: str
+    seed: int
+    is_whole: bool  # every task, every template, full budgets
+    is_quiet: bool  # no latency was measured under pressure
+    teachers: tuple[TeacherRow, ...]
+    runs: tuple[TemplateRun, ...]
+    sides: tuple[SideRow, ...] = ()
+    missing: tuple[str, ...] = field(default_factory=tuple)  # parts that could not be run, with the reason
+    elapsed_s: float = 0.0
