@@ -39,16 +39,28 @@ def prunable(module: nn.Module, examples: Sequence[Tensor], seed: int = 0) -> Pr
     Raises:
         PruningError: the module's graph cannot be followed.
     """
+    return _tried(module, examples, mapped(module, examples), seed)
+
+
+def mapped(module: nn.Module, examples: Sequence[Tensor]) -> list[ChannelGroup]:
+    """The groups as the graph shows them, untried.
+
+    Raises:
+        PruningError: the module's graph cannot be followed.
+    """
     heads = [_heads(name, part) for name, part in module.named_modules() if isinstance(part, SelfAttention)]
-    inside = frozenset(member.layer for group in heads for member in group.members)
-    channels = []
-    for group in coupled_channels(module, examples):
-        makes = {member.layer for member in group.members if member.side is Side.OUT}
-        reads_heads = {m.layer for m in group.members if m.side is Side.IN and m.layer.endswith(".out")} & inside
-        if makes & {name for name in inside if name.endswith("qkv")} or reads_heads:
-            continue  # the inside of an attention: its heads leave whole
-        channels.append(group)
-    return _tried(module, examples, [*channels, *heads], seed)
+    makes_heads = {group.members[0].layer for group in heads}
+    reads_heads = {group.members[1].layer for group in heads}
+    channels = [
+        group
+        for group in coupled_channels(module, examples)
+        if not any(
+            (member.side is Side.OUT and member.layer in makes_heads)
+            or (member.side is Side.IN and member.layer in reads_heads)
+            for member in group.members
+        )  # the inside of an attention: its heads leave whole
+    ]
+    return [*channels, *heads]
 
 
 def _heads(name: str, part: SelfAttention) -> ChannelGroup:

@@ -40,6 +40,6 @@ def on_the_way(start: Widths, end: Widths, groups: Sequence[ChannelGroup], share
     return found
 
 
-def channels(groups: Sequence[ChannelGroup], widths: Widths, kind: Kind = Kind.CHANNELS) -> int:
+def units_of(groups: Sequence[ChannelGroup], widths: Widths, kind: Kind) -> int:
     """How many units of ``kind`` stay in all; channels that are coupled over many layers count once."""
     return sum(widths[group.name] for group in groups if group.kind is kind)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+
+from muster_compression.dataset.splits import ONLY_INPUT, Split
+from muster_compression.digits.data import digits
+from muster_compression.passes.port import PassContext, WorkingModel
+from muster_compression.torch_model import save_module
+from muster_compression.training.fit import fit
+from muster_compression.training.settings import FitSettings
+from muster_protos.model import Signature, TensorSpec
 
 IMAGE = (1, 1, 8, 8)
 
@@ -340,7 +350,89 @@ def attention(request: pytest.FixtureRequest) -> type[nn.Module]:
 
 
 @pytest.fixture
+def attentions() -> dict[str, type[nn.Module]]:
+    """By name."""
+    return {item.__name__: item for item in ATTENTIONS}
+
+
+@pytest.fixture
 def networks() -> dict[str, type[nn.Module]]:
     """By name, those that tests ask for one by one."""
     known = (*NETWORKS, Shuffle, HardCoded, Cosine)
     return {item.__name__: item for item in known}
+
+
+@pytest.fixture(scope="session")
+def splits() -> tuple[Split, Split]:
+    """Digits to train on, and held out."""
+    data = digits(8)
+    assert data.train is not None
+    assert data.validation is not None
+    train, held = (Split({"image": part.inputs[ONLY_INPUT]}, part.labels) for part in (data.train, data.validation))
+    return train.sample(480, 0), held.sample(150, 0)
+
+
+@pytest.fixture(scope="session")
+def signature() -> Signature:
+    return Signature(
+        inputs=(TensorSpec("image", "float32", IMAGE),),
+        outputs=(TensorSpec("scores", "float32", (1, 10)),),
+        layout="NCHW",
+        task="classification",
+        metric="accuracy",
+    )
+
+
+@pytest.fixture
+def context(signature: Signature, splits: tuple[Split, Split], tmp_path: Path) -> Callable[..., PassContext]:
+    """Contexts with a folder of their own each, made under ``name``."""
+
+    def make(name: str = "pass", **changes: object) -> PassContext:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        given: dict[str, object] = {
+            "folder": folder,
+            "signature": signature,
+            "calibration": {"image": splits[0].inputs["image"][:64]},
+            "seed": 4,
+            "on_progress": lambda ratio, note: None,
+            "training": splits[0],
+            "holdout": splits[1],
+            "checkpoints": folder / "checkpoints",
+        }
+        return PassContext(**(given | changes))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(
+    signature: Signature, splits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., WorkingModel]:
+    """Networks trained on the digits, once per session, as torch forms."""
+    known: dict[str, nn.Module] = {}
+
+    def train(network: Callable[..., nn.Module], *arguments: object) -> WorkingModel:
+        key = f"{network.__name__}{arguments}"
+        folder = tmp_path_factory.mktemp("trained")
+        if key not in known:
+            torch.set_num_threads(1)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(11)
+                module = network(*arguments).eval()
+            bare = PassContext(folder, signature, {}, 4, lambda ratio, note: None)
+            fit(module, splits[0], FitSettings(epochs=6, batch_size=16, learning_rate=0.01), bare, name="parent")
+            known[key] = module
+        return save_module(copy.deepcopy(known[key]), folder / "parent.torch")
+
+    return train
+
+
+@pytest.fixture
+def untrained(build: Callable[..., nn.Module], tmp_path: Path) -> Callable[..., WorkingModel]:
+    """Networks as torch forms whose weights are drawn."""
+
+    def make(network: Callable[..., nn.Module], *arguments: object) -> WorkingModel:
+        return save_module(build(network, *arguments), tmp_path / "untrained.torch")
+
+    return make
