@@ -21,6 +21,10 @@ from muster_compression.progress import Progress
 from muster_compression.recipe import load_recipe, parse_recipe, recipe_text, template_names
 from muster_compression.run_file import Asked, load_run, run_of, save_run
 from muster_compression.run_recipe import run_recipe
+from muster_compression.search.budget import parse_budget
+from muster_compression.search.evaluate import Asked as SearchOrder
+from muster_compression.search.run_search import run_search
+from muster_compression.search.space import load_space
 from muster_compression.sources.kind import split_torch
 from muster_protos.errors import MusterError, as_usage
 from muster_protos.ids import check_id
@@ -62,26 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = _command(commands, "run", _run, "import a model and run a recipe on it")
-    run.add_argument("--model", required=True, help="an .onnx, .tflite or .pt2 file, or file.py:function for torch")
-    run.add_argument(
-        "--data", default="", help="data.npz, data.py:function or builtin:digits; without it only agreement is known"
-    )
+    _source_arguments(run)
     run.add_argument("--recipe", default="quick", help="a template or a YAML file (default: quick)")
-    run.add_argument("--floor", default="", help="0.88, -0.01 or 0.99rel; variants under it are dropped")
-    run.add_argument("--out", required=True, type=Path, help="folder for the variants")
-    run.add_argument("--name", default="", help="of the model (default: from its file)")
-    run.add_argument(
-        "--metric", default="", type=_metric, help=f"{', '.join(BUILT_IN)}, or metrics.py:function(predictions, labels)"
-    )
-    run.add_argument("--seed", type=_seed, default=0, help="0 or a positive whole number")
-    run.add_argument(
-        "--train-epochs",
-        type=_count,
-        default=0,
-        help="train what file.py:function returns first (default: it is trained)",
-    )
-    run.add_argument("--threads", type=_count, default=0, help="to train with; other numbers may give other weights")
-    run.add_argument("--no-latency", action="store_true", help="do not measure on this host")
+
+    search = _command(commands, "search", _search, "try a recipe's free parameters under a budget, keep the frontier")
+    _source_arguments(search)
+    search.add_argument("--recipe", required=True, help="a YAML file with free parameters")
+    search.add_argument("--budget", default="20", help="points (20) or time (90s, 30m, 2h); the default is 20 points")
 
     recipes = _command(commands, "recipes", _recipes, "the recipes that ship with Muster")
     recipes.add_argument("name", nargs="?", default="", help="show this one in full")
@@ -97,6 +88,29 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("folder", type=Path, metavar="DIR", help="output folder of `run` or `search`")
     page.add_argument("--to", type=Path, help="the page's file (default: DIR/report.html)")
     return parser
+
+
+def _source_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is compressed, and what judges it."""
+    parser.add_argument("--model", required=True, help="an .onnx, .tflite or .pt2 file, or file.py:function for torch")
+    parser.add_argument(
+        "--data", default="", help="data.npz, data.py:function or builtin:digits; without it only agreement is known"
+    )
+    parser.add_argument("--floor", default="", help="0.88, -0.01 or 0.99rel; variants under it are dropped")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the variants")
+    parser.add_argument("--name", default="", help="of the model (default: from its file)")
+    parser.add_argument(
+        "--metric", default="", type=_metric, help=f"{', '.join(BUILT_IN)}, or metrics.py:function(predictions, labels)"
+    )
+    parser.add_argument("--seed", type=_seed, default=0, help="0 or a positive whole number")
+    parser.add_argument(
+        "--train-epochs",
+        type=_count,
+        default=0,
+        help="train what file.py:function returns first (default: it is trained)",
+    )
+    parser.add_argument("--threads", type=_count, default=0, help="to train with; other numbers may give other weights")
+    parser.add_argument("--no-latency", action="store_true", help="do not measure on this host")
 
 
 def _command(
@@ -154,6 +168,36 @@ def _run(options: argparse.Namespace) -> int:
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
     return _PARTIAL if run.failed or not all(row.kept for row in run.variants) else 0
+
+
+def _search(options: argparse.Namespace) -> int:
+    started = time.monotonic()
+    with as_usage():
+        budget, space = parse_budget(options.budget), load_space(options.recipe)
+        floor = parse_floor(options.floor or space.recipe({}).floor)
+    with Progress() as progress:
+        imported = _import(options, floor, progress.part(0.0, 0.1))
+        asked = SearchOrder(
+            options.out,
+            options.floor,
+            options.seed,
+            own_metric_of(options.metric),
+            options.threads,
+            not options.no_latency,
+        )
+        try:
+            found = run_search(imported, space, budget, asked, progress.part(0.1, 0.9))
+        except KeyboardInterrupt:
+            print(f"points so far are kept in {options.out}; the same command goes on", file=sys.stderr)
+            raise
+    text = recipe_text(options.recipe)
+    run = run_of(_asked(options, text), imported, found.result, time.monotonic() - started, found.summary)
+    report.save_manifests(options.out, imported, found.result)
+    save_run(options.out, run)
+    print(json.dumps(report.as_json(run), indent=2) if options.output == "json" else report.as_tree(run))
+    for note in run.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return 0
 
 
 def _import(

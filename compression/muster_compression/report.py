@@ -14,6 +14,7 @@ from muster_compression.orders import ImportedModel, RecipeResult
 from muster_compression.recipe import Recipe
 from muster_compression.rows import VariantRow
 from muster_compression.run_file import Run
+from muster_compression.search.point import SearchSummary
 from muster_compression.sources.kind import split_torch
 from muster_protos.errors import InvalidInputError, NotFoundError
 from muster_protos.metric_names import is_share
@@ -24,6 +25,7 @@ Json: TypeAlias = dict[str, Any]
 _MANIFEST_SUFFIX = ".manifest.json"
 _MANIFEST = TypeAdapter(VariantManifest)
 _ROW = TypeAdapter(VariantRow)
+_SEARCH = TypeAdapter(SearchSummary)
 
 
 def model_name(source: str) -> str:
@@ -47,6 +49,7 @@ def as_json(run: Run) -> Json:
         "variants": [_ROW.dump_python(row, mode="json") for row in run.variants],
         "failed": [{"name": item.name, "reason": item.reason} for item in run.failed],
         "notes": list(run.notes),
+        **({} if run.search is None else {"search": _SEARCH.dump_python(run.search, mode="json")}),
     }
 
 
@@ -62,6 +65,9 @@ def as_tree(run: Run) -> str:
     lines += _branches(run.baseline.variant_id, children, " ")
     lines += [f"dropped: {row.name}: {row.reason}" for row in run.variants if not row.kept]
     lines += [f"failed: {item.name}: {item.reason}" for item in run.failed]
+    for verdict in run.search.verdicts if run.search else ():
+        values = ", ".join(f"{name} = {value}" for name, value in verdict.point.values.items())
+        lines.append(f"{verdict.point.key}: {verdict.reason} ({values or 'no free parameters'})")
     return "\n".join(lines)
 
 

@@ -1,0 +1,116 @@
+"""Make and judge one point: a recipe of its own in a child process, through the pass cache, then its latency here."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from muster_compression.latency import host_latency
+from muster_compression.orders import HostLatency, Parent, VariantResult
+from muster_compression.process import OnProgress
+from muster_compression.run_recipe import run_recipe
+from muster_compression.search.point import Point, Value
+from muster_compression.search.space import Space
+from muster_protos.errors import MusterError
+
+_MEASURING = 0.8  # of a point's progress
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What stays the same over all points."""
+
+    out_dir: Path
+    floor: str = ""
+    seed: int = 0
+    own_metric: str = ""
+    threads: int = 0
+    measure_latency: bool = True
+    cache_dir: Path | None = None
+
+
+@dataclass(slots=True)
+class Evaluator:
+    """Runs points; the same bytes are measured once."""
+
+    space: Space
+    parent: Parent
+    asked: Asked
+    stop: threading.Event | None = None
+    latencies: dict[str, tuple[HostLatency | None, str]] = field(default_factory=dict)  # by sha256
+
+    def evaluate(self, number: int, target: int, values: Mapping[str, Value], on_progress: OnProgress) -> Point:
+        """The point with its figures, or with the reason why it could not be made."""
+        started = time.monotonic()
+        point = Point(number, self.space.variant_name(target), dict(values))
+        with tempfile.TemporaryDirectory(dir=self.asked.out_dir, prefix=".search-") as folder:
+            try:
+                found = self._made(Path(folder), target, values, on_progress)
+            except MusterError as error:
+                reason = str(error).removeprefix(f"{point.variant}: ")
+                return replace(point, failed=reason, wall_s=time.monotonic() - started)
+            point = _judged(point, found)
+            if not point.under_floor and self.asked.measure_latency:
+                on_progress(_MEASURING, "measuring on this host")
+                latency, unavailable = self.latency(found.artifact_path, found)
+                point = replace(
+                    point,
+                    latency_ms=None if latency is None else latency.p50_ns / 1e6,
+                    latency_state="" if latency is None else latency.state,
+                    latency_unavailable=unavailable,
+                )
+        return replace(point, wall_s=time.monotonic() - started)
+
+    def latency(self, path: Path, found: VariantResult) -> tuple[HostLatency | None, str]:
+        """Measured once for the same bytes."""
+        sha256 = found.manifest.artifact.sha256
+        if sha256 not in self.latencies:
+            evaluation = self.parent.evaluation_path
+            assert evaluation is not None
+            self.latencies[sha256] = host_latency(path, found.manifest, evaluation)
+        return self.latencies[sha256]
+
+    def _made(self, folder: Path, target: int, values: Mapping[str, Value], on_progress: OnProgress) -> VariantResult:
+        recipe = folder / "point.yaml"
+        recipe.write_text(self.space.point_yaml(target, values), encoding="utf-8")
+        result = run_recipe(
+            self.parent,
+            str(recipe),
+            folder / "made",
+            lambda ratio, note: on_progress(_MEASURING * ratio, note),
+            stop=self.stop,
+            floor=self.asked.floor,
+            seed=self.asked.seed,
+            own_metric=self.asked.own_metric,
+            threads=self.asked.threads,
+            cache_dir=self.asked.cache_dir,
+        )
+        name = self.space.variant_name(target)
+        for item in result.variants:
+            if item.manifest.name == name:
+                return item
+        raise PointFailedError(next((item.reason for item in result.failed if item.name == name), "it was not made"))
+
+
+class PointFailedError(MusterError):
+    """The variant could not be made with these values."""
+
+
+def _judged(point: Point, found: VariantResult) -> Point:
+    accuracy = found.manifest.accuracy
+    assert accuracy is not None
+    return replace(
+        point,
+        format=found.manifest.format.value,
+        sha256=found.manifest.artifact.sha256,
+        size_bytes=found.manifest.artifact.size_bytes,
+        metric=accuracy.metric if accuracy.value is not None else "",
+        accuracy=accuracy.value,
+        accuracy_ci=(accuracy.ci_low, accuracy.ci_high),
+        agreement=accuracy.agreement,
+        under_floor="" if found.is_kept else found.reason,
+    )

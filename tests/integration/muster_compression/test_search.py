@@ -1,0 +1,96 @@
+"""A search over a recipe's free parameters, with real passes, children and latencies."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from muster_compression.cli import main
+from muster_compression.recipe import load_recipe
+from muster_compression.search.log import LOG_FILE
+
+RECIPE = {
+    "name": "free",
+    "variants": [
+        {
+            "name": "small",
+            "formats": ["onnx"],
+            "passes": [
+                "onnx-prepare",
+                {"pass": "onnx-static-int8", "calibration_samples": 16, "per_channel": {"choices": [True, False]}},
+            ],
+        },
+        {"name": "odd", "formats": ["onnx"], "passes": ["onnx-fp16", "onnx-static-int8"]},
+    ],
+}
+
+
+@pytest.fixture
+def command(tmp_path, model_path, data_path, monkeypatch):
+    monkeypatch.setenv("MUSTER_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "free.yaml").write_text(yaml.safe_dump(RECIPE))
+    options = ["--model", str(model_path), "--data", str(data_path), "--out", str(tmp_path / "out")]
+    return ["search", *options, "--recipe", str(tmp_path / "free.yaml"), "-o", "json"]
+
+
+@pytest.mark.slow
+def test_a_search_keeps_the_frontier_explains_the_rest_and_goes_on_where_it_was(command, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main([*command, "--budget", "1"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert [item["point"]["number"] for item in first["search"]["verdicts"]] == [1]
+    assert first["search"]["ended"] == "the budget"
+
+    assert main([*command, "--budget", "9"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    points = [item["point"] for item in told["search"]["verdicts"]]
+    assert [point["number"] for point in points] == [1, 2, 3]
+    assert points[0] == first["search"]["verdicts"][0]["point"]  # from the log
+    assert told["search"]["ended"].startswith("the space")
+    reasons = {
+        item["point"]["key"] if "key" in item["point"] else item["point"]["number"]: item
+        for item in told["search"]["verdicts"]
+    }
+    failed = [item for item in reasons.values() if item["point"]["failed"]]
+    assert [item["point"]["variant"] for item in failed] == ["odd"]
+    assert "float" in failed[0]["reason"]
+    small = [item for item in reasons.values() if item["point"]["variant"] == "small"]
+    assert {item["point"]["values"]["small.onnx-static-int8.per_channel"] for item in small} == {True, False}
+    assert all(item["point"]["latency_ms"] > 0 for item in small)
+
+    chosen = [item["point"] for item in small if item["is_chosen"]]
+    made = {row["name"]: row for row in told["variants"]}
+    assert set(made) == {f"small-{point['number']}" for point in chosen}
+    for point in chosen:
+        row = made[f"small-{point['number']}"]
+        assert (row["sha256"], row["size_bytes"]) == (point["sha256"], point["size_bytes"])
+        assert row["latency_ms"] == pytest.approx(point["latency_ms"], rel=1e-3)
+        assert row["recipe"] == "free-frontier"
+    assert {item.name for item in load_recipe(str(out / "frontier.yaml")).variants} == set(made)
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+    assert main(["report", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "small.onnx-static-int8.per_channel = " in page
+    assert "ended by the space" in page
+
+
+@pytest.mark.slow
+def test_nothing_above_the_floor_is_infeasible_with_the_nearest_miss(command, tmp_path, capsys):
+    assert main([*command, "--budget", "2", "--floor", "1.0", "--seed", "4", "--no-latency"]) in (0, 7)
+    said = capsys.readouterr()
+    if said.err:
+        assert said.err.count("\n") == 1
+        assert "none of 2 points is worth keeping (1 failed); the nearest is small-" in said.err
+    assert (tmp_path / "out" / LOG_FILE).read_text().count("\n") == 3
+
+
+def test_what_is_wrong_is_found_before_anything_runs(command, tmp_path, capsys):
+    (tmp_path / "free.yaml").write_text(yaml.safe_dump(RECIPE).replace("- true", "- 7"))
+    assert main(command) == 2
+    assert "per_channel: expected" in capsys.readouterr().err
+    assert main([*command, "--budget", "much"]) == 2
+    assert "expected a budget of points" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
