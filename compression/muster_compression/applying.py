@@ -14,6 +14,7 @@ from muster_compression.pass_cache import PassCache, SampleHashes, named, pass_k
 from muster_compression.passes.port import PassContext, PassError, PassOutput, WorkingModel
 from muster_compression.process import OnProgress
 from muster_compression.recipe import Step
+from muster_compression.sources.user_code import load_function
 from muster_protos.model import Signature
 
 _MOST_THREADS = 8
@@ -66,13 +67,15 @@ def apply_pass(
         seed=around.seed,
         on_progress=on_progress,
         branches=branches,
-        training=around.training,
-        holdout=around.holdout,
+        training=around.training if spec.sees_samples else None,
+        holdout=around.holdout if spec.sees_samples else None,
         threads=around.threads,
     )
     key = pass_key(model, spec, settings, around.hashes, context)
     cached = around.cache.get(key, spec, folder / f"cached.{spec.gives.value}")
     if cached is not None:
+        for path, function in settings.user_code:
+            load_function(path, function)  # or the classes inside would not be found
         on_progress(1.0, "from the cache")
         return Applied(cached.output, cached.wall_s, is_cached=True)
     began_s = time.monotonic()

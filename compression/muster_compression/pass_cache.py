@@ -36,8 +36,9 @@ def pass_key(
 ) -> str:
     """sha256 over everything that decides the output.
 
-    Input, pass, settings, calibration samples, seed, library versions and the pass's own code always; for passes over
-    torch models also training samples, threads, the baseline, and the variants that the settings name as teachers.
+    Input, pass, settings, calibration samples, seed, library versions and the pass's own code always; training and
+    holdout samples where the pass sees them; for passes over torch models also threads, the baseline, and the variants
+    that the settings name as teachers.
     """
     parts = {
         "input": identity_of(model),
@@ -48,10 +49,10 @@ def pass_key(
         "seed": context.seed,
         "libraries": dict(tool_versions(spec.libraries)),
     }
+    if spec.sees_samples:
+        parts |= {"training": samples.training, "holdout": samples.holdout}
     if Form.TORCH in spec.takes:
         parts |= {
-            "training": samples.training,
-            "holdout": samples.holdout,
             "signature": repr(context.signature),
             "threads": context.threads,
             "branches": _branches(settings, context.branches),

@@ -82,7 +82,8 @@ def do_recipe(order: RecipeOrder, on_progress: OnProgress) -> RecipeResult:
 
 def _run(order: RecipeOrder, recipe: Recipe, folder: Path, on_progress: OnProgress) -> RecipeResult:
     chosen = _chosen(order, recipe)
-    setting, notes = _prepare(order, recipe, folder, any(item.is_from_torch for item in chosen))
+    sees_samples = any(step.spec.sees_samples for item in chosen for step in item.passes)
+    setting, notes = _prepare(order, recipe, folder, sees_samples)
     branches = {BASELINE: _baseline(setting, chosen, part_of(on_progress, 0.0, 0.05, BASELINE))}
     made: list[VariantResult] = []
     failed: list[FailedVariant] = []
@@ -131,7 +132,7 @@ _NO_TORCH = (
 )
 
 
-def _prepare(order: RecipeOrder, recipe: Recipe, folder: Path, trains: bool) -> tuple[_Setting, list[str]]:
+def _prepare(order: RecipeOrder, recipe: Recipe, folder: Path, sees_samples: bool) -> tuple[_Setting, list[str]]:
     parent = order.parent
     manifest = parent.manifest
     if parent.evaluation_path is None or manifest.accuracy is None:
@@ -140,11 +141,11 @@ def _prepare(order: RecipeOrder, recipe: Recipe, folder: Path, trains: bool) -> 
     check_reachable(floor, manifest.accuracy)
     own_metric = load_own_metric(order.own_metric)
     check_metric_is_there(manifest.signature, own_metric)
-    named = order.data or (parent.data if trains else "")
+    named = order.data or (parent.data if sees_samples else "")
     data = load_data(named) if named else None
     calibration, ref, notes = _calibration(order, data if order.data else None)
     seed = order.seed or recipe.seed
-    training, holdout = training_splits(data, manifest.signature, seed) if data and trains else (None, None)
+    training, holdout = training_splits(data, manifest.signature, seed) if data and sees_samples else (None, None)
     threads = threads_of(order.threads)
     hashes = SampleHashes(samples_sha256(calibration), split_sha256(training), split_sha256(holdout))
     cache = PassCache(order.cache_dir or cache_dir())

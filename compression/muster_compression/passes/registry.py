@@ -22,6 +22,12 @@ class PassSpec:
     is_lossless: bool  # outputs stay equal, so the floor need not be checked after it
     libraries: tuple[str, ...]  # distributions whose version is part of the cache key
     summary: str
+    compares: bool = False  # looks at training or holdout samples; every pass over torch models may
+
+    @property
+    def sees_samples(self) -> bool:
+        """Whether training and holdout samples are part of what decides its output."""
+        return self.compares or Form.TORCH in self.takes
 
     @property
     def settings(self) -> type[Settings]:
@@ -116,6 +122,16 @@ PASSES = {
             "weights of matrix products in 4 bits, in blocks, no samples needed: for transformers",
         ),
         PassSpec(
+            "onnx-mixed-int8",
+            "onnx_mixed_int8",
+            _ONNX,
+            Form.ONNX,
+            False,
+            ("onnx", "onnxruntime"),
+            "static int8 with the most sensitive layers in float, as many as bring something",
+            compares=True,
+        ),
+        PassSpec(
             "tflite-static-int8",
             "tflite_static_int8",
             _TFLITE,
@@ -123,6 +139,16 @@ PASSES = {
             False,
             ("ai-edge-quantizer", "ai-edge-litert"),
             "weights and activations in 8 bits, per channel, calibrated on samples by true minimum and maximum",
+        ),
+        PassSpec(
+            "tflite-mixed-int8",
+            "tflite_mixed_int8",
+            _TFLITE,
+            Form.TFLITE,
+            False,
+            ("ai-edge-quantizer", "ai-edge-litert"),
+            "static int8 with the most sensitive layers in float, as many as bring something",
+            compares=True,
         ),
         PassSpec(
             "tflite-dynamic-int8",
@@ -186,24 +212,6 @@ PASSES = {
             False,
             ("torch", "torch-pruning"),
             "a smaller network learns from a larger one's answers and features, told with its control",
-        ),
-        PassSpec(
-            "onnx-mixed-int8",
-            "onnx_mixed_int8",
-            _ONNX,
-            Form.ONNX,
-            False,
-            ("onnx", "onnxruntime"),
-            "static int8 with the most sensitive layers in float, as many as bring something",
-        ),
-        PassSpec(
-            "tflite-mixed-int8",
-            "tflite_mixed_int8",
-            _TFLITE,
-            Form.TFLITE,
-            False,
-            ("ai-edge-quantizer", "ai-edge-litert"),
-            "static int8 with the most sensitive layers in float, as many as bring something",
         ),
         PassSpec(
             "qat",

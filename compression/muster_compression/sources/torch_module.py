@@ -165,7 +165,7 @@ def innermost_reason(error: BaseException) -> str:
     while current is not None:
         texts.append(str(current))
         current = current.__cause__ or current.__context__
-    operator = next((found.group() for text in texts if (found := re.search(r"aten[.:]+[\w.]+", text))), "")
+    operator = next((found.group() for text in texts if (found := re.search(r"(?:aten|prims)[.:]+[\w.]+", text))), "")
     innermost = _one_line(texts[-1])
     return f"operator {operator}: {innermost}" if operator else innermost
 
