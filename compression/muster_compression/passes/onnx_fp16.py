@@ -33,6 +33,12 @@ def apply(model: WorkingModel, settings: OnnxFp16Settings, context: PassContext)
     before = _floats(graph, TensorProto.FLOAT)
     if before == 0:
         raise PassError("onnx-fp16 expected float32 weights, found none: the model is quantized or has no weights")
+    kinds = {node.op_type for node in graph.graph.node}
+    for kind in settings.keep_float32:
+        if kind not in kinds:  # the library ignores such names
+            raise PassError(
+                f"onnx-fp16: no operator of the kind {kind!r} is in the graph; there are {', '.join(sorted(kinds))}"
+            )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of each weight below float16's smallest number
@@ -46,7 +52,9 @@ def apply(model: WorkingModel, settings: OnnxFp16Settings, context: PassContext)
         raise PassError("onnx-fp16 changed nothing: no weight became float16")
     path = save_onnx(converted, context.folder / "fp16.onnx")
     effect = f"{changed} of {before} weights are float16"
-    return PassOutput(WorkingModel(path, Form.ONNX), PassRecord("onnx-fp16", effect, ("onnx", "onnxruntime")))
+    figures = {"weights_fp16": changed, "weights": before}
+    record = PassRecord("onnx-fp16", effect, ("onnx", "onnxruntime"), figures=figures)
+    return PassOutput(WorkingModel(path, Form.ONNX), record)
 
 
 def _floats(model: onnx.ModelProto, data_type: int) -> int:
