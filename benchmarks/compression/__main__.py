@@ -21,9 +21,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.compression.plan import Part
 from benchmarks.compression.tables import document, markdown
 from benchmarks.compression.tasks import TASKS
-from benchmarks.compression.whole import Asked, benchmark
+from benchmarks.compression.whole import Asked, benchmark, parts_of
 from benchmarks.rig.machine import tell_machine
 from muster_compression.artifact import write_bytes
 from muster_compression.cache import cache_dir
@@ -36,7 +37,6 @@ _PAGE = Path(__file__).parents[2] / "docs" / "compression-results.md"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, and write the page when that was asked for and everything ran."""
     options = _parser().parse_args(arguments)
-    tell_machine()
     asked = Asked(
         data_folder=options.data_folder,
         cache=options.cache or cache_dir().parent / "bench-compression",
@@ -47,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         share=options.share,
         rounds=options.rounds,
     )
+    if options.plan:
+        _tell_plan(parts_of(asked))
+        return 0
+    tell_machine()
     try:
         report = benchmark(asked)
     except MusterError as error:
@@ -73,18 +77,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-folder", type=Path, required=True)
     parser.add_argument("--cache", type=Path, help="default: beside the product's own cache")
     parser.add_argument("--task", action="append", choices=list(TASKS), help="may be repeated; default: all")
-    parser.add_argument("--template", action="append", choices=_templates(), help="may be repeated; default: all")
+    parser.add_argument(
+        "--template", action="append", type=_template, metavar="NAME|FILE.yaml", help="may be repeated; default: all"
+    )
     parser.add_argument("--no-sides", action="store_true", help="without the comparisons with other tools")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=_share, default=1.0, help="of all epochs, above 0 and at most 1")
     parser.add_argument("--rounds", type=int, default=15, help="of each latency pair (default: 15)")
+    parser.add_argument("--plan", action="store_true", help="say what each part may take, and end")
     parser.add_argument("--write", action="store_true", help=f"write docs/{_PAGE.name}")
     parser.add_argument("-o", "--output", choices=["markdown", "json"], default="markdown")
     return parser
 
 
-def _templates() -> list[str]:
-    return sorted({name for task in TASKS.values() for name in task.templates} | set(template_names()))
+def _tell_plan(parts: Sequence[Part]) -> None:
+    """Minutes on two quiet cores, from nothing."""
+    for part in parts:
+        print(f"{part.planned_s / 60:6.1f} min  {part.name}")
+    print(f"{sum(part.planned_s for part in parts) / 60:6.1f} min  in all")
+
+
+def _template(text: str) -> str:
+    known = sorted({name for task in TASKS.values() for name in task.templates} | set(template_names()))
+    if text.endswith(".yaml"):
+        return str(Path(text).resolve())
+    if text not in known:
+        raise argparse.ArgumentTypeError(f"expected {', '.join(known)} or a YAML file, found {text!r}")
+    return text
 
 
 def _share(text: str) -> float:

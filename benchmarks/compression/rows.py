@@ -37,6 +37,8 @@ class Row:
     cpu_pressure: float | None  # percent, the higher one of before and after
     student_size_ratio: float | None  # the student's fp32 file, trained alone / variant
     student_latency_ratio: float | None
+    heads_before: int | None = None  # of all attentions; None = no pass counted heads
+    heads_after: int | None = None
     effects: tuple[str, ...] = ()
     sha256: str = ""
 

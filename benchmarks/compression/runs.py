@@ -15,6 +15,7 @@ from benchmarks.compression.rows import Row, TemplateRun
 from muster_compression.artifact import transit_bytes
 from muster_compression.orders import RecipeResult, StepResult, VariantResult
 from muster_compression.process import Limits, OnProgress, part_of
+from muster_compression.recipe import load_recipe
 from muster_compression.run_recipe import run_recipe
 from muster_protos.errors import MusterError
 from muster_protos.model import Format
@@ -47,6 +48,7 @@ def run_template(bench: Bench, template: str, on_progress: OnProgress) -> Templa
     """Every variant that the template gives, in both formats, dropped ones too."""
     began_s = time.monotonic()
     recipe = derived.in_small(template, bench.share, bench.folder / "recipes")
+    template = load_recipe(template).name
     results, failed = _made(bench, recipe, template, part_of(on_progress, 0.0, 0.6, template))
     control_recipe = derived.control_of(recipe, bench.folder / "recipes")
     control, control_failed = _Control({}, {}), list[str]()
@@ -142,6 +144,8 @@ def _row(bench: Bench, template: str, item: VariantResult, control: _Control) ->
         cpu_pressure=_pressure(pair),
         student_size_ratio=None if student is None else student.manifest.artifact.size_bytes / size,
         student_latency_ratio=None if student is None else _against(bench, student, subject, baseline).ratio,
+        heads_before=next(iter(_counts(item.steps, "heads_before")), None),
+        heads_after=next(iter(reversed(_counts(item.steps, "heads_after"))), None),
         effects=tuple(f"{step.pass_name}: {step.effect}" for step in item.steps),
         sha256=item.manifest.artifact.sha256,
     )
@@ -157,6 +161,11 @@ def _control_of(item: VariantResult, control: _Control) -> tuple[float | None, s
             if name.endswith("_control") and not isinstance(value, str):
                 return float(value), f"{step.pass_name}'s own, on the validation samples"
     return None, "" if any("train" in line for line in _notes(item.steps)) else "nothing was trained"
+
+
+def _counts(steps: Sequence[StepResult], name: str) -> list[int]:
+    """What each pass says that counted, in order."""
+    return [int(step.figures[name]) for step in steps if name in step.figures]
 
 
 def _notes(steps: Sequence[StepResult]) -> Iterator[str]:

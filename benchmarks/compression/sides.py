@@ -12,12 +12,14 @@ from typing import TypeAlias
 
 import yaml
 
+from benchmarks.compression.against import OURS
 from benchmarks.compression.ask import ROOT
 from benchmarks.compression.measure import Subject
 from benchmarks.compression.rows import SideRow
 from benchmarks.compression.runs import Bench
 from muster_compression.applying import threads_of
 from muster_compression.artifact import ref_of, write_bytes
+from muster_compression.importing import CALIBRATION_COUNT
 from muster_compression.process import Limits, OnProgress, part_of
 from muster_compression.run_recipe import run_recipe
 from muster_protos.errors import MusterError, PermanentError
@@ -26,27 +28,41 @@ from muster_protos.model import Format
 Chain: TypeAlias = dict[str, object]
 """A pass with its settings, or a request, as it is written down."""
 
-OURS = "muster"
 _WALL_S = 3600.0
 _RATIO = 0.5  # of the channels, torch-pruning's own example
 _EPOCHS = 6
 _STEPS, _STEP_EPOCHS = 3, 1  # ours trains between its steps; the other gets these epochs at the end
-_STATIC: dict[Format, tuple[str, list[Chain]]] = {
-    Format.ONNX: ("static int8, ONNX Runtime", [{"pass": "onnx-prepare"}, {"pass": "onnx-static-int8"}]),
-    Format.TFLITE: ("static int8, LiteRT", [{"pass": "tflite-static-int8"}]),
+_CALIBRATED: Chain = {"calibration_samples": CALIBRATION_COUNT}  # all of them, as the others get
+_STATIC: dict[Format, tuple[str, str, dict[str, list[Chain]]]] = {
+    Format.ONNX: (
+        "onnxruntime",
+        "static int8, ONNX Runtime",
+        {
+            OURS: [{"pass": "onnx-prepare"}, {"pass": "onnx-static-int8", **_CALIBRATED}],
+            f"{OURS}, mixed": [{"pass": "onnx-prepare"}, {"pass": "onnx-mixed-int8", **_CALIBRATED}],
+        },
+    ),
+    Format.TFLITE: (
+        "ai-edge-quantizer",
+        "static int8, LiteRT",
+        {
+            OURS: [{"pass": "tflite-static-int8", **_CALIBRATED}],
+            f"{OURS}, mixed": [{"pass": "tflite-mixed-int8", **_CALIBRATED}],
+        },
+    ),
 }
 
 
 def quantizers(bench: Bench, on_progress: OnProgress) -> list[SideRow]:
     """onnxruntime's and ai-edge-quantizer's defaults against our passes with theirs."""
     rows = []
-    for index, (format_, other) in enumerate(((Format.ONNX, "onnxruntime"), (Format.TFLITE, "ai-edge-quantizer"))):
-        report = part_of(on_progress, index / 2, 0.5, other)
+    for index, (format_, (other, name, chains)) in enumerate(_STATIC.items()):
+        report = part_of(on_progress, 0.5 * index, 0.5, other)
         imported = bench.both[format_].imported
         request: Chain = {"model": str(imported.artifact_path), "calibration": str(imported.calibration_path)}
-        name, chain = _STATIC[format_]
         rows.append(_side(bench, format_, name, f"{other}'s defaults", partial(_other, bench, other, request)))
-        rows.append(_side(bench, format_, name, OURS, partial(_ours, bench, format_, chain, report)))
+        for way, chain in chains.items():
+            rows.append(_side(bench, format_, name, way, partial(_ours, bench, format_, chain, report)))
     return rows
 
 
@@ -111,7 +127,7 @@ def _side(bench: Bench, format_: Format, comparison: str, way: str, make: Callab
 
 def _ours(bench: Bench, format_: Format, chain: Sequence[Chain], on_progress: OnProgress) -> Path:
     """Through a recipe of one variant."""
-    name = f"side-{format_.value}-{chain[0]['pass']!s}"
+    name = f"side-{format_.value}-{'-'.join(str(step['pass']) for step in chain)}"
     recipe = bench.folder / "recipes" / f"{name}.yaml"
     write_bytes(recipe, yaml.safe_dump({"name": name, "variants": [{"name": "side", "passes": list(chain)}]}).encode())
     parent = bench.both[format_].imported.parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from benchmarks.compression.against import against_others, transformers
 from benchmarks.compression.goals import verdict
 from benchmarks.compression.rows import Report, Row, SideRow, TeacherRow, TemplateRun
 from benchmarks.compression.tasks import TASKS
@@ -47,8 +48,12 @@ def markdown(report: Report) -> str:
         "## Teachers\n\n" + teachers(report.teachers),
         *(f"## {run.task}: {run.template}\n\n" + variants(run) for run in report.runs),
     ]
+    heads = transformers([row for run in report.runs for row in run.rows])
+    if heads:
+        parts.append("## Attention heads\n\n" + "\n".join(f"- {line}" for line in heads))
     if report.sides:
-        parts.append("## Side by side\n\n" + sides(report.sides))
+        verdicts = "\n".join(f"- {line}" for line in against_others(report.sides))
+        parts.append(f"## Side by side\n\n{sides(report.sides)}\n\n{verdicts}")
     if report.missing:
         parts.append("## Not run\n\n" + "\n".join(f"- {line}" for line in report.missing))
     return "\n\n".join(parts) + "\n"

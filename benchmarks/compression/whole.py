@@ -33,7 +33,7 @@ class Asked:
     data_folder: Path
     cache: Path
     tasks: tuple[str, ...] = tuple(TASKS)
-    templates: tuple[str, ...] = ()  # none named = all
+    templates: tuple[str, ...] = ()  # names, or YAML files of one's own; none named = all
     has_sides: bool = True
     seed: int = 0
     share: float = 1.0  # of all epochs; below 1 it is a trial and no result
@@ -45,14 +45,15 @@ class Asked:
         return self.tasks == tuple(TASKS) and not self.templates and self.has_sides and self.share == 1.0
 
     def wanted(self, task: Task) -> tuple[str, ...]:
-        """The templates of ``task`` that were asked for."""
-        return tuple(name for name in task.templates if not self.templates or name in self.templates)
+        """The templates of ``task`` that were asked for, and every recipe that is a file."""
+        files = [name for name in self.templates if name.endswith(".yaml")]
+        return (*(name for name in task.templates if not self.templates or name in self.templates), *files)
 
 
 def benchmark(asked: Asked) -> Report:
     """Run what was asked for. A part that fails is told in the report and the others go on."""
     began_s = time.monotonic()
-    progress = Progress(_parts(asked))
+    progress = Progress(parts_of(asked))
     teachers: list[TeacherRow] = []
     runs: list[TemplateRun] = []
     sides: list[SideRow] = []
@@ -73,7 +74,7 @@ def benchmark(asked: Asked) -> Report:
         )
         for template in asked.wanted(task):
             report = progress.begin(f"{name}/{template}")
-            if template in template_names():
+            if template in template_names() or template.endswith(".yaml"):
                 runs.append(run_template(bench, template, report))
             else:
                 missing.append(f"{name}/{template}: no such template yet")
@@ -98,7 +99,7 @@ def benchmark(asked: Asked) -> Report:
     )
 
 
-def _parts(asked: Asked) -> list[Part]:
+def parts_of(asked: Asked) -> list[Part]:
     """In the order in which they are done."""
     parts = []
     for name in asked.tasks:

@@ -3,77 +3,54 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from benchmarks.compression.rows import Report, Row, SideRow, TemplateRun
 from benchmarks.compression.tables import document, markdown
 
-ROW = Row(
-    task="mnist",
-    template="tiny",
-    variant="int8",
-    format="onnx",
-    is_kept=True,
-    reason="",
-    accuracy=0.98,
-    accuracy_low=0.97,
-    accuracy_high=0.99,
-    samples=5000,
-    teacher_accuracy=0.99,
-    agreement=0.985,
-    control=0.975,
-    control_is="the same chain without a teacher",
-    size_bytes=40_000,
-    transit_bytes=30_000,
-    size_ratio=120.0,
-    transit_ratio=150.0,
-    latency_ms=0.02,
-    teacher_ms=0.24,
-    latency_ratio=12.0,
-    latency_ratio_low=11.0,
-    latency_ratio_high=13.0,
-    cpu_pressure=1.0,
-    student_size_ratio=3.5,
-    student_latency_ratio=1.4,
-)
-REPORT = Report(
-    machine="a machine",
-    seed=0,
-    is_whole=True,
-    is_quiet=True,
-    teachers=(),
-    runs=(TemplateRun("mnist", "tiny", (ROW,), ("other: no room",), 120.0, 3.0),),
-    sides=(SideRow("mnist", "static int8", "muster", 0.98, 0.97, 0.99, 0.99, 40_000, 0.1, 2.0),),
-)
+
+@pytest.fixture
+def report(row: Row) -> Report:
+    return Report(
+        machine="a machine",
+        seed=0,
+        is_whole=True,
+        is_quiet=True,
+        teachers=(),
+        runs=(TemplateRun("mnist", "tiny", (row,), ("other: no room",), 120.0, 3.0),),
+        sides=(SideRow("mnist", "static int8", "muster", 0.98, 0.97, 0.99, 0.99, 40_000, 0.1, 2.0),),
+    )
 
 
-def test_a_missed_goal_is_told_with_the_distance():
-    assert "missed: 12.0x faster instead of 15x" in markdown(REPORT)
+def test_a_missed_goal_is_told_with_the_distance(report):
+    assert "missed: 12.0x faster instead of 15x" in markdown(report)
 
 
-def test_a_goal_that_only_a_dropped_variant_comes_near_says_that_it_was_dropped():
-    dropped = replace(ROW, is_kept=False, reason="under the floor", latency_ratio=20.0)
-    text = markdown(replace(REPORT, runs=(replace(REPORT.runs[0], rows=(dropped,)),)))
+def test_a_goal_that_only_a_dropped_variant_comes_near_says_that_it_was_dropped(report, row):
+    dropped = replace(row, is_kept=False, reason="under the floor", latency_ratio=20.0)
+    text = markdown(replace(report, runs=(replace(report.runs[0], rows=(dropped,)),)))
     assert "int8 (onnx), dropped" in text
     assert "no: under the floor" in text
 
 
-def test_every_line_of_a_table_has_as_many_cells_as_its_head():
-    tables = [block for block in markdown(REPORT).split("\n\n") if block.startswith("|")]
+def test_every_line_of_a_table_has_as_many_cells_as_its_head(report):
+    tables = [block for block in markdown(report).split("\n\n") if block.startswith("|")]
     assert len(tables) >= 4
     for table in tables:
         counts = {line.count("|") for line in table.splitlines()}
         assert len(counts) == 1, table
 
 
-def test_figures_of_a_busy_machine_are_marked():
-    busy = replace(REPORT, is_quiet=False, runs=(replace(REPORT.runs[0], rows=(replace(ROW, cpu_pressure=40.0),)),))
+def test_figures_of_a_busy_machine_are_marked(report, row):
+    busy = replace(report, is_quiet=False, runs=(replace(report.runs[0], rows=(replace(row, cpu_pressure=40.0),)),))
     assert "0.020 ms noisy" in markdown(busy)
-    assert "noisy" not in markdown(REPORT).split("## Goals")[1]
+    assert "noisy" not in markdown(report).split("## Goals")[1]
 
 
-def test_the_page_of_a_part_has_no_figures():
+def test_the_page_of_a_part_has_no_figures(report):
     assert "has not run yet" in document(None)
-    assert document(replace(REPORT, is_whole=False)) == document(None)
-    assert "12.0x" in document(REPORT)
+    assert document(replace(report, is_whole=False)) == document(None)
+    assert "12.0x" in document(report)
 
 
 def test_the_page_in_the_repository_was_written_by_the_benchmark():

@@ -1,0 +1,42 @@
+"""A variant's row as a run gives it."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.compression.rows import Row
+
+_ROW = Row(
+    task="mnist",
+    template="tiny",
+    variant="int8",
+    format="onnx",
+    is_kept=True,
+    reason="",
+    accuracy=0.98,
+    accuracy_low=0.97,
+    accuracy_high=0.99,
+    samples=5000,
+    teacher_accuracy=0.99,
+    agreement=0.985,
+    control=0.975,
+    control_is="the same chain without a teacher",
+    size_bytes=40_000,
+    transit_bytes=30_000,
+    size_ratio=120.0,
+    transit_ratio=150.0,
+    latency_ms=0.02,
+    teacher_ms=0.24,
+    latency_ratio=12.0,
+    latency_ratio_low=11.0,
+    latency_ratio_high=13.0,
+    cpu_pressure=1.0,
+    student_size_ratio=3.5,
+    student_latency_ratio=1.4,
+)
+
+
+@pytest.fixture
+def row() -> Row:
+    """Smaller than its goal asks, not fast enough, measured on a quiet machine."""
+    return _ROW
