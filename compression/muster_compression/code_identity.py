@@ -31,8 +31,8 @@ def source_sha256(path: Path, module: nn.Module) -> str:
     folder = path.resolve().parent
     files = imported_files(path.resolve(), folder)
     classes = {type(part) for part in module.modules()}
-    named = (inspect.getsourcefile(item) for item in classes if item.__module__.partition(".")[0] != "torch")
-    return _sha256(files | {Path(name).resolve() for name in named if name is not None}, folder)
+    named = (_file_of(item) for item in classes if item.__module__.partition(".")[0] != "torch")
+    return _sha256(files | {path for path in named if path is not None}, folder)
 
 
 def imported_files(path: Path, folder: Path) -> frozenset[Path]:
@@ -47,10 +47,27 @@ def imported_files(path: Path, folder: Path) -> frozenset[Path]:
         if current in found:
             continue
         found.add(current)
-        for level, name in _imports(ast.parse(current.read_bytes())):
+        for level, name in _imports(_tree(current)):
             base = current.parents[level - 1] if level else folder
             waiting += _files_of(name, base)
     return frozenset(found)
+
+
+def _file_of(item: type) -> Path | None:
+    """None for classes that no file defines."""
+    try:
+        name = inspect.getsourcefile(item)
+    except (TypeError, OSError):
+        return None
+    return None if name is None else Path(name).resolve()
+
+
+def _tree(path: Path) -> ast.AST:
+    """What is no Python imports nothing; whether it may be is found out by whoever runs it."""
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return ast.Module([], [])
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -94,15 +95,27 @@ def trained(
 
 
 def module_identity(path: Path, module: nn.Module) -> str:
-    """sha256 of the user's code, the module's structure and weights, and torch's version."""
-    weights = hashlib.sha256()
+    """sha256 of the user's code, the module's structure, weights and plain attributes, and torch's version."""
+    state = hashlib.sha256()
     for name, tensor in module.state_dict().items():
-        weights.update(name.encode())
-        if isinstance(tensor, torch.Tensor):
-            weights.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            weights.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    parts = [source_sha256(path, module), str(module), weights.hexdigest(), torch.__version__]
+        _add(state, name, tensor)
+    for prefix, part in module.named_modules():
+        for name, value in sorted(vars(part).items()):
+            if not name.startswith("_"):
+                _add(state, f"{prefix}.{name}", value)
+    shown = re.sub(r" at 0x[0-9a-f]+", "", str(module))  # another address in each process
+    parts = [source_sha256(path, module), shown, state.hexdigest(), torch.__version__]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _add(digest: hashlib._Hash, name: str, value: object) -> None:
+    """Tensors by their bytes, numbers and texts as they are; anything else is known by the code that makes it."""
+    if isinstance(value, torch.Tensor):
+        plain = value.detach().contiguous().reshape(-1)
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(plain.view(torch.uint8).numpy().tobytes())
+    elif isinstance(value, (bool, int, float, str, tuple, list, dict)) or value is None:
+        digest.update(re.sub(r" at 0x[0-9a-f]+", "", f"{name} {value!r}").encode())
 
 
 def evaluation_samples(parent: Parent) -> tuple[Split, dict[str, Array]]:

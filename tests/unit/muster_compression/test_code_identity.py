@@ -92,6 +92,22 @@ def test_other_weights_are_another_model_and_the_seed_decides_random_ones(write)
     assert identity(path, 1) != identity(path, 2)
 
 
+def test_a_number_that_comes_from_somewhere_else_counts(write):
+    path = write("a", net=NET.replace("self.last =", "self.heads = 4; self.last ="))
+    module = make_module(path, "make")[0]
+    first = module_identity(path, module)
+    module.heads = 2  # as read from a configuration
+    assert module_identity(path, module) != first
+
+
+def test_an_address_in_memory_does_not(write):
+    path = write(
+        "a", net=NET.replace("return Net()", "net = Net(); net.block.extra_repr = lambda: repr(object()); return net")
+    )
+    found = {module_identity(path, make_module(path, "make", 0)[0]) for _ in range(3)}
+    assert len(found) == 1
+
+
 def test_torch_itself_is_not_read(write):
     path = write("a")
     assert source_sha256(path, torch.nn.Linear(2, 2)) == source_sha256(path, torch.nn.Conv2d(1, 1, 1))
