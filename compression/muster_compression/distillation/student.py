@@ -41,9 +41,9 @@ def _users(source: str, context: PassContext) -> nn.Module:
     named = split_torch(source)
     if named is None:
         raise PassError(f"distill expected a student file.py:function or {{ratio: 0.25}}, found {source!r}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(context.seed)
-        return load_torch(named[0], named[1], Split(example_rows(context, 1))).module
+    path, function = named
+    samples = Split(example_rows(context, 1))
+    return load_torch(path.resolve(), function, samples, context.seed, is_untrained=True).module
 
 
 def _check_answers(student: nn.Module, teacher: nn.Module, context: PassContext) -> None:

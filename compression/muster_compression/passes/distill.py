@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, computed_field
 
+from muster_compression.code_identity import imported_files
 from muster_compression.passes.port import PassContext, PassOutput, Settings, WorkingModel
 from muster_compression.sources.kind import split_torch
 from muster_compression.training.settings import FitSettings
@@ -35,15 +37,19 @@ class DistillSettings(Settings):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def student_sha256(self) -> str:
-        """Of the student's file, so that a changed one is trained anew; "" without one."""
-        named = split_torch(self.student) if isinstance(self.student, str) else None
-        return hashlib.sha256(named[0].read_bytes()).hexdigest() if named and named[0].is_file() else ""
+        """Of the student's file and what it imports from its folder, so that a changed one is trained anew."""
+        digest = hashlib.sha256()
+        for path in (path for path, _ in self.user_code if path.is_file()):
+            with contextlib.suppress(SyntaxError):  # it will be told when the file is run
+                for used in sorted(imported_files(path, path.parent)):
+                    digest.update(str(used.relative_to(path.parent)).encode() + used.read_bytes())
+        return digest.hexdigest() if self.user_code else ""
 
     @property
-    def user_code(self) -> tuple[Path, ...]:
-        """Files whose classes the module that comes out is made of."""
+    def user_code(self) -> tuple[tuple[Path, str], ...]:
+        """The student's."""
         named = split_torch(self.student) if isinstance(self.student, str) else None
-        return (Path(named[0]).resolve(),) if named else ()
+        return ((named[0].resolve(), named[1]),) if named else ()
 
 
 SETTINGS = DistillSettings

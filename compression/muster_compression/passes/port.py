@@ -42,6 +42,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @property
+    def user_code(self) -> tuple[tuple[Path, str], ...]:
+        """File and function of user's code besides the model's own, whose classes the result is made of."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
 class WorkingModel:

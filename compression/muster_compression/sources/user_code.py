@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import inspect
 import sys
@@ -50,11 +51,15 @@ def users_code(name: str) -> Iterator[None]:
 
 
 def _module(path: Path, name: str) -> ModuleType:
-    """A model, its data and its metric may stand in one file: their classes are the same ones then."""
+    """A model, its data and its metric may stand in one file: their classes are the same ones then.
+
+    A second file of the same name (a student's) gets a name of its own, so that the classes of both are found again.
+    """
     module_name = f"muster_source_{path.stem}"
-    known = sys.modules.get(module_name)
-    if known is not None and known.__file__ == str(path):
-        return known
+    if module_name in sys.modules and not _is_of(module_name, path):
+        module_name += f"_{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    if _is_of(module_name, path):
+        return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise InvalidInputError(f"{path.name}: expected a Python file")
@@ -70,3 +75,8 @@ def _module(path: Path, name: str) -> ModuleType:
         del sys.modules[module_name]
         raise
     return loaded
+
+
+def _is_of(module_name: str, path: Path) -> bool:
+    known = sys.modules.get(module_name)
+    return known is not None and known.__file__ is not None and Path(known.__file__).resolve() == path.resolve()

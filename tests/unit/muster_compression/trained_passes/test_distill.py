@@ -117,7 +117,15 @@ def test_a_changed_student_file_changes_the_settings_that_are_hashed(tmp_path) -
     source.write_text(STUDENT)
     before = settings(student=f"{source}:make").model_dump(mode="json")
     source.write_text(STUDENT.replace("Small(4)", "Small(5)"))
-    assert settings(student=f"{source}:make").model_dump(mode="json") != before
+    changed = settings(student=f"{source}:make").model_dump(mode="json")
+    assert changed != before
+    source.write_text(f"import width_of_student\n{STUDENT}")
+    (tmp_path / "width_of_student.py").write_text("WIDTH = 4")
+    imports = settings(student=f"{source}:make").model_dump(mode="json")
+    (tmp_path / "width_of_student.py").write_text("WIDTH = 5")
+    assert settings(student=f"{source}:make").model_dump(mode="json") != imports
+    source.write_text("def make(:")
+    settings(student=f"{source}:make").model_dump(mode="json")
 
 
 @pytest.mark.parametrize(
