@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,19 +47,39 @@ class FrozenTeacher:
     def __init__(self, module: nn.Module, layers: Sequence[str], has_logits: bool) -> None:
         self._module = module.eval()
         self._taps = Taps(layers)
-        self._has_logits = has_logits
+        self._to_logits: Callable[[Tensor], Tensor] | None = None if has_logits else _as_they_are
 
     def answers(self, inputs: tuple[Tensor, ...]) -> Answers:
-        """One run. Gradients are recorded for a moment: they tell whether a softmax or a sigmoid ends the module."""
-        with self._taps.on(self._module), torch.enable_grad():
+        """One run."""
+        if self._to_logits is None:
+            self._to_logits = _way_to_logits(self._module, tuple(tensor[:1] for tensor in inputs))
+        with self._taps.on(self._module), torch.no_grad():
             first, *others = outputs_in_order(self._module(*inputs))
-            scores = first.reshape(len(first), -1)
-            scores = as_logits(scores) if self._has_logits else scores
-        return Answers(
-            scores.detach(),
-            tuple(tensor.detach() for tensor in others),
-            tuple(tensor.detach() for tensor in self._taps.take()),
-        )
+            scores = self._to_logits(first.reshape(len(first), -1))
+        return Answers(scores, tuple(others), self._taps.take())
+
+
+def _way_to_logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[Tensor], Tensor]:
+    """What undoes a softmax or a sigmoid at the end; only recorded gradients tell whether there is one."""
+    with torch.enable_grad():
+        first = outputs_in_order(module(*inputs))[0]
+        scores = first.reshape(len(first), -1)
+        found = as_logits(scores)
+    if found is scores:
+        return _as_they_are
+    return _of_softmax if torch.equal(found, _of_softmax(scores)) else _of_sigmoid
+
+
+def _as_they_are(scores: Tensor) -> Tensor:
+    return scores
+
+
+def _of_softmax(shares: Tensor) -> Tensor:
+    return shares.clamp_min(1e-12).log()
+
+
+def _of_sigmoid(shares: Tensor) -> Tensor:
+    return torch.logit(shares, eps=1e-6)
 
 
 def teacher_of(name: str, context: PassContext, pass_name: str) -> nn.Module:

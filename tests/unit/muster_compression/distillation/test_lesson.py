@@ -95,6 +95,19 @@ def test_a_teacher_of_probabilities_speaks_in_logits(last: nn.Module) -> None:
     assert not said.requires_grad
 
 
+def test_logits_that_happen_to_sum_to_one_stay_as_they_are() -> None:
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, values: Tensor) -> Tensor:
+            return self.scale * torch.full((len(values), 2), 0.5)
+
+    said = FrozenTeacher(Halves(), [], has_logits=True).answers((torch.zeros(3, 4),)).scores
+    torch.testing.assert_close(said, torch.full((3, 2), 0.5))
+
+
 class Counting:
     """A teacher that counts the samples it was asked about."""
 
