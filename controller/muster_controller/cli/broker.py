@@ -27,6 +27,9 @@ from muster_protos.errors import NotFoundError, PermanentError, UsageError
 
 OWN = "own"
 DEFAULT_PORT = 8883
+_PAUSE_S_PER_ENTRY = 0.02
+_LONGEST_PAUSE_S = 60.0
+_BYTES_PER_ENTRY = 53  # of a revocation list, PEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,9 @@ class FleetBroker:
         self._host, self._port = (address, options.port) if options.is_own else options.address()
         self._ca_pem = authority.ca_pem() if options.ca is None else _read(options.ca, "--mqtt-ca")
         self._link: MqttLink | None = None
-        self._removals = BrokerRemovals(lambda device_id: service.live.get(device_id) is not None, self._end)
+        self._removals = BrokerRemovals(
+            lambda device_id: service.live.get(device_id) is not None, self._end, self._pause_s
+        )
 
     @property
     def url(self) -> str:
@@ -193,6 +198,14 @@ class FleetBroker:
             if self._link is not None:  # last: a session that is ended leaves its will, which is retained
                 for device_id in device_ids:
                     self._link.forget(device_id)
+
+    def _pause_s(self) -> float:
+        """How long the broker is left alone after it has read the revocation list: 20 ms for each entry."""
+        try:
+            size_bytes = (self._folder / CRL).stat().st_size
+        except OSError:
+            return 0.0
+        return min(_LONGEST_PAUSE_S, _PAUSE_S_PER_ENTRY * size_bytes / _BYTES_PER_ENTRY)
 
     def _prepare(self) -> Credentials:
         if self._own is not None:

@@ -20,10 +20,13 @@ class Door:
         self.batches: list[tuple[str, ...]] = []
         self.live: set[str] = set()
         self.error: Exception | None = None
-        self.removals = BrokerRemovals(self.live.__contains__, self.end)
+        self.pause_s = 0.0
+        self.ended_s: list[float] = []
+        self.removals = BrokerRemovals(self.live.__contains__, self.end, lambda: self.pause_s)
 
     def end(self, device_ids: Sequence[str]) -> None:
         self.batches.append(tuple(device_ids))
+        self.ended_s.append(time.monotonic())
         if self.error is not None:
             raise self.error
 
@@ -82,3 +85,23 @@ def test_after_the_end_nobody_waits(door: Door) -> None:
     door.removals.add("pi-1")
     time.sleep(0.3)
     assert door.batches == []
+
+
+def test_the_broker_is_left_alone_for_a_while_after_it_has_read_a_long_list(door: Door) -> None:
+    door.pause_s = 1.0
+    door.removals.add("pi-1")
+    door.until_out(1)
+    for name in ("pi-2", "pi-3"):
+        door.removals.add(name)
+        time.sleep(0.05)
+    door.until_out(3)
+    assert door.batches == [("pi-1",), ("pi-2", "pi-3")]
+    assert door.ended_s[1] - door.ended_s[0] > 1.0
+
+
+def test_the_end_waits_for_no_pause(door: Door) -> None:
+    door.pause_s = 600.0
+    door.removals.add("pi-1")
+    door.until_out(1)
+    door.removals.close()
+    door.removals._pool.shutdown(wait=True)
