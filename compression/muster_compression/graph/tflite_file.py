@@ -9,6 +9,8 @@ import numpy as np
 
 from muster_protos.errors import InvalidInputError, MissingExtraError
 
+_IDENTIFIER = b"TFL3"
+
 
 def load_tflite(path: Path) -> tuple[Any, Any]:
     """The schema module and the model of a file that ``muster_bench.check`` has accepted.
@@ -33,3 +35,12 @@ def load_tflite(path: Path) -> tuple[Any, Any]:
             buffer.data = np.frombuffer(payload, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     return schema, model
+
+
+def packed(model: Any) -> bytes:
+    """The bytes of a model that was changed."""
+    import flatbuffers  # type: ignore[import-untyped]
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())

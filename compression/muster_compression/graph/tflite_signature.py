@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from muster_compression.artifact import write_bytes
-from muster_compression.graph.tflite_file import load_tflite
+from muster_compression.graph.tflite_file import load_tflite, packed
 
 KEY = "serving_default"
-_IDENTIFIER = b"TFL3"
 
 
 def with_signature(path: Path, out_path: Path) -> tuple[Path, str]:
     """``path`` and its signature's key; without one, a copy at ``out_path`` that has the graph's own tensors in it."""
-    import flatbuffers  # type: ignore[import-untyped]
-
     schema, model = load_tflite(path)
     if model.signatureDefs:
         key = model.signatureDefs[0].signatureKey
@@ -26,9 +23,7 @@ def with_signature(path: Path, out_path: Path) -> tuple[Path, str]:
     signature.inputs = [_named(schema, graph, index) for index in graph.inputs]
     signature.outputs = [_named(schema, graph, index) for index in graph.outputs]
     model.signatureDefs = [signature]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), _IDENTIFIER)
-    return write_bytes(out_path, bytes(builder.Output())), KEY
+    return write_bytes(out_path, packed(model)), KEY
 
 
 def _named(schema: Any, graph: Any, index: Any) -> Any:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from muster_compression.artifact import write_bytes
 from muster_compression.checking import checked_format
+from muster_compression.graph.tflite_bias import BiasShifts
 from muster_compression.graph.tflite_quantize import QUANTIZER_ERRORS, Rule, exactly, quantize
 from muster_compression.passes.calibration import choose, comparison
 from muster_compression.passes.mixed_precision import MixedInt8Settings, account, find_mixture
 from muster_compression.passes.port import PassContext, PassError, PassOutput, WorkingModel
 from muster_compression.passes.tflite_file import check_float, finish, refusal
-from muster_compression.passes.tflite_static_int8 import calibrated
+from muster_compression.passes.tflite_static_int8 import calibrated, shifts_of
 from muster_compression.sensitivity.answers import answers_of
 from muster_compression.sensitivity.closeness import Closeness, closeness
 from muster_compression.sensitivity.layer import Unit
@@ -25,7 +26,9 @@ _NAME = "tflite-mixed-int8"
 
 
 class TfliteMixedInt8Settings(MixedInt8Settings):
-    """When to stop leaving layers in float."""
+    """How to quantize, and when to stop leaving layers in float."""
+
+    bias_correction: bool = True
 
 
 SETTINGS = TfliteMixedInt8Settings
@@ -48,29 +51,36 @@ def apply(model: WorkingModel, settings: TfliteMixedInt8Settings, context: PassC
     try:
         signed, ranges = calibrated(model.path, context, rows)
         units = quantizable_units(signed)
+        plain = quantize(signed, _all_but(()), ranges)
+        _check_runs(plain, context.folder)
+        shifts = BiasShifts(signed, {})
+        if settings.bias_correction:
+            shifts = shifts_of(signed, plain, context, rows)
 
-        def compare(rules: Sequence[Rule]) -> Closeness:
-            write_bytes(scratch, quantize(signed, rules, ranges))
+        def made(rules: Sequence[Rule], spared: Iterable[str]) -> bytes:
+            return quantize(shifts.applied(context.folder / "corrected.tflite", set(spared)), rules, ranges)
+
+        def compare(payload: bytes) -> Closeness:
+            write_bytes(scratch, payload)
             return closeness(wanted, answers_of(scratch, Format.TFLITE, context.signature, samples, compared))
 
         def alone(unit: Unit) -> Closeness:
-            return compare([Rule("static", operators=exactly(unit.operators))])
+            others = set(shifts.by_output) - set(unit.operators)
+            return compare(made([Rule("static", operators=exactly(unit.operators))], others))
 
         def without(operators: Iterable[str]) -> Closeness:
-            return compare(_all_but(operators))
+            return compare(made(_all_but(operators), operators))
 
-        plain = quantize(signed, _all_but(()), ranges)
-        _check_runs(plain, context.folder)
         mixture = find_mixture(units, alone, without, settings, context)
-        payload = quantize(signed, _all_but(mixture.operators), ranges)
+        payload = made(_all_but(mixture.operators), mixture.operators)
     except QUANTIZER_ERRORS as error:
         raise refusal(_NAME, error) from error
     effect, figures = account(units, mixture, len(plain), len(payload))
-    made = finish(payload, "mixed", "int8", 0.0, _NAME, context, "no operator of it has an 8-bit form", len(rows))
+    output = finish(payload, "mixed", "int8", 0.0, _NAME, context, "no operator of it has an 8-bit form", len(rows))
     record = replace(
-        made.record, effect=effect, figures={**made.record.figures, **figures}, sensitivities=mixture.sensitivities
+        output.record, effect=effect, figures={**output.record.figures, **figures}, sensitivities=mixture.sensitivities
     )
-    return PassOutput(made.model, record)
+    return PassOutput(output.model, record)
 
 
 def _all_but(operators: Iterable[str]) -> list[Rule]:

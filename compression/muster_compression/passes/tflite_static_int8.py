@@ -7,6 +7,7 @@ where the true range gives 30-38.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from muster_compression.artifact import write_bytes
 from muster_compression.dataset.splits import Array
+from muster_compression.graph.tflite_bias import BiasShifts, bias_shifts
 from muster_compression.graph.tflite_quantize import QUANTIZER_ERRORS, Rule, measure_ranges, quantize
 from muster_compression.graph.tflite_signature import with_signature
 from muster_compression.passes.calibration import FEWEST_SAMPLES, MOST_SAMPLES, choose, feeds
@@ -23,12 +26,14 @@ from muster_compression.passes.tflite_file import check_float, finish, refusal
 from muster_protos.model import Format
 
 _NAME = "tflite-static-int8"
+BIAS_SAMPLES = 64
 
 
 class TfliteStaticInt8Settings(Settings):
     """How to quantize."""
 
     calibration_samples: int = Field(256, ge=FEWEST_SAMPLES, le=MOST_SAMPLES)
+    bias_correction: bool = True  # biases take back the mean error of rounded weights
 
 
 SETTINGS = TfliteStaticInt8Settings
@@ -43,19 +48,34 @@ def apply(model: WorkingModel, settings: TfliteStaticInt8Settings, context: Pass
     """
     check_float(model, _NAME)
     rows = choose(context, settings.calibration_samples, _NAME)
+    corrected = 0
     try:
         signed, ranges = calibrated(model.path, context, rows)
         payload = quantize(signed, [Rule("static")], ranges)
+        if settings.bias_correction:
+            shifts = shifts_of(signed, payload, context, rows)
+            payload = quantize(shifts.applied(context.folder / "corrected.tflite"), [Rule("static")], ranges)
+            corrected = len(shifts.by_output)
     except QUANTIZER_ERRORS as error:
         raise refusal(_NAME, error) from error
     advice = "no operator of it has an 8-bit form"
-    return finish(payload, "int8", "int8", 0.5, _NAME, context, advice, len(rows))
+    output = finish(payload, "int8", "int8", 0.5, _NAME, context, advice, len(rows))
+    figures = {**output.record.figures, "biases_corrected": corrected}
+    return PassOutput(output.model, replace(output.record, figures=figures))
 
 
 def calibrated(path: Path, context: PassContext, rows: NDArray[np.intp]) -> tuple[Path, Mapping[str, Any]]:
     """The file with a signature, and the ranges of its tensors over the samples."""
     signed, key = with_signature(path, context.folder / "signed.tflite")
     return signed, measure_ranges(signed, key, _samples(signed, key, context, rows))
+
+
+def shifts_of(signed: Path, payload: bytes, context: PassContext, rows: NDArray[np.intp]) -> BiasShifts:
+    """What the biases must take back in the quantized file ``payload`` of ``signed``."""
+    quantized = write_bytes(context.folder / "uncorrected.tflite", payload)
+    return bias_shifts(
+        signed, quantized, feeds(signed, Format.TFLITE, context, context.calibration, rows[:BIAS_SAMPLES])
+    )
 
 
 def _samples(signed: Path, key: str, context: PassContext, rows: NDArray[np.intp]) -> Iterator[dict[str, Array]]:

@@ -43,6 +43,38 @@ def test_static_int8_is_far_closer_than_the_librarys_default_calibration(apply, 
     assert tflite_cnn.accuracy(output.model.path) > tflite_cnn.accuracy(by_the_librarys_default) - 0.01
     assert tflite_facts(output.model.path).precision == "int8"
     assert output.record.calibration_count == 128
+    assert output.record.figures["biases_corrected"] == 5
+
+
+def test_biases_take_back_the_mean_error_of_the_weights_at_no_cost(apply, tflite_cnn, tflite_mlp):
+    for trained in (tflite_cnn, tflite_mlp):
+        raw = apply("tflite-static-int8", trained, calibration_samples=128, bias_correction=False).model.path
+        corrected = apply("tflite-static-int8", trained, calibration_samples=128).model.path
+        wanted = trained.answers(trained.path).mean(0)
+        before, after = (np.abs(trained.answers(path).mean(0) - wanted).mean() for path in (raw, corrected))
+        assert after < before
+        assert trained.sqnr_db(corrected) > trained.sqnr_db(raw) - 0.2
+        assert corrected.stat().st_size <= raw.stat().st_size + 64
+
+
+def test_a_bias_that_two_layers_share_is_told_apart(tflite_mlp, tmp_path):
+    from muster_compression.graph.tflite_bias import BiasShifts
+    from muster_compression.graph.tflite_file import load_tflite, packed
+
+    _, model = load_tflite(tflite_mlp.path)
+    products = [item for item in model.subgraphs[0].operators if len(item.inputs) == 3]
+    products[1].inputs = [*products[1].inputs[:2], products[0].inputs[2]]
+    shared = tmp_path / "shared.tflite"
+    shared.write_bytes(packed(model))
+    shifts = BiasShifts(shared, {"first": np.full(192, 100.0, np.float32)})
+    _, made = load_tflite(shifts.applied(tmp_path / "shifted.tflite"))
+    biases = [
+        np.frombuffer(made.buffers[made.subgraphs[0].tensors[item.inputs[2]].buffer].data.tobytes(), np.float32)
+        for item in made.subgraphs[0].operators
+        if len(item.inputs) == 3
+    ]
+    assert np.allclose(biases[0] - biases[1], 100.0, atol=1e-3)
+    assert shifts.applied(tmp_path / "spared.tflite", {"first"}).read_bytes() == packed(model)
 
 
 def test_the_models_are_trained(tflite_cnn, tflite_mlp):
