@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,13 +25,23 @@ class Cost:
 def cost_of(module: nn.Module, examples: Sequence[Tensor]) -> Cost:
     """Parameters, and multiplications of one forward with ``examples``, per row.
 
-    torch's counter does not know the fused attention of CPUs, so attention is counted unfused.
+    torch's counter knows neither the fused attention of CPUs nor the fused encoder layers, so both are counted unfused.
     """
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+    with torch.no_grad(), _unfused_encoders(), sdpa_kernel(SDPBackend.MATH), counter:
         module(*examples)
     rows = max(1, len(examples[0]))
     return Cost(sum(parameter.numel() for parameter in module.parameters()), counter.get_total_flops() // 2 // rows)
+
+
+@contextlib.contextmanager
+def _unfused_encoders() -> Iterator[None]:
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)
 
 
 def layer_widths(module: nn.Module) -> dict[str, tuple[int, str]]:

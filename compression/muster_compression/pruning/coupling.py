@@ -38,12 +38,18 @@ def coupled_channels(module: nn.Module, examples: Sequence[Tensor]) -> tuple[Cha
             groups = list(graph.get_all_groups())
             found = [_group(library, graph, group) for group in groups]
         except (RuntimeError, ValueError, KeyError, AttributeError, IndexError, TypeError, AssertionError) as error:
-            raise PruningError(
-                f"the graph of the module cannot be followed: {' '.join(str(error).split())[:200]}"
-            ) from error
+            raise PruningError(f"the graph of the module cannot be followed: {_reason(module, error)}") from error
     order = {name: index for index, (name, _) in enumerate(module.named_modules())}
     named = [group for group in found if group is not None]
     return tuple(sorted(named, key=lambda group: order.get(group.name, len(order))))
+
+
+def _reason(module: nn.Module, error: Exception) -> str:
+    """Recurrent layers are what it fails on most, and it does not say so."""
+    recurrent = [name for name, part in module.named_modules() if isinstance(part, nn.RNNBase)]
+    if recurrent:
+        return f"{recurrent[0]} is a recurrent layer, which hides how the channels before and behind it hang together"
+    return " ".join(str(error).split())[:200]
 
 
 def _library() -> Any:

@@ -11,6 +11,7 @@ from torch import nn
 
 from muster_compression.pruning.attention import SelfAttention
 from muster_compression.pruning.channel_group import Cut, Kind, Side, removals
+from muster_compression.pruning.cost import cost_of
 from muster_compression.pruning.errors import PruningError
 from muster_compression.pruning.narrow import narrow
 from muster_compression.pruning.prunable import prunable
@@ -135,6 +136,49 @@ def test_attention_that_computes_otherwise_keeps_its_heads(networks, build, imag
     found = with_own_attention(module, (image,))
     assert (found.replaced, len(found.unknown)) == ((), 2)
     assert all(group.kind is Kind.CHANNELS for group in prunable(module, (image,)).groups)
+
+
+def test_torchs_fused_encoder_is_counted_as_it_computes(networks, build, image):
+    """16 tokens, width 32, 4 heads, hidden 64, two layers, patches of 2 x 2."""
+    module = build(networks["Encoder"])
+    layer = 16 * 32 * (3 * 32 + 32 + 2 * 64) + 2 * 16 * 16 * 32
+    assert cost_of(module, (image,)).macs == 16 * 32 * 4 + 2 * layer + 32 * 10
+    before = cost_of(module, (image,))
+    with_own_attention(module, (image,))
+    assert cost_of(module, (image,)) == before
+
+
+def test_a_recurrent_layer_is_named(build, image):
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 16, 3, 1, 1)
+            self.memory = nn.GRU(16, 12, batch_first=True)
+            self.head = nn.Linear(12, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen = torch.relu(self.conv(x)).flatten(2).transpose(1, 2)
+            return self.head(self.memory(seen)[0][:, -1])
+
+    with pytest.raises(PruningError, match="cannot be followed: memory is a recurrent layer"):
+        prunable(build(Recurrent), (image,))
+
+
+def test_several_inputs_and_outputs_keep_their_shapes(build):
+    class Sides(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Linear(8, 32), nn.Linear(6, 24)
+            self.first, self.second = nn.Linear(56, 3), nn.Linear(56, 5)
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+            both = torch.relu(torch.cat([self.left(x), self.right(y)], 1))
+            return {"first": self.first(both), "second": self.second(both)}
+
+    module = build(Sides)
+    found = prunable(module, (torch.randn(1, 8), torch.randn(1, 6)))
+    assert [(group.name, group.size) for group in found.groups] == [("left", 32), ("right", 24)]
+    assert found.kept == ()
 
 
 def test_layer_norms_keep_the_order_of_their_channels(networks, build, image):

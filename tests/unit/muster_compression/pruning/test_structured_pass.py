@@ -87,6 +87,7 @@ def test_heads_really_leave_the_exported_file(networks, attentions, untrained, c
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_pruned_transformer_becomes_a_smaller_tflite_file_with_the_same_answers(networks, untrained, context):
     pytest.importorskip("litert_torch")
     parent = untrained(networks["Transformer"])
