@@ -37,7 +37,7 @@ def for_tflite_files(recipe: str, folder: Path) -> str:
 
 
 def control_of(recipe: str, folder: Path) -> str:
-    """The variants that a teacher had a part in, with labels alone in its place, and the student itself in fp32.
+    """The variants that a teacher had a part in, from scratch and with labels alone, and the student itself in fp32.
 
     The student's architecture, its budget and all later passes stay. "" when nothing is distilled.
     """
@@ -53,6 +53,8 @@ def control_of(recipe: str, folder: Path) -> str:
         for step in variant["passes"]:
             if step["pass"] == _DISTILL:
                 step |= {"alpha": 0.0, "features": "none", "control": False}
+                if isinstance(step.get("student"), dict):  # nor does it begin with the teacher's weights
+                    step["student"] = {**step["student"], "keep_weights": False}
     return _written(plain, folder)
 
 

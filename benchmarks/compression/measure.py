@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from benchmarks.rig.machine import QUIET_PERCENT
 from muster_bench.dataset import columns, load_arrays, split
 from muster_bench.evaluate import evaluate
 from muster_bench.face import Face
@@ -28,10 +30,11 @@ from muster_bench.timed_loop import run_loop
 from muster_compression.artifact import write_npz
 from muster_compression.face import bind, open_artifact
 from muster_compression.judge import reference_outputs
-from muster_devices.pressure import over_a_run, read_pressure
+from muster_devices.pressure import PressureReading, over_a_run, read_pressure
 from muster_protos.model import Accuracy, Format, Pressure, Signature
 
 _FEEDS = 16
+_SETTLE_S = 10.0
 _ROUND = RunLength(min_queries=30, min_duration_s=0.15, warmup_min_s=0.03, warmup_cap_s=0.3)
 _WARM_UP = RunLength(min_queries=3, min_duration_s=0.0, warmup_min_s=0.3, warmup_cap_s=3.0)
 
@@ -56,6 +59,17 @@ class PairLatency:
     ratio_high: float
     rounds: int
     pressure: Pressure
+
+    @property
+    def cpu_percent(self) -> float | None:
+        """CPU pressure, the higher of before and after; None = the kernel does not tell."""
+        known = [value for value in (self.pressure.cpu_before, self.pressure.cpu_after) if value is not None]
+        return max(known) if known else None
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether others wanted the CPU meanwhile."""
+        return self.cpu_percent is not None and self.cpu_percent > QUIET_PERCENT
 
 
 def main() -> int:
@@ -111,7 +125,7 @@ def _pair(first: Subject, second: Subject, samples: Path, rounds: int) -> PairLa
         runs = [face.bind(_feeds(samples, face)) for face in faces]
         for bound in runs:
             run_loop(bound, _WARM_UP, Slowdown())
-        before = read_pressure()
+        before = _settled()
         medians: list[list[float]] = [[], []]
         for index in range(rounds):
             for which in (0, 1) if index % 2 == 0 else (1, 0):
@@ -131,6 +145,16 @@ def _pair(first: Subject, second: Subject, samples: Path, rounds: int) -> PairLa
         rounds=rounds,
         pressure=pressure,
     )
+
+
+def _settled() -> PressureReading:
+    """The machine once it is quiet, or as it is after a while: what trained before may still be felt."""
+    deadline_s = time.monotonic() + _SETTLE_S
+    while True:
+        found = read_pressure()
+        if found.cpu_percent is None or found.cpu_percent <= QUIET_PERCENT or time.monotonic() > deadline_s:
+            return found
+        time.sleep(1.0)
 
 
 def _feeds(samples: Path, face: Face) -> list[dict[str, np.ndarray]]:

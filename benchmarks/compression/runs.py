@@ -141,7 +141,7 @@ def _row(bench: Bench, template: str, item: VariantResult, control: _Control) ->
         latency_ratio=pair.ratio,
         latency_ratio_low=pair.ratio_low,
         latency_ratio_high=pair.ratio_high,
-        cpu_pressure=_pressure(pair),
+        cpu_pressure=pair.cpu_percent,
         student_size_ratio=None if student is None else student.manifest.artifact.size_bytes / size,
         student_latency_ratio=None if student is None else _against(bench, student, subject, baseline).ratio,
         heads_before=next(iter(_counts(item.steps, "heads_before")), None),
@@ -179,11 +179,6 @@ def _against(bench: Bench, student: VariantResult, subject: Subject, baseline: B
 def _subject(bench: Bench, item: VariantResult) -> Subject:
     """Behind the signature of its own format's baseline, whose layout needs no conversion."""
     return Subject(item.artifact_path, item.manifest.format, bench.both[item.manifest.format].imported.signature)
-
-
-def _pressure(pair: PairLatency) -> float | None:
-    known = [value for value in (pair.pressure.cpu_before, pair.pressure.cpu_after) if value is not None]
-    return max(known) if known else None
 
 
 def _wall_s(results: Sequence[RecipeResult]) -> float:

@@ -8,6 +8,7 @@ from benchmarks.compression.against import against_others, transformers
 from benchmarks.compression.goals import verdict
 from benchmarks.compression.rows import Report, Row, SideRow, TeacherRow, TemplateRun
 from benchmarks.compression.tasks import TASKS
+from benchmarks.rig.machine import QUIET_PERCENT
 
 _HEAD = """# Compression results
 
@@ -27,7 +28,6 @@ validation samples. *Student*: against the student's fp32 file and latency, trai
 buy. Dropped variants are in the table with the reason. *Noisy*: others waited for the CPU for more than 10 % of the
 time, so the latency says little.
 """
-NOISY_PERCENT = 10.0
 
 
 def document(report: Report | None) -> str:
@@ -144,7 +144,7 @@ def sides(rows: Sequence[SideRow]) -> str:
 
 def _variant(row: Row) -> list[str]:
     own = " (own)" if row.control is not None and "own" in row.control_is else ""
-    noisy = " noisy" if (row.cpu_pressure or 0.0) > NOISY_PERCENT else ""
+    noisy = " noisy" if (row.cpu_pressure or 0.0) > QUIET_PERCENT else ""
     spread = ""
     if row.latency_ratio_low is not None and row.latency_ratio_high is not None:
         spread = f" ({row.latency_ratio_low:.1f}-{row.latency_ratio_high:.1f})"

@@ -14,10 +14,9 @@ from benchmarks.compression.prepare import prepared
 from benchmarks.compression.rows import Report, SideRow, TeacherRow, TemplateRun
 from benchmarks.compression.runs import Bench, run_template
 from benchmarks.compression.sides import pruners, quantizers
-from benchmarks.compression.tables import NOISY_PERCENT
 from benchmarks.compression.tasks import TASKS, Task
 from benchmarks.compression.teachers import Teacher, trained
-from benchmarks.rig.machine import describe_machine
+from benchmarks.rig.machine import QUIET_PERCENT, describe_machine
 from muster_compression.recipe import template_names
 from muster_protos.errors import MusterError
 from muster_protos.model import Format
@@ -90,7 +89,7 @@ def benchmark(asked: Asked) -> Report:
         machine=describe_machine(*_PACKAGES),
         seed=asked.seed,
         is_whole=asked.is_whole and not missing,
-        is_quiet=all((row.cpu_pressure or 0.0) <= NOISY_PERCENT for run in runs for row in run.rows),
+        is_quiet=all((row.cpu_pressure or 0.0) <= QUIET_PERCENT for run in runs for row in run.rows),
         teachers=tuple(teachers),
         runs=tuple(runs),
         sides=tuple(sides),

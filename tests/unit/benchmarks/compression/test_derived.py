@@ -15,7 +15,7 @@ variants:
     passes: [onnx-prepare, onnx-static-int8]
   - name: small
     passes:
-      - {pass: distill, student: {ratio: 0.25}, alpha: 0.9, features: auto, fit: {epochs: 40, batch_size: 16}}
+      - {pass: distill, student: {ratio: 0.25, keep_weights: true}, alpha: 0.9, features: auto, fit: {epochs: 40, batch_size: 16}}
       - export-onnx
   - name: small-int8
     from: small
@@ -52,7 +52,7 @@ def test_a_control_has_the_same_chains_without_the_teachers_answers(taught, tmp_
                 assert step.settings["alpha"] == 0
                 assert step.settings["features"] == "none"
                 assert step.settings["control"] is False
-                assert step.settings["student"] == {"ratio": 0.25}
+                assert step.settings["student"] == {"ratio": 0.25, "keep_weights": False}
                 assert step.settings["fit"] == {"epochs": 40, "batch_size": 16}
     assert [step.name for step in control.variants[-1].passes] == ["onnx-prepare", "onnx-static-int8"]
 
