@@ -298,6 +298,7 @@ def _step_result(applied: Applied, gated: Gated | None) -> StepResult:
         applied.is_cached,
         None if gated is None else gated.accuracy,
         "" if gated is None else gated.dropped_reason,
+        record.sensitivities,
     )
 
 

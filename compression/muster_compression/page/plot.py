@@ -11,6 +11,7 @@ from muster_protos.metric_names import is_share
 
 _WIDTH, _HEIGHT = 560, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 14, 42
+_FEWEST_TICKS = 3
 _LABEL_WIDTH, _LABEL_HEIGHT = 14, 12
 _NARROWEST_SHARE = 0.02  # of the metric's own size: a plot of nothing but noise must not look dramatic
 
@@ -116,11 +117,16 @@ def _tick(value: float, metric: str) -> str:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between the two; only the powers where those are many."""
+    """1, 2 and 5 times powers of ten between the two, only the powers where those are many; round steps where few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     factors = (1,) if last - first > 4 else (1, 2, 5)
     ticks = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
-    return [tick for tick in ticks if low <= tick <= high]
+    inside = [tick for tick in ticks if low <= tick <= high]
+    if len(inside) >= _FEWEST_TICKS:
+        return inside
+    step = nice_step((high - low) / 7)
+    first = math.ceil(low / step)
+    return [round(index * step, 12) for index in range(first, first + 9) if index * step <= high]
 
 
 def nice_step(raw: float) -> float:

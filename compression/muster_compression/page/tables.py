@@ -12,6 +12,7 @@ from muster_compression.rows import VariantRow
 from muster_compression.run_file import Run
 
 _CONTROL = "_control"
+_LONG = 60
 
 
 def variants(run: Run) -> Html:
@@ -72,11 +73,21 @@ def passes(run: Run) -> Html:
             after += f" {interval((accuracy.ci_low, accuracy.ci_high), metric)}"
             after += "" if accuracy.agreement is None else f", {accuracy.agreement:.1%} agree"
         seconds = f"{step.wall_s:.1f}{' (cached)' if step.is_cached else ''}"
-        cells = [name, step.pass_name, step.effect, listed(step.figures), after, seconds]
         ended = element("span", escaped(f" {step.reason}"), class_="bad") if step.reason else Html("")
-        rows.append([escaped(cell) for cell in cells[:2]] + [joined([escaped(cells[2]), ended])])
-        rows[-1] += [escaped(cell) for cell in cells[3:]]
+        effect = joined([escaped(step.effect), ended])
+        rows.append([escaped(name), escaped(step.pass_name), effect, _figures(step), escaped(after), escaped(seconds)])
     return table(["variant", "pass", "effect", "figures", "quality after", "seconds"], rows)
+
+
+def _figures(step: StepResult) -> Html:
+    """In one line; long texts, such as the widths of every layer, are folded."""
+    long = {key: value for key, value in step.figures.items() if isinstance(value, str) and len(value) > _LONG}
+    short = {key: value for key, value in step.figures.items() if key not in long}
+    folded = (
+        element("details", element("summary", escaped(key.replace("_", " "))), escaped(value))
+        for key, value in long.items()
+    )
+    return joined([escaped(listed(short)), *folded])
 
 
 def controls(run: Run) -> Html:

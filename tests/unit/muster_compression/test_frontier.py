@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muster_compression.frontier import Candidate, dominates, dominators, frontier, quality_of
@@ -17,6 +17,7 @@ candidates = st.lists(
 ).map(lambda items: [Candidate(str(i), x.group, x.quality, x.latency_ms, x.size_bytes) for i, x in enumerate(items)])
 
 
+@settings(deadline=None)
 @given(candidates)
 def test_nothing_on_the_frontier_is_dominated_and_everything_off_it_is_by_something_on_it(items):
     kept = frontier(items)
@@ -30,6 +31,7 @@ def test_nothing_on_the_frontier_is_dominated_and_everything_off_it_is_by_someth
         assert by_key[by].group == by_key[key].group
 
 
+@settings(deadline=None)
 @given(candidates, st.randoms())
 def test_the_frontier_does_not_depend_on_the_order(items, random):
     shuffled = list(items)
@@ -37,6 +39,7 @@ def test_the_frontier_does_not_depend_on_the_order(items, random):
     assert {item.key for item in frontier(items)} == {item.key for item in frontier(shuffled)}
 
 
+@settings(deadline=None)
 @given(candidates)
 def test_dominance_is_transitive(items):
     for a in items:

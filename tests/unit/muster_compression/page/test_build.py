@@ -104,6 +104,14 @@ def test_the_control_of_a_pass_is_told_with_its_difference(run):
     assert {"96.00 % (93.0–98.0)", "97.50 %", "-0.0150", "200"} <= set(cells[start : start + 20])
 
 
+def test_long_figures_are_folded_and_short_ones_stand_in_a_line(run):
+    row = run.variants[0]
+    step = replace(row.steps[1], figures={"heads_before": 8, "heads_after": 4, "layers": "stem 16>8; " * 20})
+    page = page_of(replace(run, variants=(replace(row, steps=(step,)),)))
+    assert "<td>heads before 8, heads after 4<details><summary>layers</summary>stem 16&gt;8" in page
+    read(page)
+
+
 def test_points_of_each_kind_are_drawn(run):
     page = page_of(run)
     size, latency = page.split("<figure>")[1:3]

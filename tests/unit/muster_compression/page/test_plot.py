@@ -1,7 +1,7 @@
 import math
 from xml.etree import ElementTree
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muster_compression.page.plot import Axes, Spot, log_ticks, nice_step, plot
@@ -11,6 +11,7 @@ positive = st.floats(1e-6, 1e6)
 shares = st.floats(-1e3, 1e3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(positive, shares, st.floats(0, 10)), min_size=1, max_size=12))
 def test_every_point_lies_inside_the_plot(points):
     spots = [
@@ -27,13 +28,15 @@ def test_every_point_lies_inside_the_plot(points):
         assert all(math.isfinite(float(line.get(key))) for key in ("x1", "y1", "x2", "y2"))
 
 
-@given(positive, st.floats(1.01, 1e8))
+@settings(deadline=None)
+@given(positive, st.floats(1.1, 1e8))
 def test_ticks_lie_between_the_ends(low, factor):
     ticks = log_ticks(low, low * factor)
-    assert all(low <= tick <= low * factor for tick in ticks)
-    assert len(ticks) <= 20
+    assert all(low * (1 - 1e-6) <= tick <= low * factor * (1 + 1e-6) for tick in ticks)
+    assert 2 <= len(ticks) <= 20
 
 
+@settings(deadline=None)
 @given(st.floats(1e-9, 1e9))
 def test_a_step_is_at_least_what_was_asked_and_at_most_two_and_a_half_times_that(raw):
     assert raw * 0.999 <= nice_step(raw) <= raw * 2.501
