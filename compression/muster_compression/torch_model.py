@@ -51,8 +51,10 @@ def load_for_export(model: WorkingModel) -> nn.Module:
     """
     if not is_archive(model.path):
         return load_module(model)
+    from muster_compression.sources.torch_module import graph_module
+
     try:
-        return torch.export.load(model.path).module()
+        return graph_module(torch.export.load(model.path))
     except Exception as error:
         raise PassError(f"the archive cannot be read: {_one_line(error)}") from error
 

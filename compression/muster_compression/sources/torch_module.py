@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -101,9 +102,24 @@ def load_archive(path: Path) -> TorchSource:
         raise InvalidInputError(f"{path.name}: expected an archive with positional example inputs; export it again")
     examples = tuple(program.example_inputs[0])
     names = tuple(str(name) for name in program.graph_signature.user_inputs)[: len(examples)]
-    module = program.module()
+    module = graph_module(program)
     outputs = _try_forward(module, examples, path.name)
     return TorchSource(module, tuple(map(_plain, examples)), names, _output_names(module, outputs), path.name)
+
+
+def graph_module(program: torch.export.ExportedProgram) -> nn.Module:
+    """The graph as a module that stays as it was exported; torch's own refuses to be told that it is for inference."""
+    module: nn.Module = program.module()
+    for part in module.modules():
+        part.training = False
+    for name in ("train", "eval"):
+        setattr(module, name, MethodType(_stays, module))
+    return module
+
+
+def _stays(module: nn.Module, mode: bool = False) -> nn.Module:
+    del mode
+    return module
 
 
 def _input_names(module: nn.Module) -> tuple[str, ...]:

@@ -104,7 +104,10 @@ def _hand_in(model: Model, recipe: str, result: RecipeResult) -> LocalRun:
 
 
 def _send(model: Model, item: VariantResult, recipe: str) -> None:
-    """One file; the controller judges it again on its own samples."""
+    """One file; the controller judges it again on its own samples.
+
+    Forced: that the module is the baseline was proven before the recipe ran, and a better one may disagree with it.
+    """
     manifest = item.manifest
     parent = manifest.parent_variant_id.rpartition(".")[2]
     with meter(manifest.name) as bar:
@@ -114,7 +117,12 @@ def _send(model: Model, item: VariantResult, recipe: str) -> None:
 
         is_first = parent not in _variant_names(model)
         operation = model.add_variant(
-            item.artifact_path, manifest.name, on_bytes, parent="" if is_first else parent, recipe=recipe
+            item.artifact_path,
+            manifest.name,
+            on_bytes,
+            force=True,
+            parent="" if is_first else parent,
+            recipe=recipe,
         )
         operation.result(None, lambda view: bar.show(0.5 + view.progress_ratio / 2, view.note.partition("\n")[0]))
 
