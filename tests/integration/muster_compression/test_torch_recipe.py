@@ -206,11 +206,12 @@ def test_a_killed_training_goes_on_where_it_was_and_gives_the_same_bytes(project
 def test_a_floor_ends_a_chain_at_a_torch_form_with_its_figures(imported, cache, tmp_path):
     recipe = tmp_path / "mine.yaml"
     diverging = "{epochs: 3, learning_rate: 10, optimizer: sgd, schedule: constant}"
+    spoiling = "{epochs: 1, learning_rate: 0.3, optimizer: sgd, schedule: constant}"
     recipe.write_text(
         "name: mine\nvariants:\n"
         "  - {name: plain, passes: [export-onnx]}\n"
         f"  - {{name: lost, passes: [{{pass: train, fit: {diverging}}}, export-onnx]}}\n"
-        "  - {name: worse, passes: [{pass: train, fit: {epochs: 1, learning_rate: 0.3}}, export-tflite]}\n"
+        f"  - {{name: worse, passes: [{{pass: train, fit: {spoiling}}}, export-tflite]}}\n"
         "  - {name: child, from: worse, passes: [export-tflite]}\n"
     )
     result = run_recipe(imported.parent, str(recipe), tmp_path / "out", floor="0.98rel", cache_dir=cache, threads=1)
