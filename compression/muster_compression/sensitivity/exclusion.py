@@ -87,6 +87,8 @@ def _next(
     """(why it ends here, or "", what to try: single layers, then pairs)."""
     if _is_enough(best, goal):
         return "the target is met", []
+    if best.sqnr_db is None:
+        return "nothing differs any more", []
     if len(taken) >= goal.most_excluded:
         return f"{goal.most_excluded} are as many as allowed", []
     remaining = [name for name in order if name not in taken]

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muster_compression.sensitivity.closeness import Closeness
@@ -66,6 +66,12 @@ def test_layers_beyond_the_budget_are_not_tried():
     assert all("a" not in asked for asked in model.asked)
 
 
+def test_outputs_that_are_equal_already_need_nothing_in_float():
+    found = exclude_greedily(NAMES, lambda _names: Closeness(None, 1.0), Goal(), {})
+    assert (found.layers, found.tried, found.reason) == ((), 1, "nothing differs any more")
+
+
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), st.floats(-5, 8)), st.integers(1, 5), st.floats(0.1, 3))
 def test_every_layer_in_float_paid_for_itself(gains, most, least):
     model = Model(gains)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muster_compression.sensitivity.closeness import agreement, closeness
@@ -40,6 +40,7 @@ def test_relative_sensitivity_spans_the_models_own_range():
     assert relative_sensitivity([layer("x", 5.0), layer("y", 5.0)]) == {"x": 0.0, "y": 0.0}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 99), st.none() | st.floats(-20, 80)), unique_by=lambda item: item[0]))
 def test_orders_keep_every_layer_and_do_not_depend_on_the_order_given(raw):
     layers = [layer(str(name), value) for name, value in raw]
