@@ -15,6 +15,7 @@ from muster_compression.low_rank.layers import Layer, factorable_layers, whole_c
 from muster_compression.passes.low_rank import LowRankSettings
 from muster_compression.passes.port import PassContext, PassError, PassOutput, PassRecord, WorkingModel
 from muster_compression.process import part_of
+from muster_compression.pruning.recognise import with_own_attention
 from muster_compression.torch_model import load_module, save_module
 from muster_compression.training.environment import reproducible
 from muster_compression.training.fit import fit
@@ -31,7 +32,10 @@ def run(model: WorkingModel, settings: LowRankSettings, context: PassContext) ->
     module = load_module(model)
     original = copy.deepcopy(module)
     with reproducible(context.threads):
-        layers = factorable_layers(module, example_tensors(context, 1))
+        inputs = example_tensors(context, 1)
+        if any(isinstance(part, nn.MultiheadAttention) for part in module.modules()):
+            with_own_attention(module, inputs)  # torch's own reads its weights past its layers
+        layers = factorable_layers(module, inputs)
         _check_names(settings.keep, layers)
         choosing = [layer for layer in layers if not set(layer.names) & set(settings.keep)]
         before = whole_cost(module, layers)

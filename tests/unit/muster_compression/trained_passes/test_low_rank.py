@@ -95,6 +95,18 @@ def test_no_layers_and_no_training_samples_are_told(context, teacher, tmp_path) 
         apply(teacher, settings(fit={"epochs": 1}), context(training=None))
 
 
+def test_layers_of_torchs_own_transformer_are_factored_too(context, tmp_path) -> None:
+    torch.manual_seed(0)
+    block = nn.TransformerEncoderLayer(16, 2, 64, dropout=0.0, batch_first=True)
+    rows = nn.Flatten(1, 2)  # (n, 1, 8, 8) -> (n, 8, 8): eight tokens
+    given = save_module(nn.Sequential(rows, nn.Linear(8, 16), block, nn.Flatten(), nn.Linear(128, 10)), tmp_path / "v")
+    output = apply(given, settings(ratio=0.6, measure="params"), context())
+    module = load_module(output.model)
+    changed = [name for name in ("linear1", "linear2") if isinstance(getattr(module[2], name), nn.Sequential)]
+    assert changed
+    assert params(module) < 0.7 * params(load_module(given))
+
+
 def test_without_any_data_noise_tells_the_sensitivity(context, teacher) -> None:
     empty = context(training=None, holdout=None, calibration={})
     output = apply(teacher, settings(ratio=0.5), empty)
