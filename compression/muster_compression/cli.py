@@ -257,10 +257,13 @@ def _recipes(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     manifest = report.manifest_of(options.variant)
+    steps = report.steps_of(options.variant.parent, manifest.variant_id)
     if options.output == "json":
-        print(json.dumps(report.facts_of(manifest), indent=2))
+        print(json.dumps(report.facts_of(manifest) | {"steps": report.steps_json(steps)}, indent=2))
     else:
         print(table(manifest))
+        for step in steps:
+            print(f"{step.pass_name:<24} {step.effect}")
     return 0
 
 

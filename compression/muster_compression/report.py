@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 
 from muster_compression.artifact import write_bytes
-from muster_compression.orders import ImportedModel, RecipeResult
+from muster_compression.orders import ImportedModel, RecipeResult, StepResult
 from muster_compression.recipe import Recipe
 from muster_compression.rows import VariantRow
-from muster_compression.run_file import Run
+from muster_compression.run_file import Run, load_run
 from muster_compression.search.point import SearchSummary
 from muster_compression.sources.kind import split_torch
 from muster_protos.errors import InvalidInputError, NotFoundError
@@ -25,6 +25,7 @@ Json: TypeAlias = dict[str, Any]
 _MANIFEST_SUFFIX = ".manifest.json"
 _MANIFEST = TypeAdapter(VariantManifest)
 _ROW = TypeAdapter(VariantRow)
+_STEPS = TypeAdapter(list[StepResult])
 _SEARCH = TypeAdapter(SearchSummary)
 
 
@@ -127,6 +128,21 @@ def manifest_of(path: Path) -> VariantManifest:
         return _MANIFEST.validate_json(beside.read_bytes())
     except ValueError as error:
         raise InvalidInputError(f"{beside.name}: expected a variant's manifest, found something else") from error
+
+
+def steps_of(folder: Path, variant_id: str) -> tuple[StepResult, ...]:
+    """The passes that made a variant, from the folder's ``run.json``; none when it has none of this variant."""
+    try:
+        run = load_run(folder)
+    except (NotFoundError, InvalidInputError):
+        return ()
+    return next((row.steps for row in run.variants if row.variant_id == variant_id), ())
+
+
+def steps_json(steps: Sequence[StepResult]) -> list[Json]:
+    """For programs."""
+    found: list[Json] = _STEPS.dump_python(list(steps), mode="json")
+    return found
 
 
 def facts_of(manifest: VariantManifest) -> Json:

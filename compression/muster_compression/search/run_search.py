@@ -55,9 +55,10 @@ def run_search(
         InterruptedError: ``stop`` was set; finished points are kept.
     """
     format = imported.manifest.format.value  # noqa: A001
-    targets = space.targets(format)
+    targets = space.targets(format, bool(imported.torch_source))
     if not targets:
-        raise InvalidInputError(f"{space.name} has nothing for {format} models")
+        torch = "" if imported.torch_source else " without their torch module (--model net.py:make)"
+        raise InvalidInputError(f"{space.name} has nothing for {format} models{torch}")
     log = SearchLog.open(asked.out_dir, _identity(imported, space, asked))
     evaluator = Evaluator(space, imported.parent, asked, stop)
     baseline = _baseline_latency(imported, asked)

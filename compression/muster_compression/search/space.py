@@ -39,14 +39,14 @@ class Space:
         """
         return checked_recipe(self._filled(values), self.name)
 
-    def targets(self, format: str) -> list[int]:  # noqa: A002
-        """The variants that can be made of a baseline of this format, as a run chooses them."""
+    def targets(self, format: str, has_torch: bool = True) -> list[int]:  # noqa: A002
+        """The variants that can be made of a baseline of this format, with or without its torch module."""
         chosen: list[int] = []
         recipe = self.recipe({})
         names: set[str] = {BASELINE}
         for index, item in enumerate(recipe.variants):
-            is_here = item.is_from_torch or format in item.formats
-            if is_here if item.parent == BASELINE else item.parent in names:
+            is_here = has_torch if item.is_from_torch else item.parent != BASELINE or format in item.formats
+            if is_here and item.parent in names:
                 chosen.append(index)
                 names.add(item.name)
         return chosen

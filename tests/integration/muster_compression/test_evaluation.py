@@ -114,7 +114,9 @@ def test_the_outputs_of_a_run_are_shown_compared_and_reported(model_path, data_p
     assert tree[0].startswith("classifier:1 fp32")
     assert tree[1].startswith(" ├─ fp16")
     assert main(["show", str(out / "classifier.v1.fp16.onnx")]) == 0
-    assert "fp16" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "classifier.v1.fp16" in shown
+    assert "onnx-fp16                " in shown
     files = [str(out / f"classifier.v1.{name}.onnx") for name in ("fp32", "int8-static")]
     assert main(["compare", *files, "-o", "json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -36,6 +36,7 @@ def command(tmp_path, model_path, data_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_search_keeps_the_frontier_explains_the_rest_and_goes_on_where_it_was(command, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([*command, "--budget", "1"]) == 0

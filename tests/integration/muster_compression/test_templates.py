@@ -105,6 +105,7 @@ def made(folder):
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(1800)
 def test_edge_prunes_to_a_third_and_quantizes_both_formats(made):
     baseline, found = made("edge", "cnn")
     assert list(found) == ["pruned", "pruned-int8", "pruned-lite", "pruned-lite-int8"]
@@ -120,6 +121,7 @@ def test_edge_prunes_to_a_third_and_quantizes_both_formats(made):
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(1800)
 def test_tiny_is_far_smaller_and_its_student_has_a_control(made):
     baseline, found = made("tiny", "cnn")
     manifests = {name: item.manifest for name, item in found.items()}
@@ -133,6 +135,7 @@ def test_tiny_is_far_smaller_and_its_student_has_a_control(made):
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(1800)
 def test_transformer_has_half_the_heads_and_smaller_weights(made):
     baseline, found = made("transformer", "vit")
     pruned = found["heads"].steps[0]
@@ -145,6 +148,7 @@ def test_transformer_has_half_the_heads_and_smaller_weights(made):
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(1800)
 def test_quality_keeps_int8_close_to_the_baseline(made):
     baseline, found = made("quality", "cnn")
     assert list(found) == ["int8-mixed", "int8-trained", "int8-trained-lite"]

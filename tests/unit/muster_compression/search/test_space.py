@@ -54,6 +54,19 @@ def test_only_variants_that_can_start_from_the_baseline_are_targets(space):
     assert space.targets("tflite") == [3]
 
 
+def test_variants_that_start_from_a_torch_module_need_one(tmp_path):
+    trained = """
+  - name: pruned
+    passes: [{pass: prune-structured, ratio: 0.5}, export-onnx]
+  - name: pruned-int8
+    from: pruned
+    passes: [onnx-prepare, onnx-static-int8]
+"""
+    space = load_space(written(tmp_path, RECIPE + trained.removeprefix("\n")))
+    assert space.targets("onnx", has_torch=True) == [0, 1, 2, 4, 5]
+    assert space.targets("onnx", has_torch=False) == [0, 1, 2]
+
+
 def test_a_point_is_a_recipe_with_that_variant_and_what_it_needs(space):
     recipe = parse_recipe(space.point_yaml(2, {SAMPLES: 16, CHANNEL: False}), "point.yaml")
     assert [item.name for item in recipe.variants] == ["ready", "small", "smaller"]
