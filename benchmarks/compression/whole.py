@@ -17,7 +17,6 @@ from benchmarks.compression.sides import pruners, quantizers
 from benchmarks.compression.tasks import TASKS, Task
 from benchmarks.compression.teachers import Teacher, trained
 from benchmarks.rig.machine import QUIET_PERCENT, describe_machine
-from muster_compression.recipe import template_names
 from muster_protos.errors import MusterError
 from muster_protos.model import Format
 
@@ -73,10 +72,10 @@ def benchmark(asked: Asked) -> Report:
         )
         for template in asked.wanted(task):
             report = progress.begin(f"{name}/{template}")
-            if template in template_names() or template.endswith(".yaml"):
+            try:
                 runs.append(run_template(bench, template, report))
-            else:
-                missing.append(f"{name}/{template}: no such template yet")
+            except MusterError as error:
+                missing.append(f"{name}/{template}: {error}")
             progress.end()
         if _has_sides(asked, task):
             report = progress.begin(f"{name}/{SIDE_BY_SIDE}")

@@ -15,7 +15,11 @@ variants:
     passes: [onnx-prepare, onnx-static-int8]
   - name: small
     passes:
-      - {pass: distill, student: {ratio: 0.25, keep_weights: true}, alpha: 0.9, features: auto, fit: {epochs: 40, batch_size: 16}}
+      - pass: distill
+        student: {ratio: 0.25, keep_weights: true}
+        alpha: 0.9
+        features: auto
+        fit: {epochs: 40, batch_size: 16}
       - export-onnx
   - name: small-int8
     from: small
