@@ -46,7 +46,8 @@ class SelfAttention(nn.Module):
         """``mask``: added to the logits, or True where attention is allowed; broadcast to (n, heads, t, t)."""
         leading = tokens.shape[:-1]
         rows = tokens.reshape(-1, leading[-1], tokens.shape[-1])
-        packed = self.qkv(rows).reshape(rows.shape[0], rows.shape[1], 3, self.num_heads, self.head_dim)
+        packed = self.qkv(rows)  # its width says how many heads there are, also when a pass put a chain of layers there
+        packed = packed.reshape(*packed.shape[:2], 3, packed.shape[2] // (3 * self.head_dim), self.head_dim)
         query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = functional.scaled_dot_product_attention(
             query,
@@ -57,7 +58,7 @@ class SelfAttention(nn.Module):
             is_causal=is_causal and mask is None,
             scale=self.scale,
         )
-        joined = mixed.transpose(1, 2).reshape(*leading, self.num_heads * self.head_dim)
+        joined = mixed.transpose(1, 2).flatten(2).reshape(*leading, -1)
         projected: Tensor = self.out(joined)
         return projected
 

@@ -51,7 +51,9 @@ def layer_widths(module: nn.Module) -> dict[str, tuple[int, str]]:
     for name, part in module.named_modules():
         if id(part) in inside:
             continue  # its rows are the heads
-        if isinstance(part, (SelfAttention, nn.MultiheadAttention)):
+        if isinstance(part, nn.MultiheadAttention) or (
+            isinstance(part, SelfAttention) and isinstance(part.qkv, nn.Linear)
+        ):
             found[name] = (part.num_heads, "heads")
         elif isinstance(part, nn.modules.conv._ConvNd):
             found[name] = (part.out_channels, "channels")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +48,7 @@ def mapped(module: nn.Module, examples: Sequence[Tensor]) -> list[ChannelGroup]:
     Raises:
         PruningError: the module's graph cannot be followed.
     """
-    heads = [_heads(name, part) for name, part in module.named_modules() if isinstance(part, SelfAttention)]
+    heads = [_heads(name, part) for name, part in _attentions(module)]
     makes_heads = {group.members[0].layer for group in heads}
     reads_heads = {group.members[1].layer for group in heads}
     channels = [
@@ -61,6 +61,13 @@ def mapped(module: nn.Module, examples: Sequence[Tensor]) -> list[ChannelGroup]:
         )  # the inside of an attention: its heads leave whole
     ]
     return [*channels, *heads]
+
+
+def _attentions(module: nn.Module) -> Iterator[tuple[str, SelfAttention]]:
+    """Those whose projections are plain layers: other passes may have put a chain there."""
+    for name, part in module.named_modules():
+        if isinstance(part, SelfAttention) and type(part.qkv) is type(part.out) is nn.Linear:
+            yield name, part
 
 
 def _heads(name: str, part: SelfAttention) -> ChannelGroup:

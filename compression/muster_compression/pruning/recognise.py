@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from muster_compression.pruning.attention import HeadShape, MultiheadSelfAttention, SelfAttention
+from muster_compression.training.losses import outputs_in_order
 
 _HEAD_COUNTS = ("num_heads", "n_heads", "heads", "n_head", "nhead", "nheads", "num_attention_heads")
 _DROPOUTS = ("attn_drop", "attn_dropout", "attention_dropout", "dropout")
@@ -41,7 +42,7 @@ def with_own_attention(module: nn.Module, examples: Sequence[Tensor]) -> Recogni
     candidates = [(name, part) for name, part in module.named_modules() if name and _looks_like_attention(part)]
     inner = [name for name, _ in candidates]
     candidates = [(name, part) for name, part in candidates if not any(o.startswith(f"{name}.") for o in inner)]
-    calls = _record(module, [part for _, part in candidates], examples)
+    calls, wanted = _record(module, [part for _, part in candidates], examples)
     replaced, unknown = [], []
     for name, part in candidates:
         if isinstance(part, SelfAttention):
@@ -53,7 +54,11 @@ def with_own_attention(module: nn.Module, examples: Sequence[Tensor]) -> Recogni
             continue
         owner, _, key = name.rpartition(".")
         setattr(module.get_submodule(owner), key, own.train(part.training))
-        replaced.append(name)
+        if _still_answers(module, examples, wanted):
+            replaced.append(name)
+        else:  # it needs the attention's weights, or looks inside
+            setattr(module.get_submodule(owner), key, part)
+            unknown.append(name)
     return Recognised(tuple(replaced), tuple(unknown))
 
 
@@ -90,8 +95,10 @@ class _Call:
     answer: Any
 
 
-def _record(module: nn.Module, parts: Sequence[nn.Module], examples: Sequence[Tensor]) -> dict[int, list[_Call]]:
-    """What each part is called with and answers in one forward of the whole module."""
+def _record(
+    module: nn.Module, parts: Sequence[nn.Module], examples: Sequence[Tensor]
+) -> tuple[dict[int, list[_Call]], list[Tensor]]:
+    """What each part is called with and answers in one forward of the whole module, and the module's own answers."""
     calls: dict[int, list[_Call]] = {}
 
     def note(part: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], answer: Any) -> None:
@@ -100,10 +107,20 @@ def _record(module: nn.Module, parts: Sequence[nn.Module], examples: Sequence[Te
     handles = [part.register_forward_hook(note, with_kwargs=True) for part in parts]
     # torch's encoder layers pass an attention by in their fused kernel, which they leave when a gradient is wanted
     with torch.enable_grad():
-        module(*examples)
+        answers = outputs_in_order(module(*examples))
     for handle in handles:
         handle.remove()
-    return calls
+    return calls, [answer.detach() for answer in answers]
+
+
+def _still_answers(module: nn.Module, examples: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
+    """The whole module computes as before."""
+    try:
+        with torch.no_grad():
+            found = outputs_in_order(module(*examples))
+    except Exception:  # noqa: BLE001  the user's own forward may raise anything
+        return False
+    return len(found) == len(wanted) and all(_is_near(one, other) for one, other in zip(wanted, found, strict=True))
 
 
 def _answers_alike(own: SelfAttention, calls: Sequence[_Call]) -> bool:
@@ -117,12 +134,18 @@ def _answers_alike(own: SelfAttention, calls: Sequence[_Call]) -> bool:
         except (TypeError, ValueError, RuntimeError, IndexError):
             return False
         wanted, found = _tensor(call.answer), _tensor(answer)
-        if wanted is None or found is None or wanted.shape != found.shape or _is_tuple(call.answer, answer):
+        if wanted is None or found is None or _is_tuple(call.answer, answer):
             return False
-        allowed = _ALIKE * float(wanted.detach().abs().max()) + 1e-6
-        if not bool(((wanted.detach() - found).abs() <= allowed).all()):
+        if not _is_near(wanted.detach(), found):
             return False
     return True
+
+
+def _is_near(wanted: Tensor, found: Tensor) -> bool:
+    if wanted.shape != found.shape:
+        return False
+    allowed = _ALIKE * float(wanted.abs().max()) + 1e-6
+    return bool(((wanted - found).abs() <= allowed).all())
 
 
 def _tensor(answer: Any) -> Tensor | None:

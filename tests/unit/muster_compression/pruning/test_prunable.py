@@ -107,6 +107,19 @@ def test_torchs_encoder_really_loses_heads(networks, build, image):
     assert module(image).shape == (1, 10)
 
 
+def test_an_attention_whose_projection_became_a_chain_still_computes(networks, build, image):
+    """As ``low-rank`` leaves it; its heads stay then."""
+    module = build(networks["Transformer"])
+    with_own_attention(module, (image,))
+    wanted = module(image)
+    for part in [part for part in module.modules() if isinstance(part, SelfAttention)]:
+        inner = nn.Linear(part.qkv.out_features, part.qkv.out_features, bias=False)
+        nn.init.eye_(inner.weight)
+        part.qkv = nn.Sequential(part.qkv, inner)
+    assert torch.allclose(module(image), wanted, atol=1e-5)
+    assert all(group.kind is Kind.CHANNELS for group in prunable(module, (image,)).groups)
+
+
 def test_masks_of_torchs_attention_mean_the_same(networks, build):
     own = nn.MultiheadAttention(16, 4, batch_first=True).eval()
     holder = nn.ModuleDict({"attention": own})
@@ -129,6 +142,24 @@ def test_masks_of_torchs_attention_mean_the_same(networks, build):
     assert with_own_attention(caller, (tokens,)).replaced == ("attention",)
     for case, answer in zip(cases, wanted, strict=True):
         assert torch.allclose(caller.attention(tokens, tokens, tokens, **case)[0], answer, atol=1e-5)
+
+
+def test_a_model_that_uses_the_attentions_weights_keeps_it(build):
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mixed, weights = self.attention(x, x, x)
+            return self.head((weights.mean(1, keepdim=True) @ mixed)[:, 0])
+
+    module, tokens = build(Pooled), torch.randn(1, 5, 16)
+    found = with_own_attention(module, (tokens,))
+    assert (found.replaced, found.unknown) == ((), ("attention",))
+    assert type(module.attention) is nn.MultiheadAttention
+    assert module(tokens).shape == (1, 3)
 
 
 def test_attention_that_computes_otherwise_keeps_its_heads(networks, build, image):
