@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import fcntl
 import json
 import logging
@@ -10,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_M_ARENA_MAX, _ARENAS = -8, 2  # malloc.h
 _LOCK = "controller.lock"
 BROKER_FOLDER = "broker"
 _TICK_S = 1.0
@@ -101,6 +103,7 @@ def run_controller(options: UpOptions) -> int:
         UnreachableError: a broker that does not answer.
         PermanentError: a port is taken, or the data folder cannot be used.
     """
+    _share_arenas()
     check_host(options.rest_host, is_tls=options.is_lan)
     options.mqtt.check()
     options.mqtt.check_means()
@@ -120,6 +123,14 @@ def run_controller(options: UpOptions) -> int:
         stack.callback(parts.service.close)
         parts.service.begin()
         return asyncio.run(_serve(options, parts))
+
+
+def _share_arenas() -> None:
+    """glibc gives each of our threads a heap of its own and keeps what is freed there: 9 to 14 MiB instead of 4 to 6
+    (mallopt(3)). Other libraries of C have no such call.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def _wire(options: UpOptions, certificate_life_s: float) -> Parts:
