@@ -1,0 +1,173 @@
+"""The verbs that work: ``run`` and ``search``, from what was typed to what is printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from muster_compression import report
+from muster_compression.floor import Floor, check_reachable, parse_floor
+from muster_compression.import_model import ImportedModel, import_model
+from muster_compression.progress import Progress
+from muster_compression.recipe import parse_recipe, recipe_text
+from muster_compression.run_file import Asked, Run, run_of, save_run
+from muster_compression.run_recipe import run_recipe
+from muster_compression.search.budget import parse_budget
+from muster_compression.search.evaluate import Asked as SearchOrder
+from muster_compression.search.run_search import run_search
+from muster_compression.search.space import load_space
+from muster_compression.sources.kind import split_torch
+from muster_protos.errors import as_usage
+from muster_protos.ids import check_id
+from muster_protos.metric_names import BUILT_IN
+
+PARTIAL = 8
+_MOST = 1000
+
+
+def source_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is compressed, and what judges it."""
+    parser.add_argument("--model", required=True, help="an .onnx, .tflite or .pt2 file, or file.py:function for torch")
+    parser.add_argument(
+        "--data", default="", help="data.npz, data.py:function or builtin:digits; without it only agreement is known"
+    )
+    parser.add_argument("--floor", default="", help="0.88, -0.01 or 0.99rel; variants under it are dropped")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the variants")
+    parser.add_argument("--name", default="", help="of the model (default: from its file)")
+    parser.add_argument(
+        "--metric", default="", type=_metric, help=f"{', '.join(BUILT_IN)}, or metrics.py:function(predictions, labels)"
+    )
+    parser.add_argument("--seed", type=_seed, default=0, help="0 or a positive whole number")
+    parser.add_argument(
+        "--train-epochs",
+        type=_count,
+        default=0,
+        help="train what file.py:function returns first (default: it is trained)",
+    )
+    parser.add_argument("--threads", type=_count, default=0, help="to train with; other numbers may give other weights")
+    parser.add_argument("--no-latency", action="store_true", help="do not measure on this host")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Import the model, run the recipe, keep and print what came out; 8 when something did not."""
+    started = time.monotonic()
+    with as_usage():  # what is misspelt is found before the model is trained
+        text = recipe_text(options.recipe)
+        floor = parse_floor(options.floor or parse_recipe(text, Path(options.recipe).name).floor)
+    with Progress() as progress:
+        imported = _import(options, floor, progress.part(0.0, 0.4))
+        result = run_recipe(
+            imported.parent,
+            options.recipe,
+            options.out,
+            progress.part(0.4, 0.6),
+            floor=options.floor,
+            seed=options.seed,
+            measure_latency=not options.no_latency,
+            own_metric=_own_metric(options.metric),
+            threads=options.threads,
+        )
+    found = run_of(_asked(options, text), imported, result, time.monotonic() - started)
+    report.save_manifests(options.out, imported, result)
+    _tell(options, found)
+    return PARTIAL if found.failed or not all(row.kept for row in found.variants) else 0
+
+
+def search(options: argparse.Namespace) -> int:
+    """Import the model, search the recipe's free parameters, keep and print the frontier."""
+    started = time.monotonic()
+    with as_usage():
+        budget, space = parse_budget(options.budget), load_space(options.recipe)
+        floor = parse_floor(options.floor or space.recipe({}).floor)
+    with Progress() as progress:
+        imported = _import(options, floor, progress.part(0.0, 0.1))
+        asked = SearchOrder(
+            options.out,
+            options.floor,
+            options.seed,
+            _own_metric(options.metric),
+            options.threads,
+            not options.no_latency,
+        )
+        try:
+            found = run_search(imported, space, budget, asked, progress.part(0.1, 0.9))
+        except KeyboardInterrupt:
+            print(f"points so far are kept in {options.out}; the same command goes on", file=sys.stderr)
+            raise
+    report.save_manifests(options.out, imported, found.result)
+    asked_for = _asked(options, recipe_text(options.recipe))
+    _tell(options, run_of(asked_for, imported, found.result, time.monotonic() - started, found.summary))
+    return 0
+
+
+def _tell(options: argparse.Namespace, found: Run) -> None:
+    """Keep what was found, and print it."""
+    save_run(options.out, found)
+    print(json.dumps(report.as_json(found), indent=2) if options.output == "json" else report.as_tree(found))
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _import(
+    options: argparse.Namespace, floor: Floor | None, on_progress: Callable[[float, str], None]
+) -> ImportedModel:
+    name = options.name or report.model_name(options.model)
+    with as_usage():
+        check_id(name, "model name")
+    own_metric = _own_metric(options.metric)
+    imported = import_model(
+        options.model,
+        name,
+        1,
+        options.data,
+        options.out,
+        on_progress,
+        metric="" if own_metric else options.metric,
+        own_metric=own_metric,
+        seed=options.seed,
+        train_epochs=options.train_epochs,
+        threads=options.threads,
+    )
+    if imported.manifest.accuracy is not None:
+        with as_usage():
+            check_reachable(floor, imported.manifest.accuracy)
+    return imported
+
+
+def _own_metric(metric: str) -> str:
+    """``--metric`` when it names a function of the user's."""
+    return metric if split_torch(metric) is not None else ""
+
+
+def _asked(options: argparse.Namespace, recipe_yaml: str) -> Asked:
+    return Asked(
+        source=options.model,
+        recipe=options.recipe,
+        recipe_yaml=recipe_yaml,
+        data=options.data,
+        metric=options.metric,
+        floor=options.floor,
+        seed=options.seed,
+    )
+
+
+def _metric(text: str) -> str:
+    if text not in ("", *BUILT_IN) and split_torch(text) is None:
+        raise argparse.ArgumentTypeError(f"expected {', '.join(BUILT_IN)} or file.py:function, found {text!r}")
+    return text
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**32 - 1}, found {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {_MOST}, found {text!r}")
+    return int(text)
