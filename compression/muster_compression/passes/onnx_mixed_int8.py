@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import onnx
@@ -17,7 +18,6 @@ from muster_compression.passes.onnx_static_int8 import BIAS_SAMPLES, reporting, 
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, WorkingModel
 from muster_compression.sensitivity.answers import answers_of
 from muster_compression.sensitivity.closeness import Closeness, closeness
-from muster_compression.sensitivity.layer import Unit
 from muster_compression.sensitivity.onnx_layers import quantizable_units
 from muster_protos.model import Format
 
@@ -46,30 +46,22 @@ def apply(model: WorkingModel, settings: OnnxMixedInt8Settings, context: PassCon
     """
     before = load_float(model, _NAME)
     rows = choose(context, settings.calibration_samples, _NAME)
-    samples, compared = comparison(context, settings.comparison_samples, _NAME)
+    named = save_onnx(before, context.folder / "named.onnx")
     target = target_of(settings.target)
     biased = BIAS_SAMPLES if settings.bias_correction else 0
     style = QdqStyle(target, settings.per_channel, settings.reduce_range, bias_samples=biased)
-    named = save_onnx(before, context.folder / "named.onnx")
-    wanted = answers_of(named, Format.ONNX, context.signature, samples, compared)
-    scratch = context.folder / "candidate.onnx"
-
-    def compare(candidate: onnx.ModelProto) -> Closeness:
-        write_bytes(scratch, candidate.SerializeToString())
-        return closeness(wanted, answers_of(scratch, Format.ONNX, context.signature, samples, compared))
-
+    compare = _comparison(named, settings, context)
     try:
         fed = reporting(feeds(named, Format.ONNX, context, context.calibration, rows), len(rows), context)
         quantizer = QdqQuantizer(named, fed, context.folder, style)
         units = quantizable_units(quantizer)
-
-        def alone(unit: Unit) -> Closeness:
-            return compare(quantizer.quantized(only=unit.operators))
-
-        def without(operators: Iterable[str]) -> Closeness:
-            return compare(quantizer.quantized(excluded=operators))
-
-        mixture = find_mixture(units, alone, without, settings, context)
+        mixture = find_mixture(
+            units,
+            lambda unit: compare(quantizer.quantized(only=unit.operators)),
+            lambda operators: compare(quantizer.quantized(excluded=operators)),
+            settings,
+            context,
+        )
         after = quantizer.quantized(excluded=mixture.operators)
     except PassError:
         raise
@@ -79,5 +71,21 @@ def apply(model: WorkingModel, settings: OnnxMixedInt8Settings, context: PassCon
     path = save_onnx(after, context.folder / "mixed.onnx")
     plain = save_onnx(quantizer.quantized(), context.folder / "plain.onnx").stat().st_size
     effect, own = account(units, mixture, plain, path.stat().st_size)
-    record = PassRecord(_NAME, effect, ("onnx", "onnxruntime"), target, len(rows), figures | own, mixture.sensitivities)
+    tools = ("onnx", "onnxruntime")
+    record = PassRecord(_NAME, effect, tools, target, len(rows), figures | own, mixture.sensitivities)
     return PassOutput(WorkingModel(path, Form.ONNX), record)
+
+
+def _comparison(
+    path: Path, settings: OnnxMixedInt8Settings, context: PassContext
+) -> Callable[[onnx.ModelProto], Closeness]:
+    """A function that runs a candidate and says how close it is to the float model at ``path``."""
+    samples, rows = comparison(context, settings.comparison_samples, _NAME)
+    wanted = answers_of(path, Format.ONNX, context.signature, samples, rows)
+    scratch = context.folder / "candidate.onnx"
+
+    def compare(candidate: onnx.ModelProto) -> Closeness:
+        write_bytes(scratch, candidate.SerializeToString())
+        return closeness(wanted, answers_of(scratch, Format.ONNX, context.signature, samples, rows))
+
+    return compare

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,24 +45,16 @@ def apply(model: WorkingModel, settings: TfliteMixedInt8Settings, context: PassC
     """
     check_float(model, _NAME)
     rows = choose(context, settings.calibration_samples, _NAME)
-    samples, compared = comparison(context, settings.comparison_samples, _NAME)
-    wanted = answers_of(model.path, Format.TFLITE, context.signature, samples, compared)
-    scratch = context.folder / "candidate.tflite"
+    compare = _comparison(model.path, settings, context)
     try:
         signed, ranges = calibrated(model.path, context, rows)
-        units = quantizable_units(signed)
         plain = quantize(signed, _all_but(()), ranges)
         _check_runs(plain, context.folder)
-        shifts = BiasShifts(signed, {})
-        if settings.bias_correction:
-            shifts = shifts_of(signed, plain, context, rows)
+        shifts = shifts_of(signed, plain, context, rows) if settings.bias_correction else BiasShifts(signed, {})
+        units = quantizable_units(signed)
 
         def made(rules: Sequence[Rule], spared: Iterable[str]) -> bytes:
             return quantize(shifts.applied(context.folder / "corrected.tflite", set(spared)), rules, ranges)
-
-        def compare(payload: bytes) -> Closeness:
-            write_bytes(scratch, payload)
-            return closeness(wanted, answers_of(scratch, Format.TFLITE, context.signature, samples, compared))
 
         def alone(unit: Unit) -> Closeness:
             others = set(shifts.by_output) - set(unit.operators)
@@ -77,10 +69,22 @@ def apply(model: WorkingModel, settings: TfliteMixedInt8Settings, context: PassC
         raise refusal(_NAME, error) from error
     effect, figures = account(units, mixture, len(plain), len(payload))
     output = finish(payload, "mixed", "int8", 0.0, _NAME, context, "no operator of it has an 8-bit form", len(rows))
-    record = replace(
-        output.record, effect=effect, figures={**output.record.figures, **figures}, sensitivities=mixture.sensitivities
-    )
+    figures = {**output.record.figures, **figures}
+    record = replace(output.record, effect=effect, figures=figures, sensitivities=mixture.sensitivities)
     return PassOutput(output.model, record)
+
+
+def _comparison(path: Path, settings: TfliteMixedInt8Settings, context: PassContext) -> Callable[[bytes], Closeness]:
+    """A function that runs a candidate and says how close it is to the float file at ``path``."""
+    samples, rows = comparison(context, settings.comparison_samples, _NAME)
+    wanted = answers_of(path, Format.TFLITE, context.signature, samples, rows)
+    scratch = context.folder / "candidate.tflite"
+
+    def compare(candidate: bytes) -> Closeness:
+        write_bytes(scratch, candidate)
+        return closeness(wanted, answers_of(scratch, Format.TFLITE, context.signature, samples, rows))
+
+    return compare
 
 
 def _all_but(operators: Iterable[str]) -> list[Rule]:

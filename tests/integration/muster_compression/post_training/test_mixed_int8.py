@@ -6,7 +6,9 @@ import pytest
 
 from muster_compression.dataset.splits import ONLY_INPUT
 from muster_compression.graph.tflite_facts import tflite_weights
+from muster_compression.import_model import import_model
 from muster_compression.passes.port import PassError
+from muster_compression.run_recipe import run_recipe
 from muster_compression.sensitivity.layer import most_sensitive_first
 
 
@@ -101,3 +103,21 @@ def test_too_few_samples_are_named(apply, case):
     trained, mixed, _ = case
     with pytest.raises(PassError, match=f"{mixed} expected at least 8 samples to calibrate on, found 3"):
         apply(mixed, trained, samples=trained.train.inputs[ONLY_INPUT][:3])
+
+
+def test_through_a_recipe_the_steps_tell_figures_and_sensitivities_from_the_cache_too(cnn, tmp_path):
+    data = tmp_path / "data.npz"
+    parts = {"train": cnn.train, "val": cnn.validation.take(np.arange(64))}
+    inputs = {f"x_{name}": part.inputs[ONLY_INPUT] for name, part in parts.items()}
+    np.savez(data, **inputs, **{f"y_{name}": part.labels for name, part in parts.items()})
+    model = import_model(str(cnn.path), "digits", 1, str(data), tmp_path / "model")
+    recipe = tmp_path / "mine.yaml"
+    passes = "[onnx-prepare, {pass: onnx-mixed-int8, calibration_samples: 32, comparison_samples: 16}]"
+    recipe.write_text(f"name: mine\nvariants:\n  - {{name: mixed, passes: {passes}}}\n")
+    first = run_recipe(model.parent, str(recipe), tmp_path / "a", cache_dir=tmp_path / "cache").variants[0]
+    again = run_recipe(model.parent, str(recipe), tmp_path / "b", cache_dir=tmp_path / "cache").variants[0]
+    assert first.steps[-1].sensitivities == again.steps[-1].sensitivities
+    assert len(first.steps[-1].sensitivities) >= 5
+    assert again.steps[-1].is_cached
+    assert again.steps[-1].figures["sqnr_db_mixed"] == first.steps[-1].figures["sqnr_db_mixed"]
+    assert again.manifest.artifact == first.manifest.artifact
