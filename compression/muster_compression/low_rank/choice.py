@@ -21,6 +21,7 @@ Measure: TypeAlias = Literal["macs", "params"]
 
 LEVELS = (0.8, 0.65, 0.5, 0.4, 0.3, 0.2, 0.12)
 """Shares of a layer's weights that the search by sensitivity tries."""
+_SHOWN_LEVEL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Choice:
     ranks: Mapping[str, Ranks]
     costly: int = 0  # layers left as they are: factored they would not be smaller and cheaper
     sensitive: int = 0  # and those that the outputs cannot spare
+    measured: tuple[LayerSensitivity, ...] = ()  # each layer alone: at its ranks, or with half of its weights
 
 
 def by_energy(
@@ -48,7 +50,7 @@ def by_energy(
     paying = [layer for layer in layers if layer.cost_at(wanted[layer.name]).is_below(layer.cost)]
     found = _sensitivity(module, paying, inputs, lambda weight: ranks_by_energy(weight, share), on_progress)
     kept = {layer.name: wanted[layer.name] for layer in paying if found[layer.name].rank >= least_sqnr_db}
-    return Choice(kept, len(layers) - len(paying), len(paying) - len(kept))
+    return Choice(kept, len(layers) - len(paying), len(paying) - len(kept), tuple(found.values()))
 
 
 def by_ratio(
@@ -67,7 +69,7 @@ def by_ratio(
     Raises:
         PassError: the lowest ranks of all layers are not low enough.
     """
-    ladders = _ladders(module, layers, inputs, measure, on_progress)
+    ladders, measured = _ladders(module, layers, inputs, measure, on_progress)
     total = sum(_amount(layer, None, measure) for layer in layers)
     level = dict.fromkeys(ladders, 0)
     left = total
@@ -83,7 +85,7 @@ def by_ratio(
         level[name] += 1
     chosen = {name: rung.ranks for name, at in level.items() if (rung := ladders[name][at]).ranks}
     costly = sum(len(ladder) == 1 for ladder in ladders.values())
-    return Choice(chosen, costly, len(layers) - costly - len(chosen))
+    return Choice(chosen, costly, len(layers) - costly - len(chosen), measured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,10 @@ class _Rung:
 
 def _ladders(
     module: nn.Module, layers: list[Layer], inputs: Mapping[str, Array], measure: Measure, on_progress: OnProgress
-) -> dict[str, list[_Rung]]:
+) -> tuple[dict[str, list[_Rung]], tuple[LayerSensitivity, ...]]:
     """For each layer: as it is, then ever fewer ranks, only such that are smaller and cheaper than the one before."""
     ladders = {layer.name: [_Rung((), _amount(layer, None, measure), 0.0)] for layer in layers}
+    shown: tuple[LayerSensitivity, ...] = ()
     for index, share in enumerate(LEVELS):
         paying = [
             layer for layer in layers if _pays(layer, ranks_by_share(layer.module.weight, share), ladders, measure)
@@ -110,11 +113,12 @@ def _ladders(
 
         report = part_of(on_progress, index / len(LEVELS), 1 / len(LEVELS))
         found = _sensitivity(module, paying, inputs, ranks, report)
+        shown = tuple(found.values()) if share == _SHOWN_LEVEL else shown
         for layer in paying:
             here = ranks(layer.module.weight)
             noise = 10 ** (-found[layer.name].rank / 10)
             ladders[layer.name].append(_Rung(here, _amount(layer, here, measure), noise))
-    return ladders
+    return ladders, shown
 
 
 def _pays(layer: Layer, ranks: Ranks, ladders: Mapping[str, list[_Rung]], measure: Measure) -> bool:

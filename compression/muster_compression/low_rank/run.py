@@ -65,7 +65,7 @@ def run(model: WorkingModel, settings: LowRankSettings, context: PassContext) ->
         comparison = _fine_tuned(module, original, settings, context)
         figures |= comparison.figures()
         effect += f"; {comparison.sentence('the unfactored model fine-tuned as long')}"
-    record = PassRecord("low-rank", effect, ("torch",), figures=figures)
+    record = PassRecord("low-rank", effect, ("torch",), figures=figures, sensitivities=choice.measured)
     return PassOutput(save_module(module, context.folder / "low_rank.torch"), record)
 
 

@@ -29,6 +29,8 @@ def test_half_of_the_multiplications_go_and_the_figures_are_those_of_the_file(co
     assert 0 < figures["layers_changed"] < figures["layers_eligible"]
     assert f"{figures['layers_changed']} of {figures['layers_eligible']} layers" in output.record.effect
     assert score(module, splits[1], context().signature) > 0.85
+    assert len(output.record.sensitivities) == figures["layers_eligible"] - figures["layers_costly"]
+    assert all(item.sqnr_db is not None for item in output.record.sensitivities)
 
 
 def test_choosing_by_sensitivity_beats_the_same_share_of_every_layer(context, teacher, splits) -> None:
