@@ -5,18 +5,32 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from muster_compression.pruning.channel_group import ChannelGroup
+from muster_compression.dataset.splits import Array
+from muster_compression.pruning.channel_group import ChannelGroup, Side
 from muster_compression.pruning.trim import trim
+from muster_compression.pruning.weights import rows
 from muster_compression.pruning.widths import width_for
+from muster_compression.sensitivity.closeness import closeness
+from muster_compression.sensitivity.layer import LayerSensitivity
 from muster_compression.training.batches import Batch
-from muster_compression.training.losses import Loss
+from muster_compression.training.losses import Loss, outputs_in_order
 
 _RATIO = 0.5
 _SMALLEST_SHARE = 1e-3  # of the greatest damage; below it all are alike
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What half of a group costs."""
+
+    loss: float  # rise of the mean loss; may be below 0
+    sensitivity: LayerSensitivity  # how far the outputs moved, for the report
 
 
 def damages(
@@ -26,18 +40,22 @@ def damages(
     batches: Sequence[Batch],
     loss: Loss,
     on_progress: Callable[[float, str], None],
-) -> dict[str, float]:
-    """By group: how far the mean loss on ``batches`` rises when half of it is taken out, the least important units.
+) -> dict[str, Damage]:
+    """By group: what it costs on ``batches`` when half of it is taken out, the least important units.
 
     Li et al., "Pruning Filters" (2017), section 3.2. The loss moves before the metric does, which is a coarse step on
     few samples.
     """
-    whole = mean_loss(module, batches, loss)
+    whole, wanted = mean_loss(module, batches, loss), _answers(module, batches)
     found = {}
     for index, group in enumerate(groups):
         on_progress(index / len(groups), f"sensitivity of {group.name}")
         narrow = trim(copy.deepcopy(module), [group], {group.name: width_for(group, _RATIO)}, scores)
-        found[group.name] = mean_loss(narrow, batches, loss) - whole
+        near = closeness(wanted, _answers(narrow, batches))
+        weights = [rows(module, member) for member in group.members if member.side is Side.OUT]
+        params = sum(weight.numel() for weight in weights if weight is not None)
+        layer = LayerSensitivity(group.name, group.kind.value, params, near.sqnr_db, near.agreement)
+        found[group.name] = Damage(mean_loss(narrow, batches, loss) - whole, layer)
     return found
 
 
@@ -49,6 +67,13 @@ def mean_loss(module: nn.Module, batches: Sequence[Batch], loss: Loss) -> float:
             total += float(loss(module, batch)) * len(batch.labels)
             rows += len(batch.labels)
     return total / max(1, rows)
+
+
+def _answers(module: nn.Module, batches: Sequence[Batch]) -> list[Array]:
+    """Every output, joined over the batches."""
+    with torch.no_grad():
+        parts = [[tensor.numpy() for tensor in outputs_in_order(module(*batch.inputs))] for batch in batches]
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def most_sensitive(found: Mapping[str, float], share: float) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -15,12 +15,13 @@ from muster_compression.process import OnProgress
 from muster_compression.pruning.allocation import Allocation, by_rank, by_sensitivity, evenly, reach
 from muster_compression.pruning.channel_group import ChannelGroup, Kind
 from muster_compression.pruning.cost import cost_of
-from muster_compression.pruning.damage import damages, most_sensitive, relative
+from muster_compression.pruning.damage import Damage, damages, most_sensitive, relative
 from muster_compression.pruning.errors import PruningError
 from muster_compression.pruning.importance import Scores, by_place
 from muster_compression.pruning.ranking import batches_of, importances
 from muster_compression.pruning.trim import trim
 from muster_compression.pruning.widths import Widths, uniform, units_of
+from muster_compression.sensitivity.layer import LayerSensitivity
 from muster_compression.training.losses import Loss
 from muster_compression.training.settings import FitSettings
 
@@ -33,7 +34,8 @@ class Plan:
 
     groups: tuple[ChannelGroup, ...]
     widths: Widths
-    protected: tuple[str, ...]  # groups that stay whole because they are most sensitive
+    protected: tuple[str, ...] = ()  # groups that stay whole because they are most sensitive
+    sensitivities: tuple[LayerSensitivity, ...] = ()  # of the groups, where they were measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,16 @@ class Planner:
         fixed = whole | self._fixed_heads(usable)
         free = [group for group in usable if group.kind is Kind.CHANNELS or self.settings.heads is None]
         if self.settings.ratio == 0 or not free:
-            return Plan(self.groups, fixed, ())
+            return Plan(self.groups, fixed)
         scores = self._scores(self.groups)
-        allocation, protected = self._allocation(free, scores)
+        measured = self._damages(free, scores) if self.settings.layers == "sensitivity" else {}
+        rises = {name: damage.loss for name, damage in measured.items()}
+        protected = most_sensitive(rises, self.settings.protect_share)
+        allocation = self._allocation([group for group in free if group.name not in protected], scores, rises)
         measure, target, what = self._target(fixed, scores)
         widths = reach(allocation, measure, target, self.settings.tolerance, what)
-        return Plan(self.groups, {**fixed, **widths}, protected)
+        sensitivities = tuple(damage.sensitivity for damage in measured.values())
+        return Plan(self.groups, {**fixed, **widths}, tuple(protected), sensitivities)
 
     def _is_kept(self, group: ChannelGroup) -> bool:
         return not group.layers.isdisjoint(self.settings.keep) or group.name in self.settings.keep
@@ -82,21 +88,18 @@ class Planner:
             batches = batches_of(training, self.settings.samples, self.context, "prune-structured")
         return importances(self.module, groups, self.settings.importance, batches, self.loss)
 
-    def _allocation(self, free: list[ChannelGroup], scores: Scores) -> tuple[Allocation, tuple[str, ...]]:
+    def _allocation(self, free: list[ChannelGroup], scores: Scores, rises: Mapping[str, float]) -> Allocation:
         most, round_to = self.settings.max_ratio, self.settings.round_to
         match self.settings.layers:
             case "uniform":
-                return evenly(free, most, round_to), ()
+                return evenly(free, most, round_to)
             case "importance":
                 places = {group.name: by_place(group, scores[group.name]).tolist() for group in free}
-                return by_rank(free, places, most, round_to), ()
+                return by_rank(free, places, most, round_to)
             case "sensitivity":
-                found = self._damages(free, scores)
-                protected = most_sensitive(found, self.settings.protect_share)
-                free = [group for group in free if group.name not in protected]
-                return by_sensitivity(free, relative(found), most, round_to), tuple(protected)
+                return by_sensitivity(free, relative(rises), most, round_to)
 
-    def _damages(self, free: list[ChannelGroup], scores: Scores) -> dict[str, float]:
+    def _damages(self, free: list[ChannelGroup], scores: Scores) -> dict[str, Damage]:
         holdout = self.context.holdout_of("prune-structured with layers: sensitivity")
         batches = batches_of(holdout, self.settings.samples, self.context, "prune-structured")
         return damages(self.module, free, scores, batches, self.loss, self.report)

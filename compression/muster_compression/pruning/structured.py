@@ -68,7 +68,8 @@ def run(model: WorkingModel, settings: PruneStructuredSettings, context: PassCon
         comparison, before = _compared(module, parent, settings, context, loss, report)
         figures |= comparison.figures() | before
         effect += f"; {comparison.sentence('the unpruned model fine-tuned as long')}"
-    record = PassRecord("prune-structured", effect, ("torch", "torch-pruning"), figures=figures)
+    tools = ("torch", "torch-pruning")
+    record = PassRecord("prune-structured", effect, tools, figures=figures, sensitivities=plan.sensitivities)
     return PassOutput(save_module(module, context.folder / "pruned.torch"), record)
 
 

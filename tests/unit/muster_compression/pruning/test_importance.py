@@ -98,7 +98,11 @@ def test_the_layer_whose_loss_hurts_most_is_the_most_sensitive(networks, build, 
     def moved(part, batch):
         return (part(*batch.inputs) - wanted).square().mean()
 
-    found = damages(module, groups, by_weights(module, groups), batches[:1], moved, lambda ratio, note: None)
+    measured = damages(module, groups, by_weights(module, groups), batches[:1], moved, lambda ratio, note: None)
+    layers = {name: damage.sensitivity for name, damage in measured.items()}
+    assert max(layers, key=lambda name: layers[name].sqnr_db) == "fine.first"
+    assert layers["fine.first"].params == module.fine.first.weight.numel()
+    found = {name: damage.loss for name, damage in measured.items()}
     assert min(found, key=found.__getitem__) == "fine.first"
     assert found["fine.first"] < 1e-3 * max(found.values())
     assert relative(found)["fine.first"] == 0

@@ -149,6 +149,8 @@ def test_the_most_sensitive_layers_stay_whole(networks, trained, context):
     )
     (protected,) = output.record.figures["protected"].split(", ")
     assert f"{protected} " not in output.record.figures["layers"]
+    assert len(output.record.sensitivities) == 4
+    assert protected in {layer.layer for layer in output.record.sensitivities}
 
 
 def test_widths_are_rounded_to_the_nearest_multiple_and_no_further(networks, trained, context):
