@@ -76,7 +76,8 @@ def ls(label: Labels = None, output: Output = None) -> None:
     """List devices."""
     with fleet() as found:
         devices = found.devices.list(parse_pairs(label or [], "a label"))
-    emit([device.fields for device in devices], chosen(output), COLUMNS, "no device yet: muster token new")
+    nobody = f"no device with {', '.join(label)}" if label else "no device yet: muster token new"
+    emit([device.fields for device in devices], chosen(output), COLUMNS, nobody)
 
 
 @app.command("show")

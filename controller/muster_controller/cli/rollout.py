@@ -50,7 +50,7 @@ def start(
     canary: Annotated[int, typer.Option(help="Start with this many devices.")] = 0,
     canary_label: Annotated[list[str] | None, typer.Option(help="Start with the devices of this key=value.")] = None,
     then: Annotated[list[str] | None, typer.Option(help='A next wave: "25%", a count, or "all"; repeatable.')] = None,
-    deadline: Annotated[str, typer.Option(help="A device that is silent for longer has failed.")] = "1h",
+    deadline: Annotated[str, typer.Option(help="How long a device has until it has committed; at least 10s.")] = "1h",
     error_threshold: Annotated[float, typer.Option(help="Share of failures that aborts it, 0 to 1.")] = 0.0,
     success_threshold: Annotated[
         float, typer.Option(help="Share of a wave that must be committed before the next one starts, above 0 to 1.")

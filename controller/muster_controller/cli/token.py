@@ -40,7 +40,10 @@ def new(
         return
     link = made["broker_link" if mqtt else "link"]
     out().print(f"muster-agent join '{link}'", soft_wrap=True, markup=False)
-    err().print(f"good for {uses} device(s) and {lifetime}; the secret is shown this once", style="dim")
+    err().print(
+        f"{made['token']['token_id']}: good for {uses} device(s) and {lifetime}; the secret is shown this once",
+        style="dim",
+    )
 
 
 @app.command("ls")

@@ -33,7 +33,7 @@ def make_token(
     if not 1 <= uses <= _MAX_USES:
         raise InvalidInputError(f"expected 1 to {_MAX_USES} uses of a join token, found {uses}")
     if not 0 < ttl_s <= _MAX_TTL_S:
-        raise InvalidInputError(f"expected a join token to live for up to 366 days, found {ttl_s} s")
+        raise InvalidInputError(f"expected a join token to live for up to 366 days, found {ttl_s / 86_400:g} days")
     return JoinToken(
         token_id=check_id(token_id, "token id"),
         secret_sha256=secret_sha256(secret),

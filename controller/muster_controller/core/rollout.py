@@ -226,7 +226,7 @@ def _advance(rollout: Rollout, started: Sequence[Deployment], active: Sequence[D
         return ()
     if rollout.active_wave + 1 < len(rollout.waves):
         if rollout.pauses_after_wave:
-            return (Pause(f"wave {rollout.active_wave + 1} of {len(rollout.waves)} is through: resume to go on"),)
+            return (Pause(f"wave {rollout.active_wave + 1} of {len(rollout.waves)} is through: approve to go on"),)
         return (StartWave(rollout.active_wave + 1),)
     return (Complete(),) if all(is_settled(item) for item in started) else ()
 

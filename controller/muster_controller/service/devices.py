@@ -11,7 +11,7 @@ from muster_controller.service.live import LiveSessions
 from muster_controller.service.nearest import unknown
 from muster_controller.service.paging import every
 from muster_controller.service.rollout import Rollouts
-from muster_protos.errors import InvalidInputError, NotFoundError
+from muster_protos.errors import ConflictError, InvalidInputError, NotFoundError
 from muster_protos.ids import check_id
 
 ALL = "all"
@@ -81,8 +81,15 @@ class Devices:
         if not name or len(name) > _MAX_NAME or not name.isprintable():
             raise InvalidInputError(f"expected a device name of 1 to {_MAX_NAME} printable characters, found {name!r}")
         device = self.get(reference)
+        if name != device.device_id and (other := self._known_as(name, device.device_id)):
+            raise ConflictError(f"expected a name that no other device goes by, found {other}; choose another")
         self._store.rename_device(device.device_id, name)
         return self._store.get_device(device.device_id)
+
+    def _known_as(self, name: str, besides: str) -> str:
+        """Which other device of the fleet goes by ``name`` already, as its id or its name; "" = none."""
+        found = (device.device_id for device in self.every() if name in (device.device_id, device.name))
+        return next((device_id for device_id in found if device_id != besides), "")
 
     def tag(self, reference: str, labels: Mapping[str, str], remove: Sequence[str] = ()) -> Device:
         """Add or change labels, drop those named in ``remove``."""

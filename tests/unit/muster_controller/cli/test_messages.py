@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muster_controller.testing_service import ServiceLab
+from muster_protos.model import ArtifactState, ReportedArtifact, ReportedState
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,21 @@ def test_a_variant_that_nobody_measured_is_shown_by_its_name_alone(muster, lab: 
     assert said.code == 7
     assert any(line.split()[:2] == ["kws.v1.fp16", "not"] for line in said.out.splitlines())
     assert "@" not in said.out
+
+
+def test_a_push_that_waits_says_for_what(muster, lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    lab.add_model()
+    (variant,) = lab.service.models.kept(lab.service.models.get("kws"), ("fp32",))
+    full = ReportedArtifact(variant.manifest.artifact.sha256, ArtifactState.FETCHING, reason="disk full: needs 16 MiB")
+    lab.store.put_reported("pi", ReportedState(device_id="pi", artifacts=(full,)), lab.clock.now_ns())
+    said = muster("push", "kws", "-d", "pi", "--variant", "fp32", "--timeout", "0.1")
+    assert said.code == 9
+    assert "disk full: needs 16 MiB" in said.out, "the table"
+    assert "pi: disk full: needs 16 MiB" in said.err, "the meter"
+
+
+def test_an_empty_list_says_by_what_it_was_narrowed(muster, lab: ServiceLab) -> None:
+    assert "no device yet" in muster("device", "ls").err
+    lab.add_device("pi")
+    assert "no device with room=attic" in muster("device", "ls", "-l", "room=attic").err

@@ -302,7 +302,7 @@ class TestRollout:
         done = replace(started, state=DeploymentState.COMMITTED)
         assert next_step(running, (done,), NOW_NS) == (Complete(),)
         two = replace(running, waves=(("pi-1",), ("pi-2",)), pauses_after_wave=True)
-        assert next_step(two, (done,), NOW_NS) == (Pause("wave 1 of 2 is through: resume to go on"),)
+        assert next_step(two, (done,), NOW_NS) == (Pause("wave 1 of 2 is through: approve to go on"),)
         failed = replace(started, state=DeploymentState.FAILED, reason="no")
         assert isinstance(next_step(running, (failed,), NOW_NS)[0], Abort)
         late = replace(started, grant=replace(started.grant, deadline_ns=NOW_NS))

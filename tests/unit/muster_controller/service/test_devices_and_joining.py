@@ -319,6 +319,18 @@ def test_devices_are_found_by_name_and_label(lab: ServiceLab) -> None:
         lab.service.devices.resolve([], {"room": "attic"})
 
 
+def test_no_device_is_called_as_another_is_known(lab: ServiceLab) -> None:
+    lab.add_device("a")
+    lab.add_device("b")
+    lab.service.devices.rename("a", "kitchen")
+    for taken in ("a", "kitchen"):
+        with pytest.raises(ConflictError, match="found a; choose another"):
+            lab.service.devices.rename("b", taken)
+    lab.service.devices.rename("a", "kitchen")
+    lab.service.devices.rename("a", "a")
+    assert lab.service.devices.rename("b", "kitchen").name == "kitchen"
+
+
 @pytest.mark.parametrize("name", ["", "a\x00b", "x" * 201, "two\nlines"])
 def test_a_name_that_cannot_be_shown_is_refused(lab: ServiceLab, name: str) -> None:
     lab.add_device("a")

@@ -307,7 +307,7 @@ def test_a_hold_has_a_reason_and_ends_by_approval_or_by_resuming(
     lab.service.rollouts.resume(rollout)
     wait_granted(lab, sessions[canary])
     report(lab, sessions[canary], DeploymentState.COMMITTED)
-    assert lab.service.rollouts.get(rollout).reason == "wave 1 of 2 is through: resume to go on"
+    assert lab.service.rollouts.get(rollout).reason == "wave 1 of 2 is through: approve to go on"
     assert lab.service.rollouts.approve(rollout, "seen on the shop floor").active_wave == 1
     reasons = [event.reason for event in lab.service.events.list(kind="rollout.running")]
     assert reasons == ["resumed by a person", "approved by a person: seen on the shop floor"]
