@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -77,10 +78,14 @@ class _Probe:
         try:
             self._controller = self._stack.enter_context(own)
         except NotAuthorisedError as error:
+            is_foreign = isinstance(error.__cause__, ssl.SSLCertVerificationError)
             raise UnsafeBrokerError(
-                f"{error}; have the broker trust this fleet's CA (identity/ca.pem in the data folder) or name another "
-                "certificate with --mqtt-cert; --mqtt-ca names the CA of the broker itself"
+                f"{error}; name the CA of the broker's own certificate with --mqtt-ca"
+                if is_foreign
+                else f"{error}; have the broker trust this fleet's CA (identity/ca.pem in the data folder) or name "
+                "another certificate with --mqtt-cert"
             ) from error
+        self._nobody_comes_without_a_certificate()
         self._thief_pair = self._pair(self._thief_id)
         try:
             self._victim = self._stack.enter_context(self._visit(self._victim_id, self._pair(self._victim_id)))
@@ -99,8 +104,25 @@ class _Probe:
         for name in ("presence", "reported", "up/report"):
             self._say(self._victim, f"{root}/{victim}/{name}", self._own, f"a device may write its own {name}")
         for name in ("desired", "down/ack"):
-            self._say(self._own, f"{root}/{victim}/{name}", self._victim, f"a device may read its own {name}")
+            self._say(
+                self._own,
+                f"{root}/{victim}/{name}",
+                self._victim,
+                f"the controller may write {name}, and the device read it",
+            )
         self._drain()
+
+    def _nobody_comes_without_a_certificate(self) -> None:
+        broker = self._broker
+        nobody = Visit(broker.host, broker.port, Credentials(broker.ca_pem, b"", b""), self._mark, broker.timeout_s)
+        is_let_in = False
+        with contextlib.suppress(MusterError), nobody:
+            is_let_in = True
+        if is_let_in:
+            raise UnsafeBrokerError(
+                f"expected the broker at {self._where} to demand a client certificate, found that it lets in who shows "
+                "none (mosquitto: require_certificate true, allow_anonymous false)"
+            )
 
     def client_ids_are_bound(self) -> None:
         """A thief that asks for the victim's client id does not end the victim's session."""

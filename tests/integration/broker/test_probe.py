@@ -12,6 +12,7 @@ from muster_controller.adapters.broker_mosquitto import MosquittoBroker
 from muster_controller.adapters.broker_probe import BrokerUnderTest, UnsafeBrokerError, probe_broker
 from muster_controller.adapters.identity_x509 import X509Authority, open_authority
 from muster_protos.broker_names import CONTROLLER
+from muster_protos.credentials import Credentials
 from muster_protos.errors import UnreachableError
 from muster_protos.mqtt.visit import Visit
 
@@ -93,7 +94,7 @@ def test_lax_rule_is_found(
     ("lost", "complaint"),
     [
         ("pattern write muster/1/fleet-1/%u/reported\n", "may write its own reported"),
-        ("pattern read muster/1/fleet-1/%u/down/#\n", "may read its own down/ack"),
+        ("pattern read muster/1/fleet-1/%u/down/#\n", "may write down/ack, and the device read it"),
         ("topic readwrite muster/1/fleet-1/#\n", "may write its own"),
     ],
 )
@@ -115,6 +116,26 @@ def test_free_user_names_are_found(probe: Callable[[], None], rewrite: Callable[
     rewrite("mosquitto.conf", "use_identity_as_username true", "use_identity_as_username false")
     with pytest.raises(UnsafeBrokerError):
         probe()
+
+
+def test_broker_that_wants_no_certificate_is_told(
+    probe: Callable[[], None], rewrite: Callable[[str, str, str], None]
+) -> None:
+    demands = "require_certificate true\nuse_identity_as_username true\nuse_username_as_clientid true\n"
+    rewrite("mosquitto.conf", demands, "")
+    rewrite("mosquitto.conf", "allow_anonymous false", "allow_anonymous true")
+    with pytest.raises(UnsafeBrokerError, match="demand a client certificate"):
+        probe()
+
+
+def test_broker_whose_own_certificate_is_of_another_ca_is_told(
+    broker: MosquittoBroker, authority: X509Authority, tmp_path: Path
+) -> None:
+    own, foreign = broker.credentials(), open_authority(tmp_path / "foreign", "fleet-1")
+    misled = Credentials(foreign.ca_pem(), own.certificate, own.key)
+    under_test = BrokerUnderTest("127.0.0.1", broker.port, foreign.ca_pem(), misled, CONTROLLER, timeout_s=1.5)
+    with pytest.raises(UnsafeBrokerError, match=r"--mqtt-ca$"):
+        probe_broker(under_test, authority, "fleet-1")
 
 
 def test_broker_that_does_not_trust_the_fleet_is_told(
