@@ -125,3 +125,21 @@ def test_operators_without_names_get_some(apply, cnn, tmp_path):
     names = Counter(node.name for node in graph_of(output).node)
     assert max(names.values()) == 1
     assert output.record.figures["operators_int8"] == 5
+
+
+def test_weights_that_lie_on_the_grid_already_need_no_correction(apply, cnn, tmp_path):
+    """As those of a model that was trained with rounding."""
+    from muster_compression.passes.port import Form, WorkingModel
+
+    model = onnx.load(str(cnn.path))
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.ndim > 1:
+            axes = 0 if tensor.name == "head" else tuple(range(1, values.ndim))
+            scale = np.abs(values).max(axis=axes, keepdims=True) / 127
+            tensor.CopyFrom(numpy_helper.from_array((np.round(values / scale) * scale).astype(np.float32), tensor.name))
+    path = tmp_path / "snapped.onnx"
+    onnx.save(model, str(path))
+    working = WorkingModel(path, Form.ONNX)
+    raw, corrected = (apply("onnx-static-int8", cnn, working, bias_correction=on).model.path for on in (False, True))
+    assert np.allclose(cnn.answers(raw), cnn.answers(corrected), atol=0.02)
