@@ -18,6 +18,7 @@ from muster_agent.core.caps import Readings
 from muster_agent.core.known import Run, ServingRecord
 from muster_agent.core.renewal import Life
 from muster_protos.envelope import Verifier
+from muster_protos.errors import TemporaryError
 from muster_protos.model import (
     AgentMessage,
     ArtifactRef,
@@ -42,6 +43,7 @@ from muster_protos.model import (
 
 __all__ = [
     "ArtifactCache",
+    "ArtifactRottedError",
     "Clock",
     "DeviceSensors",
     "Link",
@@ -55,6 +57,14 @@ __all__ = [
     "Subject",
     "Verifier",
 ]
+
+
+class ArtifactRottedError(TemporaryError):
+    """A cached artifact's bytes have changed; it is in quarantine now."""
+
+    def __init__(self, message: str, sha256: str) -> None:
+        super().__init__(message)
+        self.sha256 = sha256
 
 
 class Clock(Protocol):
@@ -258,7 +268,8 @@ class ArtifactCache(Protocol):
         """Hash a cached artifact again and return its path.
 
         Raises:
-            TemporaryError: its bytes have changed; it is in quarantine now and has to be fetched again.
+            ArtifactRottedError: its bytes have changed; it is in quarantine now and has to be fetched again.
+            TemporaryError: it has vanished, or the disk is failing.
         """
         ...
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from muster_agent.ports import ArtifactRottedError
 from muster_devices.durable import make_folder, sync
 from muster_devices.failpoint import hit
 from muster_protos.errors import InvalidInputError, NotFoundError, TemporaryError
@@ -110,9 +111,10 @@ class FolderCache:
         if found == ref.sha256:
             return path
         self._put_in_quarantine(path)
-        raise TemporaryError(
+        raise ArtifactRottedError(
             f"artifact {ref.sha256[:12]} has rotted on disk (its bytes hash to {found[:12]}); in quarantine, "
-            "fetching again"
+            "fetching again",
+            ref.sha256,
         )
 
     def path(self, sha256: str) -> Path:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from muster_agent.adapters.link_note import read_link_note
 from muster_agent.certificate import read_life
 from muster_agent.cli.probe import to_json
+from muster_agent.cli.served_artifacts import missing_artifacts, read_active, read_records
 from muster_agent.cli.state_folder import StateFolder, is_read_only, state_folder
 from muster_agent.core.link_state import LinkState, Standing
 from muster_agent.core.renewal import URGENT_AT
@@ -60,6 +61,7 @@ def examine(folder: StateFolder, link: str = "") -> Iterator[Finding]:
     identity, finding = _identity(folder)
     yield finding
     yield _permissions(folder)
+    yield from artifact_findings(folder)
     yield agent_finding(folder)
     yield link_finding(read_link(folder))
     yield disk_finding(folder)
@@ -128,6 +130,22 @@ def _permissions(folder: StateFolder) -> Finding:
         names = " ".join(str(path) for path in loose)
         return Finding("permissions", WARNING, f"others may read {names}", f"run: chmod go-rwx {names}")
     return Finding("permissions", OK, "key and state are private")
+
+
+def artifact_findings(folder: StateFolder) -> Iterator[Finding]:
+    """What the served deployments lack on the disk."""
+    try:
+        records = read_records(folder)
+    except (sqlite3.Error, PermanentError, ValueError):
+        return  # the state folder's finding says it, or there is no state yet
+    if not any(record.target for record in records):
+        return
+    missing = tuple(missing_artifacts(folder, records, read_active(folder)))
+    for item in missing:
+        fix = "let the agent reach the controller: it fetches the bytes again; if it happens again, replace the disk"
+        yield Finding("artifacts", FAILED, item.text(), fix)
+    if not missing:
+        yield Finding("artifacts", OK, "all that is served lies on the disk")
 
 
 def agent_finding(folder: StateFolder) -> Finding:

@@ -24,6 +24,7 @@ from muster_agent.adapters.measurer_child import ChildMeasurer
 from muster_agent.adapters.own_identity_folder import FolderIdentity
 from muster_agent.adapters.sensors_device import EmulatedSensors, RootSensors
 from muster_agent.adapters.serving_local import LocalServing
+from muster_agent.adapters.serving_note import ServingNote
 from muster_agent.adapters.state_sqlite import SqliteState
 from muster_agent.adapters.verifier_child import VerifierChild
 from muster_agent.certificate import read_life
@@ -74,6 +75,8 @@ def do(options: argparse.Namespace) -> int:
         stack.callback(state.close)
         note = LinkNote((lambda: folder.root, folder.spare))
         stack.callback(note.close)
+        serving_note = ServingNote((lambda: folder.root, folder.spare))
+        stack.callback(serving_note.close)
         parts = Parts(
             state=state,
             cache=FolderCache(folder.root),
@@ -89,6 +92,7 @@ def do(options: argparse.Namespace) -> int:
             sensors=sensors_of(emulator),
             inventory=inventory,
             note_link=note.write,
+            note_serving=serving_note.write,
             identity=FolderIdentity(identities, check_with_key, options.door),
         )
         settings = Settings(

@@ -12,6 +12,7 @@ from muster_agent.adapters.state_sqlite.database import open_reader
 from muster_agent.adapters.state_sqlite.rows import SELECT_SERVING, record_from_row
 from muster_agent.cli.doctor import FAILED, OK, agent_finding, disk_finding, link_finding, read_link, state_finding
 from muster_agent.cli.probe import to_json
+from muster_agent.cli.served_artifacts import missing_artifacts, read_active
 from muster_agent.cli.state_folder import StateFolder, state_folder
 from muster_agent.core.known import ServingRecord
 from muster_agent.core.link_state import LinkState
@@ -31,6 +32,7 @@ class Served:
     state: str  # committed, activated or self_tested
     http_port: int
     grpc_port: int
+    variant_id: str = ""  # that is active; "" without an agent, or while nothing is up
     orphan_pid: int | None = None  # without an agent: its process, which ends some seconds after the agent
 
 
@@ -90,6 +92,8 @@ def read_status(folder: StateFolder) -> Status:
     except (sqlite3.Error, PermanentError, ValueError) as error:
         if folder.database.exists() and not any(item.startswith("state") for item in troubles):
             troubles = (*troubles, f"state: {folder.database} cannot be read: {error}")
+    active = read_active(folder) if is_running else {}
+    troubles = (*troubles, *(item.text() for item in missing_artifacts(folder, records, active)))
     return Status(
         device_id=identity.device_id,
         fleet_id=identity.fleet_id,
@@ -98,7 +102,7 @@ def read_status(folder: StateFolder) -> Status:
         link=link,
         desired_version=desired,
         waiting_reports=waiting,
-        serving=tuple(served for record in records for served in _served(record, folder, is_running)),
+        serving=tuple(served for record in records for served in _served(record, folder, is_running, active)),
         bad=bad,
         troubles=troubles,
     )
@@ -111,13 +115,15 @@ def _version(row: tuple[bytes] | None) -> str:
     return f"{state.epoch}.{state.version}"
 
 
-def _served(record: ServingRecord, folder: StateFolder, is_running: bool) -> Iterator[Served]:
+def _served(record: ServingRecord, folder: StateFolder, is_running: bool, active: dict[str, str]) -> Iterator[Served]:
     target = record.target
     if target is None:
         return
     state = "committed" if record.trial is None else "activated" if record.is_trial_active else "self_tested"
     orphan = None if is_running else _orphan(folder, record.model_id)
-    yield Served(record.model_id, target.deployment_id, state, record.http_port, record.grpc_port, orphan)
+    variant_id = active.get(record.model_id, "")
+    ports = (record.http_port, record.grpc_port)
+    yield Served(record.model_id, target.deployment_id, state, *ports, variant_id, orphan)
 
 
 def _orphan(folder: StateFolder, model_id: str) -> int | None:
@@ -138,7 +144,7 @@ def _lines(status: Status) -> Iterator[str]:
         ports = f"HTTP {item.http_port}, gRPC {item.grpc_port}"
         what = f"{item.model_id} by {item.deployment_id} ({item.state}) on {ports}"
         if status.is_running:
-            yield f"serves {what}"
+            yield f"serves {what} with {item.variant_id}" if item.variant_id else f"{what}: not up yet"
         elif item.orphan_pid is not None:
             yield f"served last {what}; pid {item.orphan_pid} still answers and ends within seconds without an agent"
         else:

@@ -35,6 +35,7 @@ from muster_agent.daemon.parts import Parts, Settings
 from muster_agent.daemon.renewal import Renewal, RenewalEnded
 from muster_agent.daemon.runner import Runner, StepEnded, ThreadRunner
 from muster_agent.daemon.serve import ServingSteps
+from muster_agent.daemon.serving_watch import ServingWatch
 from muster_agent.daemon.slow_loop import SlowLoop
 from muster_agent.daemon.stored import StoredChecked
 from muster_agent.daemon.troubles import Troubles
@@ -80,6 +81,7 @@ class Daemon:
         self._slow = SlowLoop(parts, settings, self._moment, self._outbox)
         self._renewal = Renewal(parts, self._outbox, self.inbox.post)
         self._link_watch = LinkWatch(parts)
+        self._serving_watch = ServingWatch(parts, self._moment)
         self._troubles = Troubles(parts, self._outbox)
         self._unstored: list[loads.LoadEnded] = []  # results that wait for a disk that takes them
         self._is_recovered = False
@@ -137,6 +139,7 @@ class Daemon:
         self._outbox.pass_on(events)
         self._outbox.store_waiting()
         self._slow_turn()
+        self._serving_watch.turn()
         if not self._is_recovered and _RECOVERED not in self._facts().held:
             self._recover()
         if self._adoption.is_stored_verified:

@@ -39,7 +39,7 @@ def run_benchmark(
     if manifest is None:
         raise ConflictError(f"variant {request.configuration.variant_id} left the desired state meanwhile")
     parts.inventory()  # waits for the proof of the runtimes at the start of the agent: no run beside other children
-    subject = subject_of(manifest, parts)
+    subject = subject_of(manifest, parts, outbox)
     before = _run(request, parts)
     running = replace(before, phase=BenchmarkPhase.RUNNING, starts=before.starts + 1, reason="")
     parts.state.put_run(KIND, running)

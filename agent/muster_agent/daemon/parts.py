@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from muster_agent.core.link_state import LinkState
@@ -56,4 +56,5 @@ class Parts:
     free_descriptors: Callable[[], int | None] = free_descriptors
     identity: OwnIdentity | None = None  # None: certificate and keys stay what they are
     note_link: Callable[[LinkState], None] = lambda _: None  # for status and doctor; called by the loop, never raises
+    note_serving: Callable[[Mapping[str, str]], None] = lambda _: None  # active variants by model; likewise
     run_id: str = field(default_factory=lambda: secrets.token_hex(16))  # of this process, never written down

@@ -17,10 +17,11 @@ from muster_agent.core.wanted import Wanted, WantedModel, same_grant
 from muster_agent.daemon.moment import Moment
 from muster_agent.daemon.outbox import Outbox
 from muster_agent.daemon.parts import Parts, Settings
-from muster_agent.ports import Subject
+from muster_agent.ports import ArtifactRottedError, Subject
 from muster_devices.failpoint import hit
 from muster_protos.errors import ConflictError, PermanentError, TemporaryError
 from muster_protos.model import (
+    ArtifactRef,
     DeploymentState,
     LocalGrant,
     LocalReady,
@@ -53,7 +54,7 @@ class ServingSteps:
         manifest = model.manifest(step.configuration.variant_id)
         if manifest is None:
             raise ConflictError(f"variant {step.configuration.variant_id} left the desired state meanwhile")
-        subject = subject_of(manifest, self._parts, is_serving=True)
+        subject = subject_of(manifest, self._parts, self._outbox, is_serving=True)
         self._parts.state.put_serving(
             transitions.test_begun(self._record(step.model_id), test_key(step.deployment_id, step.configuration))
         )
@@ -239,7 +240,7 @@ class ServingSteps:
         manifest = model.manifest(variant_id)
         if manifest is None:
             raise ConflictError(f"variant {variant_id} of {model.model_id} has no manifest")
-        subject = subject_of(manifest, self._parts, is_serving=True)
+        subject = subject_of(manifest, self._parts, self._outbox, is_serving=True)
         return LocalVariant(
             manifest,
             str(subject.artifact_path.absolute()),  # serving processes have other working directories
@@ -247,19 +248,29 @@ class ServingSteps:
         )
 
 
-def subject_of(manifest: VariantManifest, parts: Parts, is_serving: bool = False) -> Subject:
-    """A variant's files, each hashed again now: nothing that has rotted reaches a runtime.
+def subject_of(manifest: VariantManifest, parts: Parts, outbox: Outbox, is_serving: bool = False) -> Subject:
+    """A variant's files, each hashed again now: nothing that has rotted reaches a runtime, and it is told.
 
     Raises:
         TemporaryError: one has rotted and is in quarantine.
     """
-    golden = manifest.golden
     evaluation = None if is_serving else manifest.evaluation
-    golden_path: Path | None = parts.cache.check(golden) if golden is not None and golden.sha256 else None
-    evaluation_path: Path | None = (
-        parts.cache.check(evaluation) if evaluation is not None and evaluation.sha256 else None
-    )
-    return Subject(manifest, parts.cache.check(manifest.artifact), golden_path, evaluation_path)
+    try:
+        golden_path = _checked(manifest.golden, parts)
+        evaluation_path = _checked(evaluation, parts)
+        return Subject(manifest, parts.cache.check(manifest.artifact), golden_path, evaluation_path)
+    except ArtifactRottedError as error:
+        outbox.event(
+            "artifact.quarantined",
+            model_id=manifest.model_id,
+            reason=str(error),
+            details={"sha256": error.sha256, "variant": manifest.variant_id},
+        )
+        raise
+
+
+def _checked(ref: ArtifactRef | None, parts: Parts) -> Path | None:
+    return parts.cache.check(ref) if ref is not None and ref.sha256 else None
 
 
 def _start_keys(model: WantedModel) -> tuple[str, ...]:

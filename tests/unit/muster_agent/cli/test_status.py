@@ -7,13 +7,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from muster_agent.adapters.link_note import LinkNote
+from muster_agent.adapters.serving_note import ServingNote
 from muster_agent.adapters.state_sqlite import SqliteState
-from muster_agent.cli.doctor import FAILED, OK, UNKNOWN, WARNING, agent_finding, link_finding, read_link
+from muster_agent.cli.doctor import (
+    FAILED,
+    OK,
+    UNKNOWN,
+    WARNING,
+    agent_finding,
+    artifact_findings,
+    link_finding,
+    read_link,
+)
 from muster_agent.cli.main import build_parser
 from muster_agent.cli.state_folder import StateFolder
 from muster_agent.cli.status import _lines, do, read_status
@@ -33,6 +44,8 @@ from muster_protos.model import (
     VariantManifest,
 )
 
+FP32 = "a" * 64
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> StateFolder:
@@ -46,13 +59,20 @@ def folder(tmp_path: Path) -> StateFolder:
         model_id="digits",
         model_version=1,
         name="fp32",
-        artifact=ArtifactRef("a" * 64, 1),
+        artifact=ArtifactRef(FP32, 1),
         golden=ArtifactRef("b" * 64, 1),
         evaluation=ArtifactRef("c" * 64, 1),
     )
-    rung = Rung(Configuration("digits.v1.fp32", "onnxruntime", "cpu"), 1, 1, 0.9)
-    grant = ServingGrant(deployment_id="d1", ladder=(rung,), slo=Slo(9_000_000, 95.0))
-    model = read_model(DesiredModel("digits", 1, manifests=(sign_manifest(manifest),), serving=grant))
+    smaller = replace(manifest, variant_id="digits.v1.int8", name="int8", artifact=ArtifactRef("d" * 64, 1))
+    names = ("digits.v1.fp32", "digits.v1.int8")
+    ladder = tuple(Rung(Configuration(name, "onnxruntime", "cpu"), 1, 1, 0.9) for name in names)
+    grant = ServingGrant(deployment_id="d1", ladder=ladder, slo=Slo(9_000_000, 95.0))
+    manifests = (sign_manifest(manifest), sign_manifest(smaller))
+    model = read_model(DesiredModel("digits", 1, manifests=manifests, serving=grant))
+    for sha256 in (FP32, "b" * 64, "d" * 64):
+        path = tmp_path / "artifacts" / "sha256" / sha256[:2] / sha256
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
     with closing(SqliteState(tmp_path / "agent.sqlite3")) as state:
         state.put_serving(ServingRecord("digits", last_good=model, http_port=44331, grpc_port=44332))
     return StateFolder(tmp_path)
@@ -81,8 +101,31 @@ def test_without_an_agent_nothing_is_served_and_that_is_trouble(folder):
 
 def test_with_an_agent_it_serves(folder):
     with folder.locked():
-        assert "serves digits by d1 (committed) on HTTP 44331" in text(folder)
+        assert "digits by d1 (committed) on HTTP 44331, gRPC 44332: not up yet" in text(folder)
+        with closing(ServingNote((lambda: folder.root,))) as note:
+            note.write({"digits": "digits.v1.fp32"})
+            assert "serves digits by d1 (committed) on HTTP 44331, gRPC 44332 with digits.v1.fp32" in text(folder)
         assert "agent: " not in " ".join(read_status(folder).troubles)
+    assert "digits.v1.fp32" not in text(folder)  # the note is of an agent that is gone
+
+
+def test_a_damaged_rung_is_trouble_and_what_is_served_instead_is_named(folder, capsys):
+    assert not [item for item in read_status(folder).troubles if "artifact" in item]
+    assert [item.verdict for item in artifact_findings(folder)] == [OK]
+    (folder.root / "quarantine").mkdir()
+    (folder.root / "artifacts" / "sha256" / "aa" / FP32).rename(folder.root / "quarantine" / FP32)
+    told = f"artifact {FP32[:12]} of digits.v1.fp32 was damaged on disk and waits to be fetched again"
+    assert read_status(folder).troubles[-1] == told
+    with folder.locked(), closing(ServingNote((lambda: folder.root,))) as note:
+        note.write({"digits": "digits.v1.int8"})
+        assert do(build_parser().parse_args(["status", "--state", str(folder.root)])) == 1
+        output = capsys.readouterr().out
+        assert "gRPC 44332 with digits.v1.int8\n" in output
+        assert f"trouble: {told}; serves digits.v1.int8\n" in output
+        (finding,) = artifact_findings(folder)
+        assert (finding.verdict, finding.found) == (FAILED, f"{told}; serves digits.v1.int8")
+    (folder.root / "quarantine" / FP32).unlink()
+    assert "of digits.v1.fp32 is not on the disk" in read_status(folder).troubles[-1]
 
 
 def test_the_process_that_a_killed_agent_has_left_is_named(folder, orphan):

@@ -52,6 +52,7 @@ class House:
     load: FakeLoad = field(default_factory=FakeLoad)
     sensors: FakeSensors = field(default_factory=FakeSensors)
     version: int = 0
+    noted: list[dict[str, str]] = field(default_factory=list)  # active variants by model, each change
 
     def __post_init__(self) -> None:
         self.boot()
@@ -71,6 +72,7 @@ class House:
             sensors=self.sensors,
             inventory=lambda: Inventory(device_id="pi"),
             random=random.Random(1),
+            note_serving=lambda active: self.noted.append(dict(active)),
         )
         self.daemon = Daemon(parts, Settings("pi", "lab", "boot-1"), InlineRunner())
         self.daemon.start()

@@ -171,6 +171,11 @@ def test_bytes_that_have_rotted_are_never_loaded_and_come_again(online):
     online.settle()
     online.pass_time(2)
     assert [rung.configuration.variant_id for rung in online.served.up["digits"].grant.ladder] == ["digits.v1.int8"]
+    told = [report.body for report in online.state.reports(0, 1000) if report.body.kind == "artifact.quarantined"]
+    sha256 = manifest.artifact.sha256
+    assert [dict(event.details) for event in told] == [{"sha256": sha256, "variant": "digits.v1.fp32"}]
+    assert (told[0].model_id, f"artifact {sha256[:12]} has rotted on disk" in told[0].reason) == ("digits", True)
+    assert online.noted[-1] == {"digits": "digits.v1.int8"}
     online.link.come_up()
     online.settle()
     online.pass_time(5)
