@@ -31,7 +31,8 @@ class BiasShifts:
         """A copy with shifted biases, except those of the operators in ``spared``; a shared one is told apart."""
         schema, model = load_tflite(self.path)
         graph = model.subgraphs[0]
-        readers = Counter(int(index) for operator in graph.operators for index in operator.inputs)
+        fed = [operator.inputs for operator in graph.operators if operator.inputs is not None]
+        readers = Counter(int(index) for inputs in fed for index in inputs)
         holders = Counter(int(tensor.buffer) for item in model.subgraphs for tensor in item.tensors)
         for operator, _ in _operators(schema, model):
             name = _name(graph.tensors[int(operator.outputs[0])])

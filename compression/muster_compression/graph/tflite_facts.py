@@ -156,8 +156,11 @@ def tflite_operators(path: Path) -> list[TfliteOperator]:
     graph = model.subgraphs[0]
     found = []
     for kind, operator in _kinds(model, schema):
-        second = graph.tensors[int(operator.inputs[1])] if len(operator.inputs) > 1 else None
+        inputs = [] if operator.inputs is None else [int(index) for index in operator.inputs]
+        second = graph.tensors[inputs[1]] if len(inputs) > 1 and inputs[1] >= 0 else None
         is_constant = second is not None and model.buffers[second.buffer].data is not None
+        if operator.outputs is None or not len(operator.outputs):
+            continue
         name = graph.tensors[int(operator.outputs[0])].name
         found.append(
             TfliteOperator(

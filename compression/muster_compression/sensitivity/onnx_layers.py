@@ -1,20 +1,11 @@
-"""Sensitivity of the operators of an ONNX model to 8-bit quantization: each alone, or each alone spared."""
+"""What of an ONNX model can be quantized, or left in float, by itself."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Sequence
-from typing import Literal
-
-import onnx
 
 from muster_compression.graph.onnx_facts import operator_macs
 from muster_compression.graph.onnx_qdq import QdqQuantizer
 from muster_compression.graph.onnx_weights import CONVOLUTIONS, PRODUCTS, weighted_operators
-from muster_compression.sensitivity.closeness import Closeness
-from muster_compression.sensitivity.layer import ALL_AROUND, LayerSensitivity, Unit, sensitivity_of
-
-Way = Literal["alone", "spared"]
-"""alone: only this operator is quantized. spared: all but this one are (small SQNR: sparing it helps little)."""
+from muster_compression.sensitivity.layer import ALL_AROUND, Unit
 
 _PRODUCTS = CONVOLUTIONS | PRODUCTS
 _AROUND = frozenset(
@@ -46,20 +37,3 @@ def quantizable_units(quantizer: QdqQuantizer) -> list[Unit]:
     if len(kinds) > 1:
         grouped.append(Unit(ALL_AROUND, "several", 0, 0, tuple(node.name for node in around)))
     return [*single, *grouped]
-
-
-def onnx_sensitivity(
-    quantizer: QdqQuantizer,
-    compare: Callable[[onnx.ModelProto], Closeness],
-    units: Sequence[Unit],
-    way: Way = "alone",
-    on_progress: Callable[[float, str], None] = lambda _ratio, _note: None,
-) -> tuple[LayerSensitivity, ...]:
-    """How close the model stays for each unit, in the order given; ``compare`` runs a quantized copy."""
-
-    def measure(unit: Unit) -> Closeness:
-        if way == "alone":
-            return compare(quantizer.quantized(only=unit.operators))
-        return compare(quantizer.quantized(excluded=unit.operators))
-
-    return sensitivity_of(units, measure, on_progress)
