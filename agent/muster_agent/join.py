@@ -28,6 +28,7 @@ from muster_protos.errors import (
     NotAuthorisedError,
     PermanentError,
     TemporaryError,
+    UsageError,
     as_usage,
 )
 from muster_protos.ids import check_id
@@ -50,12 +51,14 @@ def join(
     ``requested_device_id`` is a wish: empty asks for the id of an earlier join, else for the host's name.
 
     Raises:
-        InvalidInputError: not a join link, or the controller refuses the request's form.
+        UsageError: not a join link, or this folder is another device of that fleet already.
+        InvalidInputError: the controller refuses the request's form.
         NotAuthorisedError: the CA is not the one in the link, or the secret is not (or no longer) good.
         UnreachableError: nobody answers there.
         PermanentError: the identity folder cannot be written.
     """
     link = parse_any_join_link(line)
+    check_name(link, folder, requested_device_id)
     wish = requested_device_id or usual_wish(folder)
     with as_usage():
         check_id(wish, "device id")
@@ -127,13 +130,38 @@ def default_device_id(host_name: str) -> str:
     return text or "device"
 
 
+def check_name(link: JoinLink | BrokerJoinLink, folder: IdentityFolder, requested_device_id: str) -> None:
+    """A folder is one device of a fleet: under another name it would leave the first behind as one that nobody is.
+
+    Raises:
+        UsageError: it joined that fleet under another name.
+    """
+    earlier = _read_earlier(folder)
+    if earlier is None or requested_device_id in ("", earlier.device_id):
+        return
+    try:
+        fingerprint = hashlib.sha256(first_der(earlier.ca_pem)).hexdigest()
+    except ValueError:
+        return  # damaged: this join mends it
+    if fingerprint == link.ca_fingerprint:
+        raise UsageError(
+            f"expected no --id or --id {earlier.device_id} as this folder joined that fleet as {earlier.device_id}, "
+            f"found --id {requested_device_id}; to become another device: muster-agent leave here, and "
+            f"muster device rm {earlier.device_id} on the controller"
+        )
+
+
 def usual_wish(folder: IdentityFolder) -> str:
     """The id to ask for when nobody named one: that of an earlier join, else the host's name."""
-    try:
-        earlier = folder.read()
-    except PermanentError:
-        earlier = None  # damaged: this join mends it
+    earlier = _read_earlier(folder)
     return earlier.device_id if earlier else default_device_id(socket.gethostname())
+
+
+def _read_earlier(folder: IdentityFolder) -> Identity | None:
+    try:
+        return folder.read()
+    except PermanentError:
+        return None  # damaged: this join mends it
 
 
 def _fetch_ca(link: JoinLink, timeout_s: float) -> bytes:
@@ -159,10 +187,7 @@ def _fetch_ca(link: JoinLink, timeout_s: float) -> bytes:
 
 def _earlier(folder: IdentityFolder, ca_pem: bytes) -> str:
     """A hint for somebody who pastes a used line again on a device that is in the fleet already."""
-    try:
-        earlier = folder.read()
-    except PermanentError:
-        earlier = None
+    earlier = _read_earlier(folder)
     if earlier is None or first_der(earlier.ca_pem) != first_der(ca_pem):
         return ""
     return (

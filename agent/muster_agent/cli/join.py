@@ -8,7 +8,7 @@ import sys
 from muster_agent.cli.device_inventory import DeviceInventory, RuntimeProof
 from muster_agent.cli.state_folder import state_folder
 from muster_agent.identity_folder import IdentityFolder
-from muster_agent.join import default_device_id, join, usual_wish
+from muster_agent.join import check_name, default_device_id, join, usual_wish
 from muster_protos.broker_names import RESERVED_DEVICE_IDS
 from muster_protos.errors import UsageError, as_usage
 from muster_protos.ids import check_id
@@ -19,15 +19,16 @@ def do(options: argparse.Namespace) -> int:
     """Join and say what to do next."""
     folder = state_folder(options.state)
     line = _with_secret(options.link, sys.stdin.readline().strip()) if options.secret_stdin else options.link
-    parse_any_join_link(line)  # before anything takes time or leaves a trace
+    link = parse_any_join_link(line)  # before anything takes time or leaves a trace
     if options.device_id:
         with as_usage():
             check_id(options.device_id, "device id")
+    identities = IdentityFolder(folder.identity)
+    check_name(link, identities, options.device_id)
     folder.create()
     with folder.locked():
         wish = options.device_id or default_device_id(_host_name())
         inventory = DeviceInventory(wish, folder.root, proof=RuntimeProof(folder.runtimes))
-        identities = IdentityFolder(folder.identity)
         asked = options.device_id or usual_wish(identities)
         identity = join(line, identities, inventory(), options.device_id)
     print(f"joined fleet {identity.fleet_id} as {identity.device_id}")

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from muster_agent.adapters.link_grpc import Credentials, GrpcLink, LinkTiming
 from muster_agent.adapters.verifier_child import VerifierChild
 from muster_agent.cli import join as join_command
-from muster_agent.cli.main import build_parser
+from muster_agent.cli.main import build_parser, run_command
 from muster_agent.identity_folder import Identity, IdentityFolder
 from muster_agent.join import join, make_request
 from muster_agent.testing_link import RecordingLinkSink
@@ -33,7 +34,7 @@ from muster_controller.service.joining import Joining
 from muster_controller.service.tokens import Tokens
 from muster_controller.testing_link import RecordingSink
 from muster_protos.envelope import DESIRED_STATE
-from muster_protos.errors import InvalidInputError, NotAuthorisedError, PermanentError, TemporaryError
+from muster_protos.errors import InvalidInputError, NotAuthorisedError, PermanentError, TemporaryError, UsageError
 from muster_protos.model import Goodbye, Inventory, JoinRequest, JoinResponse
 
 HOUR_NS = 3600 * 10**9
@@ -188,6 +189,27 @@ def test_worthless_line_on_a_member_says_so_and_keeps_its_identity(house: House,
     ):
         join(line, folder, Inventory())
     assert folder.read() == identity
+
+
+def test_a_member_is_not_made_another_device_of_the_same_fleet(
+    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, made = tmp_path / "one", house.tokens.new(uses=2)
+    first = join(made.link, IdentityFolder(state / "identity"), Inventory(), "b1")
+    https = urlsplit(made.link).fragment
+    over_broker = f"mqtts://127.0.0.1:1/fleet-1#{https}.2000000000.{'s' * 86}"
+    for line in (made.link, over_broker):
+        assert run_command(["join", line, "--id", "other", "--state", str(state)]) == 2
+        error = capsys.readouterr().err
+        assert "expected no --id or --id b1 as this folder joined that fleet as b1, found --id other" in error
+        assert "muster-agent leave here, and muster device rm b1 on the controller" in error
+        assert error.count("\n") == 1
+        with pytest.raises(UsageError):
+            join(line, IdentityFolder(state / "identity"), Inventory(), "other")
+    assert [device.device_id for device in house.store.list_devices().items] == ["b1"]
+    assert IdentityFolder(state / "identity").read() == first
+    assert join(made.link, IdentityFolder(tmp_path / "two"), Inventory(), "b2").device_id == "b2"  # one use was left
+    assert join(made.link, IdentityFolder(state / "identity"), Inventory(), "b1").device_id == "b1"
 
 
 def test_secret_counts_its_uses(house: House, tmp_path: Path) -> None:
