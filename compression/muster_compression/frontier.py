@@ -21,10 +21,10 @@ class Candidate:
 
     @property
     def costs(self) -> tuple[float, float, float]:
-        """Three figures where less is better."""
+        """Three figures where less is better. Latency counts with two digits: more of it is noise."""
         return (
             math.inf if self.quality is None else -self.quality,
-            math.inf if self.latency_ms is None else self.latency_ms,
+            math.inf if self.latency_ms is None else float(f"{self.latency_ms:.1e}"),
             self.size_bytes,
         )
 

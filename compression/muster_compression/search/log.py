@@ -2,59 +2,86 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import TypeAdapter
 
-from muster_compression.artifact import write_bytes
 from muster_compression.search.point import Point
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import ConflictError, InvalidInputError
 
 LOG_FILE = "search.jsonl"
 _POINT = TypeAdapter(Point)
 
 
 class SearchLog:
-    """One line says which search it is, then one line per point; a line that was cut off does not count."""
+    """One line says which search it is, then one line per point; a line that was cut off does not count.
 
-    def __init__(self, path: Path, points: Sequence[Point]) -> None:
-        self._path = path
+    Open, it is locked: a folder holds one search at a time. Close it, or end the process.
+    """
+
+    def __init__(self, stream: BinaryIO, points: Sequence[Point]) -> None:
+        self._stream = stream
         self.points = list(points)
+
+    def __enter__(self) -> SearchLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
 
     @staticmethod
     def open(folder: Path, identity: str) -> SearchLog:
         """The log of this very search, or a new one.
 
         Raises:
+            ConflictError: another process searches in this folder.
             InvalidInputError: the folder holds another search.
         """
         path = folder / LOG_FILE
-        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-        whole = [line for line in lines if line.endswith(b"\n")]
-        if not whole:
-            write_bytes(path, json.dumps({"search": identity}).encode() + b"\n")
-            return SearchLog(path, [])
+        stream = path.open("a+b")
         try:
-            found = json.loads(whole[0])["search"]
-            points = [_POINT.validate_json(line) for line in whole[1:]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidInputError(f"{path}: expected the log of a search, found something else; remove it") from error
-        if found != identity:
-            raise InvalidInputError(
-                f"{folder} holds a search with another model, data, recipe, floor or seed: choose another folder, or "
-                f"remove {LOG_FILE}"
-            )
-        if len(whole) != len(lines):
-            write_bytes(path, b"".join(whole))
-        return SearchLog(path, points)
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return SearchLog(stream, _points(stream, path, identity))
+        except BlockingIOError as error:
+            stream.close()
+            raise ConflictError(f"another search works in {folder}: wait for it, or choose another folder") from error
+        except InvalidInputError:
+            stream.close()
+            raise
 
     def append(self, point: Point) -> None:
         """Keep a finished point; it is on disk when this returns."""
-        with self._path.open("ab") as stream:
-            stream.write(_POINT.dump_json(point) + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write(self._stream, _POINT.dump_json(point))
         self.points.append(point)
+
+
+def _points(stream: BinaryIO, path: Path, identity: str) -> list[Point]:
+    """What is there, after a line that was cut off is gone and the first line is written."""
+    stream.seek(0)
+    whole = [line for line in stream.read().splitlines(keepends=True) if line.endswith(b"\n")]
+    stream.truncate(sum(len(line) for line in whole))
+    if not whole:
+        _write(stream, json.dumps({"search": identity}).encode())
+        return []
+    try:
+        found = json.loads(whole[0])["search"]
+        points = [_POINT.validate_json(line) for line in whole[1:]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(f"{path}: expected the log of a search, found something else; remove it") from error
+    if found != identity:
+        raise InvalidInputError(
+            f"{path.parent} holds a search with another model, data, recipe, floor or seed: choose another folder, or "
+            f"remove {LOG_FILE}"
+        )
+    return points
+
+
+def _write(stream: BinaryIO, line: bytes) -> None:
+    stream.write(line + b"\n")
+    stream.flush()
+    os.fsync(stream.fileno())

@@ -51,6 +51,7 @@ def run_search(
 
     Raises:
         InvalidInputError: no variant of the recipe starts from such a model, or the folder holds another search.
+        ConflictError: another process searches in this folder.
         InfeasibleError: no point came out above the floor; the message has the nearest.
         InterruptedError: ``stop`` was set; finished points are kept.
     """
@@ -59,11 +60,11 @@ def run_search(
     if not targets:
         torch = "" if imported.torch_source else " without their torch module (--model net.py:make)"
         raise InvalidInputError(f"{space.name} has nothing for {format} models{torch}")
-    log = SearchLog.open(asked.out_dir, _identity(imported, space, asked))
     evaluator = Evaluator(space, imported.parent, asked, stop)
-    baseline = _baseline_latency(imported, asked)
-    proposers = _proposers(space, targets, budget, asked.seed, baseline[0])
-    ended = _explore(space, proposers, log, budget, evaluator, part_of(on_progress, 0.0, _SEARCHING))
+    with SearchLog.open(asked.out_dir, _identity(imported, space, asked)) as log:
+        baseline = _baseline_latency(imported, asked)
+        proposers = _proposers(space, targets, budget, asked.seed, baseline[0])
+        ended = _explore(space, proposers, log, budget, evaluator, part_of(on_progress, 0.0, _SEARCHING))
     found = verdicts(log.points, _candidate(imported, baseline[0]), _metric(imported))
     summary = SearchSummary(
         parameters={item.name: str(item.domain) for item in space.parameters},

@@ -20,6 +20,7 @@ def verdicts(points: Sequence[Point], baseline: Candidate, baseline_metric: str)
     competing = [baseline, *(candidate_of(point) for point in first.values())]
     by_key = {item.key: item for item in competing}
     behind = dominators(competing)
+    alike: dict[tuple[str, tuple[float, float, float]], str] = {}
     found = []
     for point in points:
         if point.failed:
@@ -30,11 +31,17 @@ def verdicts(points: Sequence[Point], baseline: Candidate, baseline_metric: str)
             reason = f"the same bytes as {same.key}"
         elif point.key in behind:
             reason = _dominated(candidate_of(point), by_key[behind[point.key]], baseline_metric)
+        elif (twin := alike.setdefault(_figures(point), point.key)) != point.key:
+            reason = f"no figure differs from those of {twin}"
         else:
             found.append(Verdict(point, True, "on the frontier"))
             continue
         found.append(Verdict(point, False, reason))
     return found
+
+
+def _figures(point: Point) -> tuple[str, tuple[float, float, float]]:
+    return point.format, candidate_of(point).costs
 
 
 def candidate_of(point: Point) -> Candidate:

@@ -3,7 +3,7 @@ import pytest
 from muster_compression.search.budget import parse_budget
 from muster_compression.search.log import LOG_FILE, SearchLog
 from muster_compression.search.point import Point
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import ConflictError, InvalidInputError
 
 POINTS = [
     Point(1, "small", {"a.b": 0.5, "c": "x", "d": True, "e": None, "f": 3}, "onnx", "0" * 64, 10, "accuracy", 0.9),
@@ -11,31 +11,45 @@ POINTS = [
 ]
 
 
+def kept(folder, *points):
+    with SearchLog.open(folder, "this") as log:
+        for point in points:
+            log.append(point)
+        return log.points
+
+
 def test_points_are_read_back_as_they_were(tmp_path):
-    log = SearchLog.open(tmp_path, "this")
-    for point in POINTS:
-        log.append(point)
-    assert SearchLog.open(tmp_path, "this").points == POINTS
-    assert type(SearchLog.open(tmp_path, "this").points[0].values["d"]) is bool
+    kept(tmp_path, *POINTS)
+    assert kept(tmp_path) == POINTS
+    assert type(kept(tmp_path)[0].values["d"]) is bool
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_line_that_was_cut_off_does_not_count_and_the_log_goes_on(tmp_path, cut):
-    log = SearchLog.open(tmp_path, "this")
-    log.append(POINTS[0])
-    log.append(POINTS[1])
+    kept(tmp_path, *POINTS)
     path = tmp_path / LOG_FILE
     path.write_bytes(path.read_bytes()[:-cut])
-    log = SearchLog.open(tmp_path, "this")
-    assert log.points == POINTS[:1]
-    log.append(POINTS[1])
-    assert SearchLog.open(tmp_path, "this").points == POINTS
+    assert kept(tmp_path, POINTS[1]) == POINTS
+    assert kept(tmp_path) == POINTS
+
+
+def test_a_first_line_that_was_cut_off_begins_anew(tmp_path):
+    (tmp_path / LOG_FILE).write_bytes(b'{"sea')
+    kept(tmp_path, POINTS[0])
+    assert kept(tmp_path) == POINTS[:1]
 
 
 def test_another_search_is_not_mixed_in(tmp_path):
-    SearchLog.open(tmp_path, "this").append(POINTS[0])
+    kept(tmp_path, POINTS[0])
     with pytest.raises(InvalidInputError, match=r"holds a search with another model.*search\.jsonl"):
         SearchLog.open(tmp_path, "that")
+    assert kept(tmp_path) == POINTS[:1]
+
+
+def test_a_folder_holds_one_search_at_a_time(tmp_path):
+    with SearchLog.open(tmp_path, "this"), pytest.raises(ConflictError, match="another search works in"):
+        SearchLog.open(tmp_path, "this")
+    assert kept(tmp_path) == []
 
 
 @pytest.mark.parametrize("content", ["[]\n", "{}\n", '{"search": "this"}\n{"number": "x"}\n', "\x00\n"])

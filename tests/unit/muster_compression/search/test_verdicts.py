@@ -36,8 +36,12 @@ def test_each_point_is_chosen_or_told_why_not():
     assert [item.point.number for item in found] == list(range(1, 9))
 
 
-def test_what_only_looks_like_another_by_its_figures_is_kept_too():
-    assert all(item.is_chosen for item in verdicts([point(1), point(2)], BASELINE, "accuracy"))
+def test_of_points_with_the_same_figures_the_first_is_kept_and_a_few_percent_of_latency_are_no_difference():
+    found = verdicts([point(1), point(2, latency_ms=5.04), point(3, latency_ms=4.8)], BASELINE, "accuracy")
+    assert [item.is_chosen for item in found] == [False, False, True]
+    found = verdicts([point(1), point(2, latency_ms=5.04), point(3, format="tflite")], BASELINE, "accuracy")
+    assert [item.is_chosen for item in found] == [True, False, True]
+    assert found[1].reason == "no figure differs from those of v-1"
 
 
 def test_errors_are_better_when_small():
