@@ -144,7 +144,7 @@ def _by_the_library(model: ImportedModel, home: Path) -> Candidate:
             _onnxruntime(model.artifact_path, path, fed)
         else:
             _ai_edge_quantizer(model.artifact_path, path, list(fed), home)
-    judged = variant_of(model.parent, str(path), "library", home / "library")
+    judged = variant_of(model.parent, str(path), "library", home / "library", is_forced=True)  # however bad it is
     return Candidate(_LIBRARIES[model.manifest.format], judged.artifact_path, judged.manifest)
 
 
