@@ -33,9 +33,11 @@ from muster_protos.errors import (
 from muster_protos.join_link import BrokerJoinLink
 from muster_protos.model import BrokerJoinAnswer, BrokerJoinAsk, BrokerJoinVerdict, JoinRequest, JoinResponse, Refusal
 from muster_protos.mqtt.refusals import error_of
+from muster_protos.mqtt.tls import alert_words
 from muster_protos.mqtt.visit import Visit
 
 _CHILD_TIMEOUT_S = 60.0
+_REFUSAL = "refuses this certificate"  # in the words of a visit
 _ANSWER_S = 5.0  # then the ask is repeated: it, or its answer, was lost
 _RETRY_S = 2.0  # holders of the same line take turns at the broker, and meet again within this time
 
@@ -111,11 +113,27 @@ class BrokerJoin:
                 answer = self._exchange(ask, nonce, credentials, is_verified)
             except UnreachableError as error:
                 trouble = error
+            except NotAuthorisedError as error:
+                if _REFUSAL in str(error):
+                    raise self._worthless(str(error)) from error
+                raise
             else:
                 if answer is not None:
                     return answer
             time.sleep(min(_RETRY_S * random.random(), max(0.0, deadline_s - time.monotonic())))
         raise trouble
+
+    def _worthless(self, refusal: str) -> NotAuthorisedError:
+        """What the broker's refusal of the claim says of the line. Its clock and its CA count, not what we think."""
+        words = alert_words(refusal.partition(_REFUSAL)[2].partition(";")[0]).strip(" :()")
+        why = f"the broker at {self._where} {_REFUSAL}: {words}"
+        if "expired" in words:
+            end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._link.ends_s))
+            ahead = "" if time.time() > self._link.ends_s else ", which by the clock here is to come"
+            found = f"expected a join line that is still good, found one that ended at {end}{ahead} ({why})"
+        else:
+            found = f"expected a join line of this fleet, found one that is damaged or of another fleet ({why})"
+        return NotAuthorisedError(f"{found}; make a new one: muster token new --mqtt")
 
     def _exchange(self, ask: bytes, nonce: bytes, credentials: Credentials, is_verified: bool) -> JoinResponse | None:
         """One visit; None when no answer came in time."""
