@@ -12,7 +12,8 @@ KEYS = {"name", "format", "path", "size_bytes", "latency_ms", "accuracy", "agree
 
 def test_json_has_the_promised_keys_and_is_json(run):
     told = json.loads(json.dumps(as_json(run), allow_nan=False))
-    assert set(told) == {"baseline", "variants", "failed", "notes"}
+    assert set(told) == {"baseline", "variants", "failed", "notes", "search"}
+    assert set(as_json(dataclasses.replace(run, search=None))) == set(told) - {"search"}
     for item in told["variants"]:
         assert KEYS | {"kept", "reason"} <= set(item)
     assert set(told["baseline"]) >= KEYS
