@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.compression import derived
@@ -15,7 +15,7 @@ from benchmarks.compression.rows import Row, TemplateRun
 from muster_compression.artifact import transit_bytes
 from muster_compression.orders import RecipeResult, StepResult, VariantResult
 from muster_compression.process import Limits, OnProgress, part_of
-from muster_compression.recipe import load_recipe
+from muster_compression.recipe import Recipe, load_recipe
 from muster_compression.run_recipe import run_recipe
 from muster_protos.errors import MusterError
 from muster_protos.model import Format
@@ -57,7 +57,7 @@ def run_template(bench: Bench, template: str, on_progress: OnProgress) -> Templa
         made, control_failed = _made(bench, control_recipe, f"{template}-control", report)
         control = _control(bench, made)
     rows = []
-    variants = [item for result in results for item in result.variants]
+    variants = _with_whole_chains([item for result in results for item in result.variants], load_recipe(recipe))
     for index, item in enumerate(variants):
         on_progress(0.8 + 0.2 * index / len(variants), f"{template}: measuring {item.manifest.name}")
         rows.append(_row(bench, template, item, control))
@@ -69,6 +69,19 @@ def run_template(bench: Bench, template: str, on_progress: OnProgress) -> Templa
         wall_s=_wall_s(results),
         elapsed_s=time.monotonic() - began_s,
     )
+
+
+def _with_whole_chains(variants: Sequence[VariantResult], recipe: Recipe) -> list[VariantResult]:
+    """Each with the passes of those before it that it was made from: their controls and heads are its own, too."""
+    parents = {item.name: item.parent for item in recipe.variants}
+    chains: dict[str, tuple[StepResult, ...]] = {}
+    found = []
+    for item in variants:
+        name = item.manifest.name
+        chain = (*chains.get(parents.get(name, ""), ()), *item.steps)
+        chains[name] = chain
+        found.append(replace(item, steps=chain))
+    return found
 
 
 def _made(bench: Bench, recipe: str, name: str, on_progress: OnProgress) -> tuple[list[RecipeResult], list[str]]:
