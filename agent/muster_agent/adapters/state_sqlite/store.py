@@ -1,7 +1,7 @@
 """The agent's durable state in SQLite (WAL, ``synchronous=FULL``: what a call stored survives a power cut).
 
-A database that is damaged is set aside and rebuilt: the desired state and the last good models come back from their
-copies (``copies.py``), the artifacts are still in their folder, and the controller sends the rest again.
+A database that is damaged is set aside and rebuilt: the desired state, the last good models and their ports come back
+from their copies (``copies.py``), the artifacts are still in their folder, and the controller sends the rest again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -43,6 +43,9 @@ class SqliteState:
         self._loss = ""
         self._database = Database(path, self._rebuilt, self._fill)
         self._database.begin()
+        if not self._copies.has_ports and not self.problem:
+            with suppress(TemporaryError):  # a disk that takes nothing: at the next change
+                self._copies.keep_ports(self.serving())
 
     def close(self) -> None:
         """Release the file; safe to call twice."""
@@ -189,10 +192,12 @@ class SqliteState:
         except TemporaryError as error:
             self._loss = f"the state database was unusable ({reason}) and nothing could be restored: {error}"
             return
+        portless = [record.model_id for record in records if not record.http_port]
+        ports = f", the serving ports of {', '.join(portless)}" if portless else ""
         self._loss = (
             f"the state database was unusable ({reason}) and is set aside as {aside.name}; restored from copies: "
             f"{'the desired state' if envelope else 'no desired state'}, {len(records)} last good models, "
-            f"{kept} waiting reports; lost: what else waited to be reported, marks of bad artifacts, run records"
+            f"{kept} waiting reports; lost: what else waited to be reported, marks of bad artifacts, run records{ports}"
         )
         log.warning("%s", self._loss)
 

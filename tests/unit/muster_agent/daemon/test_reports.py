@@ -268,6 +268,39 @@ def test_a_damaged_database_is_rebuilt_and_the_last_good_model_serves_with_no_co
     assert "state.rebuilt" in online.events()
 
 
+def ports_after_a_rebuild(house, *lost):
+    """What the serving process is asked to listen on after the database, and perhaps more, was spoilt."""
+    house.want(replace(house.grant("d1"), is_committed=True))
+    assert (house.state.serving()["digits"].http_port, house.served.grants[-1].grant.http_port) == (40_001, 0)
+    house.state.close()
+    for name in ("agent.sqlite3", *lost):
+        (house.folder / name).write_bytes(b"zeros" * 1000)
+    house.served.up.clear()
+    house.boot()
+    house.settle()
+    house.pass_time(3)  # what was lost is looked for every two seconds
+    (loss,) = [item.body.reason for item in house.state.reports(0, 1000) if item.body.kind == "state.rebuilt"]
+    return house.served.grants[-1].grant.http_port, house.served.grants[-1].grant.grpc_port, loss
+
+
+def test_the_serving_ports_survive_a_rebuild_of_the_database(online):
+    http_port, grpc_port, loss = ports_after_a_rebuild(online)
+    assert (http_port, grpc_port, "serving ports" in loss) == (40_001, 40_002, False)
+
+
+def test_serving_ports_that_are_lost_are_named(online):
+    http_port, _, loss = ports_after_a_rebuild(online, "ports.copy")
+    assert (http_port, loss.endswith("run records, the serving ports of digits")) == (0, True)
+
+
+def test_ports_that_an_earlier_version_kept_in_the_database_alone_are_copied_at_the_start(online):
+    online.want(replace(online.grant("d1"), is_committed=True))
+    content = (online.folder / "ports.copy").read_bytes()
+    (online.folder / "ports.copy").unlink()
+    online.restart()
+    assert (online.folder / "ports.copy").read_bytes() == content
+
+
 def test_damaged_copies_beside_a_damaged_database_leave_an_empty_device(online):
     online.want(replace(online.grant("d1"), is_committed=True))
     online.state.close()
