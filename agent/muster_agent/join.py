@@ -15,6 +15,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,8 @@ from muster_protos.ids import check_id
 from muster_protos.join_link import BrokerJoinLink, JoinLink, parse_any_join_link
 from muster_protos.model import Inventory, JoinRequest, JoinResponse
 
+OnStep = Callable[[str], None]
+
 _BROKER_PATIENCE = 4.0  # times as long: holders of one line take turns at the broker
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -45,10 +48,12 @@ def join(
     inventory: Inventory,
     requested_device_id: str = "",
     timeout_s: float = 15.0,
+    on_step: OnStep = lambda _: None,
 ) -> Identity:
     """Join through the pasted ``line`` and keep the identity in ``folder``. Joining twice is the same device.
 
     ``requested_device_id`` is a wish: empty asks for the id of an earlier join, else for the host's name.
+    ``on_step`` hears what begins that may take seconds.
 
     Raises:
         UsageError: not a join link, or this folder is another device of that fleet already.
@@ -64,18 +69,23 @@ def join(
         check_id(wish, "device id")
     asked = JoinRequest(inventory=inventory, requested_device_id=wish)
     if isinstance(link, BrokerJoinLink):
-        identity = _over_broker(link, folder, asked, timeout_s)
+        identity = _over_broker(link, folder, asked, timeout_s, on_step)
     else:
-        identity = _over_https(link, folder, asked, timeout_s)
+        identity = _over_https(link, folder, asked, timeout_s, on_step)
     check_pair(identity, folder)
     folder.write(identity)
     return identity
 
 
-def _over_https(link: JoinLink, folder: IdentityFolder, asked: JoinRequest, timeout_s: float) -> Identity:
+def _over_https(
+    link: JoinLink, folder: IdentityFolder, asked: JoinRequest, timeout_s: float, on_step: OnStep
+) -> Identity:
+    on_step(f"asking {link.host}:{link.port} for the fleet's CA")
     ca_pem = _fetch_ca(link, timeout_s)
     folder.create()
+    on_step("making a key and a certificate request")
     asked = replace(asked, secret=link.secret, csr_pem=make_request(folder.key_path))
+    on_step(f"joining at {link.host}:{link.port}")
     try:
         answer = exchange(link.host, link.port, trusting(ca_pem), "POST", "/v1/join", codec.encode(asked), timeout_s)
     except NotAuthorisedError as error:
@@ -87,14 +97,21 @@ def _over_https(link: JoinLink, folder: IdentityFolder, asked: JoinRequest, time
     return _identity(response, ca_pem, door_url=link.endpoint())
 
 
-def _over_broker(link: BrokerJoinLink, folder: IdentityFolder, asked: JoinRequest, timeout_s: float) -> Identity:
+def _over_broker(
+    link: BrokerJoinLink, folder: IdentityFolder, asked: JoinRequest, timeout_s: float, on_step: OnStep
+) -> Identity:
     from muster_agent.join_broker import BrokerJoin  # paho is not needed otherwise
 
+    on_step("making what lets this device in at the broker")
     attempt = BrokerJoin(link, _BROKER_PATIENCE * timeout_s)
+    on_step(f"asking the controller behind the broker at {link.host}:{link.port} for the fleet's CA")
     ca_pem = attempt.learn_cas().ca_pem
     folder.create()
+    on_step("making a key and a certificate request")
+    asked = replace(asked, csr_pem=make_request(folder.key_path))
+    on_step(f"joining over the broker at {link.host}:{link.port}")
     try:
-        response = attempt.ask(replace(asked, csr_pem=make_request(folder.key_path)))
+        response = attempt.ask(asked)
     except NotAuthorisedError as error:
         raise NotAuthorisedError(f"{error}{_earlier(folder, ca_pem)}") from error
     identity = _identity(response, ca_pem)

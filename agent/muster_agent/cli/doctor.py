@@ -115,7 +115,10 @@ def _identity(folder: StateFolder) -> tuple[Identity | None, Finding]:
         return None, Finding("identity", FAILED, str(error), "run the doctor as the agent's user")
     if identity is None:
         return None, Finding(
-            "identity", FAILED, "this device has not joined a fleet", "run: muster token new, then muster-agent join"
+            "identity",
+            FAILED,
+            "this device has not joined a fleet",
+            "on the controller: muster token new; here: muster-agent join LINK",
         )
     return identity, Finding("identity", OK, f"{identity.device_id} of fleet {identity.fleet_id}")
 
@@ -129,6 +132,9 @@ def _permissions(folder: StateFolder) -> Finding:
     if loose:
         names = " ".join(str(path) for path in loose)
         return Finding("permissions", WARNING, f"others may read {names}", f"run: chmod go-rwx {names}")
+    if not (folder.identity / "key.pem").exists():
+        found = "there is no identity whose key could be open to others; on the controller: muster token new, here: "
+        return Finding("permissions", UNKNOWN, f"{found}muster-agent join LINK")
     return Finding("permissions", OK, "key and state are private")
 
 

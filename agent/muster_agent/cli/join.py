@@ -7,6 +7,7 @@ import sys
 
 from muster_agent.cli.device_inventory import DeviceInventory, RuntimeProof
 from muster_agent.cli.state_folder import state_folder
+from muster_agent.cli.waiting import Waiting
 from muster_agent.identity_folder import IdentityFolder
 from muster_agent.join import check_name, default_device_id, join, usual_wish
 from muster_protos.broker_names import RESERVED_DEVICE_IDS
@@ -26,11 +27,13 @@ def do(options: argparse.Namespace) -> int:
     identities = IdentityFolder(folder.identity)
     check_name(link, identities, options.device_id)
     folder.create()
-    with folder.locked():
+    with folder.locked(), Waiting() as waiting:
         wish = options.device_id or default_device_id(_host_name())
         inventory = DeviceInventory(wish, folder.root, proof=RuntimeProof(folder.runtimes))
         asked = options.device_id or usual_wish(identities)
-        identity = join(line, identities, inventory(), options.device_id)
+        waiting("looking at this device and its runtimes")
+        found = inventory()
+        identity = join(line, identities, found, options.device_id, on_step=waiting)
     print(f"joined fleet {identity.fleet_id} as {identity.device_id}")
     if identity.device_id != asked:
         print(f"  id     {_why_not(asked)}, so this one is {identity.device_id}")

@@ -183,6 +183,9 @@ def test_doctor_names_every_check_with_a_fix(tmp_path, capsys):
     by_check = {finding["check"]: finding for finding in findings}
     assert code == 1
     assert by_check["identity"]["verdict"] == "failed"
+    permissions = by_check["permissions"]
+    assert (permissions["verdict"], permissions["found"].startswith("there is no identity")) == ("unknown", True)
+    assert permissions["found"].endswith("muster-agent join LINK")
     assert {"state folder", "permissions", "agent", "disk", "clock", "sensor power"} <= set(by_check)
     assert by_check["runtime onnxruntime"]["verdict"] == "ok"
     assert all(finding["fix"] for finding in findings if finding["verdict"] in ("failed", "warning"))
