@@ -76,7 +76,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--door", default="", help="where to renew an expired certificate: https://HOST:PORT")
     run.add_argument("--no-cgroup", action="store_true", help="emulate by a declared slowdown even with control groups")
-    run.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="free text for people")
+    run.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a label of the inventory, for people; those that `muster ... -l` selects by are set with "
+        "`muster device tag` on the controller",
+    )
 
     leave = commands.add_parser("leave", parents=[shared], help="forget the fleet: identity, state and artifacts")
     leave.add_argument("--yes", action="store_true", help="do not ask")

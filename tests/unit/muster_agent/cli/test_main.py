@@ -129,6 +129,14 @@ def test_only_profiles_that_can_be_emulated_are_offered(joined, capsys, profile)
     assert f"among phone, pi, jetson, found '{profile}'" in capsys.readouterr().err
 
 
+def test_the_help_tells_inventory_labels_from_those_that_select(capsys):
+    with pytest.raises(SystemExit):
+        main.run_command(["run", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "a label of the inventory" in words
+    assert "`muster ... -l` selects by are set with `muster device tag`" in words
+
+
 def test_leave_forgets_everything_and_names_the_other_half(joined, capsys):
     for name in ("artifacts", "partial"):
         (joined / name).mkdir()
