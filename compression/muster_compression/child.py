@@ -10,25 +10,23 @@ import os
 import resource
 import sys
 import threading
-import time
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from muster_compression.answers import Answers
 from muster_compression.orders import ExportOrder, ImportOrder, RecipeOrder, VariantOrder
 from muster_compression.process import OnProgress
 from muster_protos import errors
 from muster_protos.errors import InvalidInputError, MusterError
 
-_SHORTEST_PAUSE_S = 0.1
-
 
 def main() -> int:
     """Do one order; the exit status is 0 only when an answer without error was written."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers = Answers(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
     request = json.loads(sys.stdin.buffer.readline())
     _limit(int(request["address_space_bytes"]), int(request["file_bytes"]))
@@ -37,18 +35,18 @@ def main() -> int:
     order_type, do = _verb(str(request["verb"]))
     order = TypeAdapter(order_type).validate_python(request["order"])
     try:
-        result = do(order, _Reporter(answers))
-        _say(answers, {"result": TypeAdapter(type(result)).dump_python(result, mode="json")})
+        result = do(order, answers.progress)
+        answers.end({"result": TypeAdapter(type(result)).dump_python(result, mode="json")})
     except MusterError as error:
-        _say(answers, {"error": str(error), "kind": _shared_kind(error)})
+        answers.end({"error": str(error), "kind": _shared_kind(error)})
         return 1
     except MemoryError:
         limit_gib = int(request["address_space_bytes"]) / 2**30
-        _say(answers, {"error": f"ran out of the {limit_gib:.0f} GiB that it may use", "kind": "PermanentError"})
+        answers.end({"error": f"ran out of the {limit_gib:.0f} GiB that it may use", "kind": "PermanentError"})
         return 1
     except OSError as error:
         traceback.print_exc()
-        _say(answers, {"error": f"{error.strerror or error}: {error.filename or ''}", "kind": "PermanentError"})
+        answers.end({"error": f"{error.strerror or error}: {error.filename or ''}", "kind": "PermanentError"})
         return 1
     return 0
 
@@ -95,25 +93,6 @@ def _die_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-class _Reporter:
-    """Passes progress on, at most ten times a second; a loop over samples may report each of them."""
-
-    def __init__(self, answers: IO[str]) -> None:
-        self._answers = answers
-        self._last = 0.0
-
-    def __call__(self, ratio: float, note: str) -> None:
-        now = time.monotonic()
-        if now - self._last >= _SHORTEST_PAUSE_S or ratio >= 1.0:
-            self._last = now
-            _say(self._answers, {"progress": min(1.0, max(0.0, ratio)), "note": note})
-
-
-def _say(answers: IO[str], message: dict[str, object]) -> None:
-    answers.write(json.dumps(message) + "\n")
-    answers.flush()
 
 
 if __name__ == "__main__":
