@@ -14,8 +14,9 @@ session, ``median_seconds`` until half of them are.
 ``reconnect``: ``agents`` that have joined (identities from the fleet's own code, without the door) are online for 12 s.
 Then the process is killed (SIGKILL). A killed controller is started again at once, as a service manager does it, a
 killed broker by its controller. ``seconds`` from the kill until all are online again; ``down_seconds`` until the
-process says that it serves (a controller's links do so before); ``back_seconds`` what is left. With full jitter from 1 s on (each wait is drawn from 0 to 1, 1.25,
-1.56, ... seconds) whoever has knocked in vain while nobody served waits on, for half as long as the start took or less.
+process says that it serves (a controller's links do so before); ``back_seconds`` what is left. With full jitter from
+1 s on (each wait is drawn from 0 to 1, 1.25, 1.56, ... seconds) whoever has knocked in vain while nobody served waits
+on, for half as long as the start took or less.
 """
 
 from __future__ import annotations
