@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 _STDERR_TAIL_CHARACTERS = 400
 _POLL_S = 0.2
-_EXIT_S = 30.0
+_EXIT_S = 120.0  # a busy machine takes long to unload torch
 
 
 @dataclass(frozen=True, slots=True)
