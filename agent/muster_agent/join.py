@@ -38,6 +38,7 @@ from muster_protos.model import Inventory, JoinRequest, JoinResponse
 
 OnStep = Callable[[str], None]
 
+_NAMESAKE_CHARACTERS = 58  # of the wish that a controller keeps before "-2"
 _BROKER_PATIENCE = 4.0  # times as long: holders of one line take turns at the broker
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -63,8 +64,7 @@ def join(
         PermanentError: the identity folder cannot be written.
     """
     link = parse_any_join_link(line)
-    check_name(link, folder, requested_device_id)
-    wish = requested_device_id or usual_wish(folder)
+    wish = check_name(link, folder, requested_device_id) or requested_device_id or usual_wish(folder)
     with as_usage():
         check_id(wish, "device id")
     asked = JoinRequest(inventory=inventory, requested_device_id=wish)
@@ -147,25 +147,30 @@ def default_device_id(host_name: str) -> str:
     return text or "device"
 
 
-def check_name(link: JoinLink | BrokerJoinLink, folder: IdentityFolder, requested_device_id: str) -> None:
-    """A folder is one device of a fleet: under another name it would leave the first behind as one that nobody is.
+def check_name(link: JoinLink | BrokerJoinLink, folder: IdentityFolder, requested_device_id: str) -> str:
+    """The id that this folder has in the link's fleet; "" where it has none. A folder is one device of a fleet: under
+    another name it would leave the first behind as one that nobody is. ``cam`` may have become ``cam-2`` there.
 
     Raises:
         UsageError: it joined that fleet under another name.
     """
     earlier = _read_earlier(folder)
-    if earlier is None or requested_device_id in ("", earlier.device_id):
-        return
+    if earlier is None:
+        return ""
     try:
         fingerprint = hashlib.sha256(first_der(earlier.ca_pem)).hexdigest()
     except ValueError:
-        return  # damaged: this join mends it
-    if fingerprint == link.ca_fingerprint:
+        return ""  # damaged: this join mends it
+    if fingerprint != link.ca_fingerprint:
+        return ""
+    namesake = re.escape(requested_device_id[:_NAMESAKE_CHARACTERS]) + r"-\d+"
+    if requested_device_id not in ("", earlier.device_id) and not re.fullmatch(namesake, earlier.device_id):
         raise UsageError(
             f"expected no --id or --id {earlier.device_id} as this folder joined that fleet as {earlier.device_id}, "
             f"found --id {requested_device_id}; to become another device: muster-agent leave here, and "
             f"muster device rm {earlier.device_id} on the controller"
         )
+    return earlier.device_id
 
 
 def usual_wish(folder: IdentityFolder) -> str:

@@ -188,6 +188,8 @@ class FleetBroker:
         self._removals.add(device_id)
 
     def _end(self, device_ids: Sequence[str]) -> None:
+        """Shut those out that have not joined again meanwhile."""
+        device_ids = self._still_out(device_ids)
         try:
             if self._own is not None:
                 self._own.shut_out(*device_ids)
@@ -196,8 +198,11 @@ class FleetBroker:
                 take_over_all(self._authority, device_ids, self._host, self._port, self._ca_pem)
         finally:
             if self._link is not None:  # last: a session that is ended leaves its will, which is retained
-                for device_id in device_ids:
+                for device_id in self._still_out(device_ids):
                     self._link.forget(device_id)
+
+    def _still_out(self, device_ids: Sequence[str]) -> tuple[str, ...]:
+        return tuple(device_id for device_id in device_ids if not self._service.devices.is_member(device_id))
 
     def _pause_s(self) -> float:
         """How long the broker is left alone after it has read the revocation list: 20 ms for each entry."""

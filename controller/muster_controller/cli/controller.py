@@ -240,7 +240,10 @@ async def _after_the_rush(service: Service, doors: Doors) -> None:
     while count != service.live.count() and time.monotonic() < deadline_s:
         count = service.live.count()
         await asyncio.sleep(_CALM_S)
-    await doors.warm()
+    try:
+        await doors.warm()
+    except Exception:  # noqa: BLE001 - whoever asks has it tried again; the devices' states shall be composed
+        _log.exception("the REST application could not be loaded")
     refresh = service.desired.refresh_rest
     while not await asyncio.to_thread(_survived, "composing what devices shall be", refresh, _TICK_S):
         await asyncio.sleep(_TICK_S)

@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from muster_controller.cli.layout import wrapped
+from muster_controller.cli.layout import harmless, wrapped
 from muster_controller.cli.output import err
 
 _QUIET_S = 5.0  # between two lines that are no news of importance
@@ -49,6 +49,7 @@ class Meter:
     def show(self, ratio: float, note: str = "") -> None:
         """``ratio`` in 0..1; what goes back, since its next part is counted anew, stays where it was."""
         self._ratio = ratio = max(ratio, self._ratio)
+        note = harmless(" ".join(note.split()))  # devices write reasons
         if self._bar is not None and self._row is not None:
             self._bar.update(self._row, completed=min(1.0, ratio), note=note[:60])
             return
@@ -68,7 +69,7 @@ class Meter:
                 return
             self._printed = (now_s, note)
         still = f" ({now_s - self._began_s:.0f} s)" if note == printed else ""
-        err().print(f"{self._what}: {ratio:.0%} {note}{still}", style="dim")
+        err().print(f"{self._what}: {ratio:.0%} {note}{still}", style="dim", markup=False)
 
 
 @contextmanager
@@ -79,12 +80,12 @@ def meter(what: str) -> Iterator[Meter]:
             yield plain
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=err(), transient=True) as bar:
         yield Meter(what, bar)

@@ -57,6 +57,13 @@ class Devices:
             raise NotFoundError(f'device "{reference}" was removed from the fleet; join it again')
         return device
 
+    def is_member(self, device_id: str) -> bool:
+        """Whether a device of that id is in the fleet: neither unknown nor removed."""
+        try:
+            return not self._store.get_standing(device_id).is_revoked
+        except NotFoundError:
+            return False
+
     def resolve(self, references: Sequence[str], labels: Mapping[str, str] | None = None) -> tuple[Device, ...]:
         """The devices meant by ids, names, ``all`` or labels, each once, in the order of their ids.
 

@@ -126,9 +126,10 @@ class Joining:
 
     def _join(self, fleet: Fleet, request: JoinRequest, token_sha256: str, key_sha256: str) -> JoinResponse:
         now_ns = self._clock.now_ns()
-        token = self._joined_with(request, token_sha256, now_ns, key_sha256)
-        if token is None:
-            token = self._use_token(request, token_sha256, now_ns, key_sha256)
+        member_id = self._joined_with(request, token_sha256, now_ns, key_sha256)
+        if member_id is not None:
+            return self._once_more(fleet, request, member_id)
+        token = self._use_token(request, token_sha256, now_ns, key_sha256)
         with self._lock:
             device_id = settle_device_id(request.requested_device_id, key_sha256, self._find, self._reserved)
             known = self._find(device_id)
@@ -149,6 +150,19 @@ class Joining:
                 )
             )
         self._events.record("device.joined", device_id=device_id, details={"token": token.token_id})
+        return self._answer(fleet, device_id, certificate_pem, door_pem)
+
+    def _once_more(self, fleet: Fleet, request: JoinRequest, device_id: str) -> JoinResponse:
+        """As a renewal, and nothing more: whoever is removed meanwhile stays so, and a clone's mark stays.
+
+        Raises:
+            DeviceRevokedError: it is removed in this very moment.
+        """
+        renewed = self.renew(device_id, request.csr_pem)
+        self._store.put_inventory(device_id, replace(request.inventory, device_id=device_id))
+        return self._answer(fleet, device_id, renewed.certificate_pem, renewed.door_certificate_pem)
+
+    def _answer(self, fleet: Fleet, device_id: str, certificate_pem: bytes, door_pem: bytes) -> JoinResponse:
         return JoinResponse(
             fleet_id=fleet.fleet_id,
             device_id=device_id,
@@ -187,25 +201,22 @@ class Joining:
         if self._authority.public_key_sha256(csr_pem) != device.public_key_sha256:
             raise NotAuthorisedError(f"expected a renewal of device {device_id}'s own key, found another key")
 
-    def _joined_with(self, request: JoinRequest, token_sha256: str, now_ns: int, key_sha256: str) -> JoinToken | None:
-        """The token, where this device joined with it last, is still in the fleet, and the token lives."""
+    def _joined_with(self, request: JoinRequest, token_sha256: str, now_ns: int, key_sha256: str) -> str | None:
+        """The device's id, where it joined with this token last, is still in the fleet, and the token lives."""
         device_id = settle_device_id(request.requested_device_id, key_sha256, self._find, self._reserved)
         known = self._find(device_id)
         if known is None or known.is_revoked or known.public_key_sha256 != key_sha256:
             return None
         last = self._store.newest_events(device_id, "device.joined", 1)
         with_token = last[0].details.get("token", "") if last else ""
-        return next(
-            (
-                token
-                for token in self._store.list_tokens()
-                if token.secret_sha256 == token_sha256
-                and token.token_id == with_token
-                and not token.is_revoked
-                and now_ns < token.expires_at_ns
-            ),
-            None,
+        is_the_same = any(
+            token.secret_sha256 == token_sha256
+            and token.token_id == with_token
+            and not token.is_revoked
+            and now_ns < token.expires_at_ns
+            for token in self._store.list_tokens()
         )
+        return device_id if is_the_same else None
 
     def _use_token(self, request: JoinRequest, token_sha256: str, now_ns: int, key_sha256: str) -> JoinToken:
         """One use of the secret. A removed device that asks with a worthless one is told why it is out: its request

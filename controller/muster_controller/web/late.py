@@ -23,7 +23,7 @@ class LateApplication:
     """ASGI. Requests that come before it is built wait for it."""
 
     def __init__(self, build: Callable[[], Application]) -> None:
-        """``build`` runs once, in a thread."""
+        """``build`` runs in a thread, once; after a failure whoever asks next has it tried again."""
         self._build = build
         self._built: asyncio.Task[Application] | None = None
         self._is_stopping = False
@@ -34,14 +34,14 @@ class LateApplication:
 
     async def built(self) -> Application:
         """The application itself; the same for all who ask."""
-        if self._built is None:
+        if self._built is None or _has_failed(self._built):
             self._built = asyncio.create_task(self._make(), name="REST application")
         return await asyncio.shield(self._built)  # whoever leaves does not end it for the others
 
     def stop(self) -> None:
         """Have answers without an end come to one."""
         self._is_stopping = True
-        if self._built is not None and self._built.done() and not self._built.exception():
+        if self._built is not None and self._built.done() and not _has_failed(self._built):
             self._built.result().state.stopping.set()
 
     async def _make(self) -> Application:
@@ -49,3 +49,7 @@ class LateApplication:
         if self._is_stopping:
             application.state.stopping.set()
         return application
+
+
+def _has_failed(task: asyncio.Task[Application]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -158,6 +158,8 @@ def test_the_command_says_why_a_device_got_another_id(
 
     assert "taken" not in say("one", "vm")
     assert "vm is taken by another device, so this one is vm-2" in say("two", "vm")
+    house.store.revoke_device("vm")  # its name is free, and yet no reason to become another device
+    assert "vm-2" in say("two", "vm")
     assert "taken" not in say("one", "vm")  # the same device again
     assert "controller is no name for a device" in say("three", "controller")
 

@@ -80,6 +80,19 @@ def test_a_push_that_waits_says_for_what(muster, lab: ServiceLab) -> None:
     assert "pi: disk full: needs 16 MiB" in said.err, "the meter"
 
 
+def test_a_reason_that_steers_a_terminal_is_shown_as_it_is(muster, lab: ServiceLab) -> None:
+    lab.add_device("pi")
+    lab.add_model()
+    (variant,) = lab.service.models.kept(lab.service.models.get("kws"), ("fp32",))
+    steering = "disk [/x] full \x1b]0;mine\x07"
+    full = ReportedArtifact(variant.manifest.artifact.sha256, ArtifactState.FETCHING, reason=steering)
+    lab.store.put_reported("pi", ReportedState(device_id="pi", artifacts=(full,)), lab.clock.now_ns())
+    said = muster("push", "kws", "-d", "pi", "--variant", "fp32", "--timeout", "0.1")
+    assert said.code == 9
+    assert "pi: disk [/x] full" in said.err
+    assert "\x1b" not in said.err + said.out
+
+
 def test_an_empty_list_says_by_what_it_was_narrowed(muster, lab: ServiceLab) -> None:
     assert "no device yet" in muster("device", "ls").err
     lab.add_device("pi")

@@ -104,6 +104,32 @@ def test_a_removed_device_needs_a_use_of_its_own(lab: ServiceLab, key: ec.Ellipt
         join(lab, key, made.secret)
 
 
+def test_a_removal_in_the_middle_of_a_second_try_stands(
+    lab: ServiceLab, key: ec.EllipticCurvePrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = lab.service.tokens.new()
+    assert join(lab, key, made.secret) == "pi"
+    issue = lab.authority.issue_door_certificate
+
+    def removed_meanwhile(csr_pem: bytes, device_id: str) -> bytes:
+        lab.service.devices.remove("pi")
+        return issue(csr_pem, device_id)
+
+    monkeypatch.setattr(lab.authority, "issue_door_certificate", removed_meanwhile)
+    with pytest.raises(DeviceRevokedError):
+        join(lab, key, made.secret)
+    assert lab.store.get_device("pi").is_revoked
+    assert not lab.service.devices.is_member("pi")
+
+
+def test_a_second_try_clears_no_clones_mark(lab: ServiceLab, key: ec.EllipticCurvePrivateKey) -> None:
+    made = lab.service.tokens.new()
+    assert join(lab, key, made.secret) == "pi"
+    lab.store.put_device(replace(lab.store.get_device("pi"), cloned_at_ns=7))
+    assert join(lab, key, made.secret) == "pi"
+    assert lab.store.get_device("pi").cloned_at_ns == 7
+
+
 def test_an_expired_token_is_no_good_for_a_second_try(lab: ServiceLab, key: ec.EllipticCurvePrivateKey) -> None:
     made = lab.service.tokens.new()
     assert join(lab, key, made.secret) == "pi"

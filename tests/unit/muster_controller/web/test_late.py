@@ -76,5 +76,24 @@ def test_its_long_answers_are_told_to_end_also_when_it_is_built_too_late(is_buil
     run(course)
 
 
+def test_a_build_that_failed_is_tried_again_by_who_asks_next() -> None:
+    built, failures = Built(), [OSError("no descriptor is left")]
+
+    def build() -> Built:
+        if failures:
+            raise failures.pop()
+        return built
+
+    async def course() -> None:
+        late = LateApplication(build)
+        with pytest.raises(OSError, match="no descriptor"):
+            await ask(late, "/first")
+        late.stop()
+        await ask(late, "/second")
+        assert built.asked == ["/second"]
+
+    run(course)
+
+
 def test_nobody_builds_it_only_to_stop_it() -> None:
     LateApplication(lambda: pytest.fail("expected nothing to be built")).stop()
