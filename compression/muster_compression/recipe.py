@@ -69,7 +69,7 @@ class VariantRecipe(BaseModel):
 
     model_config = _CLOSED
 
-    name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
     parent: str = Field(BASELINE, alias="from")
     formats: tuple[Literal["onnx", "tflite"], ...] = ("onnx", "tflite")
     """What may come out; a variant that starts from the baseline's file is passed over for baselines of others."""

@@ -26,7 +26,7 @@ from muster_compression.pass_cache import PassCache, SampleHashes, identity_of, 
 from muster_compression.passes.port import Form, PassError, PassRecord, WorkingModel
 from muster_compression.process import OnProgress, part_of
 from muster_compression.recipe import BASELINE, Recipe, VariantRecipe, load_recipe
-from muster_protos.errors import InvalidInputError, MissingExtraError
+from muster_protos.errors import InvalidInputError, MissingExtraError, NotFoundError
 from muster_protos.model import ArtifactRef, Format, VariantManifest
 
 _MAKING_SHARE = 0.9  # of a pass's progress; the rest is the gate
@@ -233,7 +233,7 @@ def _chain(
     steps: list[StepResult] = []
     try:
         return _passes(setting, variant, branches, scratch, steps, on_progress)
-    except (PassError, FaceError, ModelLoadError, MissingExtraError) as error:
+    except (PassError, FaceError, ModelLoadError, MissingExtraError, InvalidInputError, NotFoundError) as error:
         raise _EndedError(str(error), tuple(steps)) from error
 
 

@@ -57,7 +57,11 @@ def kind_of(source: str) -> SourceKind:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether ``torch.export.save`` wrote it: a zip archive with the graph as JSON, without a pickled module."""
+    """Whether ``torch.export.save`` wrote it: a zip archive with the graph as JSON.
+
+    torch may run code of such an archive while it loads it, as it does with ``net.py``: it is opened in a child of the
+    user's own machine, and never by a controller.
+    """
     with path.open("rb") as stream:
         if not stream.read(8).startswith(_ZIP_START):
             return False
