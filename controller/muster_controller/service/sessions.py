@@ -48,6 +48,7 @@ from muster_protos.model import (
 _log = logging.getLogger(__name__)
 
 _WOKEN_AT_ONCE = 100
+_WAKE_AGAIN_S = 2.0  # after a failure: nothing else may ever wake this device
 _MAX_OFFSET_NS = 2**62  # a clock may say anything
 _OLDEST_SAMPLE_NS = 7 * 86_400 * 10**9  # as long as telemetry is kept
 _CLOCK_TOLERANCE_NS = 60 * 10**9
@@ -255,8 +256,15 @@ class Sessions:
                         self._live.send(
                             device_id, ControllerMessage(Desired(row.envelope, self._context.authority.key_sets()))
                         )
-                except Exception:  # noqa: BLE001  a loop's top: the next wake or session brings the state again
-                    _log.exception("sending the desired state of device %s failed", device_id)
+                except Exception:  # noqa: BLE001  a loop's top: the state is still there, and so may the device be
+                    _log.exception("sending the desired state of device %s failed; it comes again", device_id)
+                    again = threading.Timer(_WAKE_AGAIN_S, self._wake_if_live, [device_id])
+                    again.daemon = True
+                    again.start()
+
+    def _wake_if_live(self, device_id: str) -> None:
+        if self._live.get(device_id) is not None:
+            self._wakes.put(device_id)
 
     def _next_woken(self) -> list[str] | None:
         """Everybody who waits, once each; None at the end."""

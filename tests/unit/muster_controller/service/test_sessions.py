@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from muster_controller.core.entities import Presence, RequestState
+from muster_controller.core.entities import DesiredRow, Presence, RequestState
 from muster_controller.ports import DeviceSession
 from muster_controller.service.bench import RunOrder
 from muster_controller.testing_service import RecordingSession, ServiceLab
@@ -372,6 +372,27 @@ def test_open_requests_are_desired_again_after_a_restart(lab: ServiceLab) -> Non
         assert len(session.wait_desired().benchmarks) == 1
     finally:
         restarted.close()
+
+
+def test_a_desired_state_that_could_not_be_read_is_sent_later_though_nothing_else_happens(
+    lab: ServiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muster_controller.service.sessions._WAKE_AGAIN_S", 0.01)
+    lab.add_device("pi")
+    lab.add_model()
+    started_run(lab, "pi")
+    desired, faults = lab.store.desired, [OSError("no descriptor is left"), OSError("no descriptor is left")]
+
+    def failing(device_id: str) -> DesiredRow | None:
+        if faults:
+            raise faults.pop()
+        return desired(device_id)
+
+    monkeypatch.setattr(lab.store, "desired", failing)
+    session = RecordingSession("pi")
+    lab.service.sessions.session_opened(session)
+    assert len(session.wait_desired().benchmarks) == 1
+    assert faults == []
 
 
 def test_a_session_of_an_unknown_device_is_closed_for_good(lab: ServiceLab) -> None:
