@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from muster_compression.artifact import write_bytes
+from muster_compression.graph.library_logging import without_library_logging
 from muster_compression.sources.torch_module import TorchSource, innermost_reason
 from muster_protos.errors import InvalidInputError, MissingExtraError
 
@@ -26,7 +26,15 @@ def export_tflite(source: TorchSource, path: Path) -> Path:
         MissingExtraError: litert-torch is not installed.
         InvalidInputError: an operator cannot be converted; the message names the reason.
     """
-    litert_torch = _library()
+    raw = path.with_suffix(".raw")
+    with without_library_logging():
+        _convert(_library(), source, raw)
+    payload = raw.read_bytes()
+    raw.unlink()
+    return write_bytes(path, payload)
+
+
+def _convert(litert_torch: Any, source: TorchSource, path: Path) -> None:
     images = [index for index, tensor in enumerate(source.example_inputs) if tensor.dim() == _IMAGE_RANK]
     module: Any = source.module
     if images:
@@ -35,22 +43,17 @@ def export_tflite(source: TorchSource, path: Path) -> Path:
         tensor.permute(_TO_CHANNELS_LAST).contiguous() if index in images else tensor
         for index, tensor in enumerate(source.example_inputs)
     )
-    raw = path.with_suffix(".raw")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
-            litert_torch.convert(module, examples).export(str(raw))
+            litert_torch.convert(module, examples).export(str(path))
         except Exception as error:
             raise InvalidInputError(
                 f"{source.name} cannot be converted to TFLite: {innermost_reason(error)}"
             ) from error
-    payload = raw.read_bytes()
-    raw.unlink()
-    return write_bytes(path, payload)
 
 
 def _library() -> Any:
-    logging.getLogger().setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

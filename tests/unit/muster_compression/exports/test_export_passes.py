@@ -1,5 +1,7 @@
 """torch form to file, in this process; exports take seconds."""
 
+import logging
+
 import numpy as np
 import onnx
 import pytest
@@ -83,8 +85,10 @@ def test_an_operator_that_cannot_be_converted_to_tflite_is_named(context, tmp_pa
     pytest.importorskip("litert_torch")
     from muster_compression.passes import export_tflite
 
+    before = logging.getLogger().level, list(logging.getLogger().handlers)
     with pytest.raises(PassError, match=r"Odd cannot be converted to TFLite: .*bessel_j0") as caught:
         export_tflite.apply(
             save_module(Odd().eval(), tmp_path / "odd.torch"), export_tflite.SETTINGS.model_validate({}), context
         )
     assert "\n" not in str(caught.value)
+    assert (logging.getLogger().level, list(logging.getLogger().handlers)) == before
