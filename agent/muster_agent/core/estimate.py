@@ -10,6 +10,7 @@ import math
 _NS_PER_S = 1_000_000_000
 HALF_LIFE_NS = 2 * _NS_PER_S  # of a belief that nothing confirms
 _FRESH_NS = _NS_PER_S // 4  # a belief younger than this is not relaxed
+_LEAST = 1e-3  # nothing runs a thousand times as fast as on an idle device, whatever a clock says
 _WEIGHT = 0.15  # of one observation; about the last dozen count
 _WEIGHT_SPAN_NS = 300_000_000  # rare observations count more: after this gap, about 0.6
 
@@ -40,7 +41,7 @@ class Slowdown:
         gap_ns = _WEIGHT_SPAN_NS if self._last_ns is None else max(0, now_ns - self._last_ns)
         weight = max(_WEIGHT, 1 - 0.4 ** (gap_ns / _WEIGHT_SPAN_NS))
         difference = min(ratio, mean + max(4 * sigma, mean)) - mean
-        self._mean = mean + weight * difference
+        self._mean = max(_LEAST, mean + weight * difference)
         self._variance = (1 - weight) * (sigma * sigma + weight * difference * difference)
         self._last_ns = now_ns
 

@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from muster_agent.core.estimate import ArrivalRate, Overhead, Slowdown
@@ -42,6 +42,7 @@ def test_an_unseen_slowdown_halves_in_two_seconds() -> None:
     assert slowdown.read(last_ns + 60 * S)[0] == pytest.approx(1.0, abs=1e-6)
 
 
+@example([(1.0, 0), (3.5e-52, 10 * S)])  # nearly all weight on next to nothing
 @given(st.lists(st.tuples(st.floats(allow_nan=True, allow_infinity=True), st.integers(0, 10 * S)), max_size=60))
 def test_slowdown_stays_finite_whatever_it_sees(observations: list[tuple[float, int]]) -> None:
     slowdown, now_ns = Slowdown(), 0
