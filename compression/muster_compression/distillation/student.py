@@ -11,6 +11,7 @@ from muster_compression.passes.distill import DistillSettings, ShrunkStudent
 from muster_compression.passes.port import PassContext, PassError, WorkingModel
 from muster_compression.sources.kind import split_torch
 from muster_compression.torch_model import load_module
+from muster_compression.training.batched import check_takes_batches
 from muster_compression.training.losses import outputs_in_order
 
 
@@ -18,7 +19,7 @@ def make_student(model: WorkingModel, teacher: nn.Module, settings: DistillSetti
     """In eval mode, with the first weights that control and student share.
 
     Raises:
-        PassError: it cannot be made, or does not answer as the teacher does.
+        PassError: it cannot be made, takes single rows only, or does not answer as the teacher does.
         NotFoundError: its file or function is not there.
         InvalidInputError: the user's function fails.
     """
@@ -48,6 +49,8 @@ def _users(source: str, context: PassContext) -> nn.Module:
 
 def _check_answers(student: nn.Module, teacher: nn.Module, context: PassContext) -> None:
     inputs = example_tensors(context, 2)
+    for name, module in (("student", student), ("teacher", teacher)):
+        check_takes_batches(module, inputs, f"distill: the {name}:")
     shapes = []
     for module in (student, teacher):
         with torch.inference_mode():

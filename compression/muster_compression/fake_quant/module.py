@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from muster_compression.fake_quant.grid import Range, rounded_weight
 from muster_compression.fake_quant.walk import Walk
+from muster_compression.training.batched import takes_batches
 from muster_compression.training.losses import outputs_in_order
 
 
@@ -64,10 +65,12 @@ class FakeQuantized(nn.Module):
         self.train(self.training)
 
     def calibrate(self, inputs: Sequence[Tensor], batch_size: int = 64) -> None:
-        """Measure all ranges anew, as the quantizer of a runtime does."""
+        """Measure all ranges anew, as the quantizer of a runtime does; one that takes single rows gets single rows."""
         for item in self.ranges:
             cast("Range", item).forget()
         self.eval()
+        if batch_size > 1 and not takes_batches(self.inner, tuple(inputs)):
+            batch_size = 1
         with self._calibrating(), torch.no_grad():
             for start in range(0, len(inputs[0]), batch_size):
                 self(*(tensor[start : start + batch_size] for tensor in inputs))

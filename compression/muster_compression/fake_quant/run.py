@@ -15,6 +15,7 @@ from muster_compression.passes.port import PassContext, PassError, PassOutput, P
 from muster_compression.passes.qat import QatSettings
 from muster_compression.process import part_of
 from muster_compression.torch_model import load_module, save_module
+from muster_compression.training.batched import check_takes_batches
 from muster_compression.training.batches import steps_per_epoch
 from muster_compression.training.environment import reproducible
 from muster_compression.training.fit import fit
@@ -30,6 +31,8 @@ def run(model: WorkingModel, settings: QatSettings, context: PassContext) -> Pas
     """See ``passes.qat.apply``."""
     context.training_of("qat"), context.holdout_of("qat")
     module = load_module(model)
+    if settings.fit.batch_size > 1:
+        check_takes_batches(module, example_tensors(context, 1), "qat")
     control = copy.deepcopy(module)
     samples, loss = _lesson(settings, context)
     with reproducible(context.threads):

@@ -17,6 +17,7 @@ from muster_compression.passes.port import PassContext, PassError, PassOutput, P
 from muster_compression.process import part_of
 from muster_compression.pruning.recognise import with_own_attention
 from muster_compression.torch_model import load_module, save_module
+from muster_compression.training.batched import check_takes_batches
 from muster_compression.training.environment import reproducible
 from muster_compression.training.fit import fit
 from muster_compression.training.score import accuracy_of
@@ -30,6 +31,8 @@ def run(model: WorkingModel, settings: LowRankSettings, context: PassContext) ->
     if settings.fit is not None:
         context.training_of("low-rank"), context.holdout_of("low-rank")
     module = load_module(model)
+    if settings.fit is not None and settings.fit.batch_size > 1:
+        check_takes_batches(module, example_tensors(context, 1), "low-rank")
     original = copy.deepcopy(module)
     with reproducible(context.threads):
         inputs = example_tensors(context, 1)

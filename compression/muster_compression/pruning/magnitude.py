@@ -7,6 +7,7 @@ import copy
 from torch import nn
 
 from muster_compression.comparison import Comparison
+from muster_compression.example_inputs import example_tensors
 from muster_compression.passes.port import PassContext, PassOutput, PassRecord, WorkingModel
 from muster_compression.passes.prune_magnitude import PruneMagnitudeSettings
 from muster_compression.process import part_of
@@ -23,6 +24,7 @@ from muster_compression.pruning.masks import (
 from muster_compression.pruning.plan import check_names
 from muster_compression.pruning.rounds import Rounds, Trainer
 from muster_compression.torch_model import load_module, save_module
+from muster_compression.training.batched import check_takes_batches
 from muster_compression.training.score import accuracy_of
 
 _CHANCE_SHARE = 0.001
@@ -34,6 +36,8 @@ def run(model: WorkingModel, settings: PruneMagnitudeSettings, context: PassCont
     if settings.fit is not None:
         context.training_of("prune-magnitude")
         context.holdout_of("prune-magnitude")
+        if settings.fit.batch_size > 1:
+            check_takes_batches(module, example_tensors(context, 1), "prune-magnitude")
     check_names(settings.keep, module)
     before = sparsity_of(weights_of(module, settings.keep))
     _check_prunable(before, settings)

@@ -25,6 +25,7 @@ from muster_compression.pruning.rounds import Rounds, Trainer
 from muster_compression.pruning.trim import trim
 from muster_compression.pruning.widths import on_the_way
 from muster_compression.torch_model import load_module, save_module
+from muster_compression.training.batched import check_takes_batches
 from muster_compression.training.environment import reproducible
 from muster_compression.training.losses import Loss, task_loss
 from muster_compression.training.score import accuracy_of
@@ -46,6 +47,8 @@ def run(model: WorkingModel, settings: PruneStructuredSettings, context: PassCon
     parent = copy.deepcopy(module)
     _check_samples(settings, context)
     examples = example_tensors(context, 1)
+    if _asks_in_batches(settings):
+        check_takes_batches(module, examples, "prune-structured")
     with reproducible(context.threads):
         check_names(settings.keep, module)
         found = _found(module, examples, context.seed)
@@ -78,6 +81,11 @@ def _check_samples(settings: PruneStructuredSettings, context: PassContext) -> N
     if settings.fit is not None:
         context.training_of("prune-structured")
         context.holdout_of("prune-structured")
+
+
+def _asks_in_batches(settings: PruneStructuredSettings) -> bool:
+    measures = settings.importance == "taylor" or settings.layers == "sensitivity"
+    return measures or (settings.fit is not None and settings.fit.batch_size > 1)
 
 
 def _found(module: nn.Module, examples: Sequence[Tensor], seed: int) -> _Found:

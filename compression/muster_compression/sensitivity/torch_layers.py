@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from muster_compression.dataset.splits import Array
+from muster_compression.dataset.splits import Array, Split
 from muster_compression.sensitivity.closeness import closeness
 from muster_compression.sensitivity.layer import LayerSensitivity
+from muster_compression.training.score import outputs_of
 
 Change = Callable[[Tensor], Tensor]
 """Weight of one layer, outputs on axis 0 -> the changed weight, of the same shape."""
@@ -130,12 +130,5 @@ def _weight(layer: nn.Module) -> Tensor:
 
 
 def _outputs(module: nn.Module, inputs: Mapping[str, Array]) -> list[Array]:
-    """Every output, joined over the samples."""
-    arrays = [torch.from_numpy(np.ascontiguousarray(values)) for values in inputs.values()]
-    parts: list[list[Array]] = []
-    with torch.inference_mode():
-        for start in range(0, len(arrays[0]), _BATCH):
-            answer = module(*(array[start : start + _BATCH] for array in arrays))
-            tensors = (answer,) if isinstance(answer, Tensor) else tuple(answer)
-            parts.append([tensor.detach().numpy() for tensor in tensors])
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+    """Every output, in the order of an export, joined over the samples."""
+    return [tensor.numpy() for tensor in outputs_of(module, Split(dict(inputs)), _BATCH)]

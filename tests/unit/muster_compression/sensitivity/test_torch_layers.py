@@ -102,3 +102,23 @@ def test_a_transposed_convolution_is_quantized_per_output(inputs):
 def test_a_layer_that_is_not_there_is_named(inputs):
     with pytest.raises(ValueError, match="found 'head'"):
         torch_sensitivity(network(), inputs, quantized(8), layers=["head"])
+
+
+class _Odd(nn.Module):
+    """Takes one row at a time, and answers a dict with a tuple in it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one = nn.Linear(64, 5)
+
+    def forward(self, x):
+        scores = self.one(x.reshape(1, 64))
+        return {"scores": scores, "more": (scores.softmax(1), scores.amax(1, keepdim=True))}
+
+
+def test_a_module_of_single_rows_that_answers_a_dict_is_measured(inputs):
+    (found,) = torch_sensitivity(_Odd(), inputs, quantized(4))
+    assert found.layer == "one"
+    assert 10 < found.sqnr_db < 40
+    assert 0.5 < found.agreement <= 1
