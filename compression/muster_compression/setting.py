@@ -57,7 +57,9 @@ def prepare(order: RecipeOrder, recipe: Recipe, folder: Path, sees_samples: bool
     data = load_data(named) if named else None
     calibration, ref, notes = _calibration(order, data if order.data else None)
     seed = order.seed or recipe.seed
-    training, holdout = training_splits(data, manifest.signature, seed) if data and sees_samples else (None, None)
+    training, holdout = None, None
+    if data is not None and sees_samples:  # by the import's seed: what it trained on is never held out here
+        training, holdout = training_splits(data, manifest.signature, manifest.seed)
     threads = threads_of(order.threads)
     hashes = SampleHashes(samples_sha256(calibration), split_sha256(training), split_sha256(holdout))
     cache = PassCache(order.cache_dir or cache_dir())

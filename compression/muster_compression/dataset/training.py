@@ -12,27 +12,32 @@ from muster_protos.model import Signature
 
 _HOLDOUT_SHARE = 0.1
 _LARGEST_HOLDOUT = 2000
+_FEWEST_ROWS = 5
 
 
 def training_splits(data: DataSet, signature: Signature, seed: int) -> tuple[Split | None, Split | None]:
     """Training samples and holdout in canonical tensors; (None, None) without labelled training samples.
 
     Where a test set judges, the validation set is the holdout; else a seeded tenth of the training samples is (at
-    most 2,000), and nothing trains on it.
+    most 2,000), and nothing trains on it. The import and every recipe split by the seed of the import: a module that
+    the import trained must not have seen what a recipe holds out.
 
     Raises:
-        InvalidInputError: samples that do not fit the model, or labels that it has no class for.
+        InvalidInputError: samples that do not fit the model, labels that it has no class for, or fewer than 5 samples.
     """
     if data.train is None or data.train.labels is None:
         return None, None
     train = fit_samples(data.train, signature, data.name)
     _check_labels(train, signature, data.name)
+    if len(train) < _FEWEST_ROWS:
+        raise InvalidInputError(
+            f"{data.name}: expected at least {_FEWEST_ROWS} labelled training samples, found {len(train)}; add more as "
+            "x_train,y_train"
+        )
     if data.test is not None and data.validation is not None and data.validation.labels is not None:
         return train, fit_samples(data.validation, signature, data.name)
     order = np.random.default_rng(seed).permutation(len(train))
-    held = min(_LARGEST_HOLDOUT, round(_HOLDOUT_SHARE * len(train)))
-    if held == 0:
-        return train, None
+    held = min(_LARGEST_HOLDOUT, max(1, round(_HOLDOUT_SHARE * len(train))))
     return train.take(np.sort(order[held:])), train.take(np.sort(order[:held]))
 
 

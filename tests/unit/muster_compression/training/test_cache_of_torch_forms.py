@@ -170,6 +170,13 @@ def test_else_a_seeded_tenth_of_the_training_samples(signature):
     assert len(np.unique(both[:, 0, 0, 0])) == 100
 
 
+def test_the_fewest_samples_are_five_and_one_of_them_is_held_out(signature):
+    with pytest.raises(InvalidInputError, match="d: expected at least 5 labelled training samples, found 4; add more"):
+        training_splits(DataSet("d", split(4)), signature, 0)
+    train, holdout = training_splits(DataSet("d", split(5)), signature, 0)
+    assert (len(train), len(holdout)) == (4, 1)
+
+
 @pytest.mark.parametrize(("labels", "words"), [(12, "y_train of 0 to 9 as the model has 10 classes, found 0 to 11")])
 def test_labels_without_a_class_are_refused(signature, labels, words):
     with pytest.raises(InvalidInputError, match=words):
