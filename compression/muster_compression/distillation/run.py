@@ -96,7 +96,7 @@ def _teach(
     told = None if settings.fit.augment else remembered(asked, samples)
     lesson = Lesson(
         asked,
-        task_loss(context.signature, settings.fit),
+        task_loss(context.task.kind, settings.fit),
         context.task.kind,
         Weights(settings.alpha, settings.temperature, settings.feature_weight),
         tuple(name for name, _ in pairs),

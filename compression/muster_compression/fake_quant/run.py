@@ -122,7 +122,7 @@ def _lesson(settings: QatSettings, context: PassContext) -> tuple[Split, Loss | 
     told = None if settings.fit.augment else remembered(asked, samples)
     lesson = Lesson(
         asked,
-        task_loss(context.signature, settings.fit),
+        task_loss(context.task.kind, settings.fit),
         context.task.kind,
         Weights(settings.alpha, settings.temperature, 0.0),
         (),

@@ -79,8 +79,8 @@ class PassContext:
 
     @property
     def task(self) -> Task:
-        """What the model is there for."""
-        return task_of(self.signature)
+        """What the model is there for; the training labels decide where the signature does not state it."""
+        return task_of(self.signature, None if self.training is None else self.training.labels)
 
     def training_of(self, pass_name: str) -> Split:
         """The training samples.

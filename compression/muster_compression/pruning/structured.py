@@ -53,7 +53,7 @@ def run(model: WorkingModel, settings: PruneStructuredSettings, context: PassCon
         check_names(settings.keep, module)
         found = _found(module, examples, context.seed)
         whole = copy.deepcopy(module)
-        measuring = task_loss(context.signature, plain_settings(settings.fit))
+        measuring = task_loss(context.task.kind, plain_settings(settings.fit))
         planning = _MEASURING_SHARE if settings.layers == "sensitivity" else _QUICK_SHARE
         report = part_of(context.on_progress, 0.0, planning)
         plan = Planner(module, examples, found.prunable.groups, settings, context, measuring, report).plan()
@@ -120,7 +120,7 @@ def _loss(parent: nn.Module, settings: PruneStructuredSettings, context: PassCon
         return None
     teacher = copy.deepcopy(parent).eval()
     teacher.requires_grad_(False)
-    own = task_loss(context.signature, settings.fit)
+    own = task_loss(context.task.kind, settings.fit)
     return with_parent(teacher, own, context.task.kind, settings.temperature, settings.teacher_weight)
 
 

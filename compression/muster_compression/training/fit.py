@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from muster_compression.dataset.splits import Split
 from muster_compression.passes.port import PassContext, PassError
+from muster_compression.task import task_of
 from muster_compression.training import checkpoint
 from muster_compression.training.augment import augmented
 from muster_compression.training.batches import Batch, shuffled, steps_per_epoch, tensors_of
@@ -88,7 +89,8 @@ def fit(
         DivergedError: the loss became infinite or NaN, or rose far above its first value.
         PassError: samples or labels do not fit, or the module cannot take a batch.
     """
-    everything = tensors_of(samples, context.task.kind, name)
+    kind = task_of(context.signature, samples.labels).kind
+    everything = tensors_of(samples, kind, name)
     extra = tuple(extra_parameters)
     trained = Trained(module, extra, _optimizer([*module.parameters(), *extra], settings, name))
     key = checkpoint.fingerprint(trained, settings, context.seed, len(samples))
@@ -100,10 +102,10 @@ def fit(
         everything=everything,
         settings=settings,
         context=context,
-        loss=loss or task_loss(context.signature, settings),
+        loss=loss or task_loss(kind, settings),
         after_step=after_step,
         on_progress=on_progress or context.on_progress,
-        watch=LossWatch(name, chance_loss(everything.labels, context.signature), done.first_loss),
+        watch=LossWatch(name, chance_loss(everything.labels, kind), done.first_loss),
         began_s=time.monotonic(),
     )
     try:

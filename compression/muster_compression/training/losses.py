@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from muster_compression.task import task_of
+from muster_compression.task import TaskKind
 from muster_compression.training.batches import Batch
 from muster_compression.training.settings import FitSettings
-from muster_protos.model import Signature
 
 Loss: TypeAlias = Callable[[nn.Module, Batch], Tensor]
 """A scalar to be minimised, from a module in training mode and one batch."""
@@ -22,13 +21,12 @@ _RESHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Select", "Sli
 _TINY = 1e-12
 
 
-def task_loss(signature: Signature, settings: FitSettings) -> Loss:
+def task_loss(kind: TaskKind, settings: FitSettings) -> Loss:
     """Cross entropy for classes, binary cross entropy for one score of a yes-or-no label, else mean squared error.
 
     A module that ends in a softmax or a sigmoid is trained on the logarithm of what it says, any other on its logits.
     Only the first output is trained.
     """
-    kind = task_of(signature).kind
     smoothing = settings.label_smoothing
 
     def loss(module: nn.Module, batch: Batch) -> Tensor:
@@ -70,9 +68,9 @@ def as_logits(scores: Tensor) -> Tensor:
             return scores
 
 
-def chance_loss(labels: Tensor, signature: Signature) -> float:
+def chance_loss(labels: Tensor, kind: TaskKind) -> float:
     """What a model that always says the most likely thing would lose."""
-    match task_of(signature).kind:
+    match kind:
         case "classification":
             return math.log(max(2, int(labels.max()) + 1))
         case "binary":

@@ -11,22 +11,21 @@ from torch import Tensor, nn
 from muster_bench.evaluate import Answers, figures
 from muster_compression.dataset.splits import Array, Split
 from muster_compression.passes.port import PassError
+from muster_compression.task import stand_in_metric
 from muster_compression.training.batches import tensor_of
 from muster_compression.training.losses import outputs_in_order
-from muster_protos.metric_names import is_user_metric
 from muster_protos.model import Accuracy, Signature
 
 
 def score(module: nn.Module, samples: Split, signature: Signature, metric: str = "") -> float:
     """The model's own metric (or ``metric``) on labelled samples, computed as devices compute it.
 
-    For a metric of the user's, which only the gate computes, the usual one of the task stands in.
+    For a metric of the user's see ``accuracy_of``.
 
     Raises:
         PassError: no labels, or a metric that does not fit them.
     """
-    wanted = metric or ("" if is_user_metric(signature.metric) else signature.metric)
-    found = accuracy_of(module, samples, replace(signature, metric=wanted))
+    found = accuracy_of(module, samples, replace(signature, metric=metric or signature.metric))
     if found.value is None:
         raise PassError(f"the model cannot be scored: {found.unavailable_reason}")
     return found.value
@@ -35,7 +34,12 @@ def score(module: nn.Module, samples: Split, signature: Signature, metric: str =
 def accuracy_of(
     module: nn.Module, samples: Split, signature: Signature, references: dict[str, Array] | None = None
 ) -> Accuracy:
-    """Metric with its interval, and agreement with ``references`` (outputs by name) when they are given."""
+    """Metric with its interval, and agreement with ``references`` (outputs by name) when they are given.
+
+    For a metric of the user's, which only the gate computes, the usual one of the task stands in: accuracy for
+    classes, auc for a yes-or-no question, else mae. The answer names it.
+    """
+    signature = replace(signature, metric=stand_in_metric(signature, samples.labels))
     return figures(signature, answers_of(module, samples, signature, references))
 
 

@@ -3,10 +3,15 @@ import pytest
 import torch
 from torch import nn
 
-from muster_compression.task import task_of
+from muster_compression.comparison import Comparison
+from muster_compression.dataset.splits import Split
+from muster_compression.passes.port import PassContext
+from muster_compression.task import stand_in_metric, task_of
 from muster_compression.training.augment import augmented
 from muster_compression.training.batches import Batch, shuffled, steps_per_epoch
+from muster_compression.training.fit import fit
 from muster_compression.training.losses import as_logits, task_loss
+from muster_compression.training.score import accuracy_of
 from muster_compression.training.settings import FitSettings, learning_rate_at
 from muster_protos.model import Signature, TensorSpec
 
@@ -38,11 +43,53 @@ def test_the_task_follows_from_the_signature(signature, kind):
     assert task_of(signature).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("width", "labels", "kind", "metric"),
+    [
+        (1, np.array([0, 1, 1]), "binary", "auc"),
+        (1, np.array([False, True]), "binary", "auc"),
+        (1, np.array([0.0, 1.0, 1.0], np.float32), "regression", "mae"),
+        (1, np.array([0.3, 7.5, 1.0], np.float32), "regression", "mae"),
+        (1, np.array([0, 1, 2]), "regression", "mae"),
+        (1, None, "regression", "mae"),
+        (3, np.array([0, 1, 2]), "classification", "accuracy"),
+        (3, np.array([0, 1, 3]), "regression", "mae"),
+    ],
+)
+def test_with_a_metric_of_the_users_the_labels_tell_the_task_that_is_not_stated(width, labels, kind, metric):
+    assert task_of(face(width, "unknown", "user:f1"), labels).kind == kind
+    assert stand_in_metric(face(width, "unknown", "user:f1"), labels) == metric
+    assert task_of(face(width, "regression", "user:f1"), labels).kind == "regression"
+    assert task_of(face(width, "classification", "user:f1"), labels).kind == kind_of(width)
+    assert stand_in_metric(face(width, "unknown", "auc"), labels) == "auc"
+
+
+def kind_of(width):
+    return "binary" if width == 1 else "classification"
+
+
+def test_a_regressor_with_a_metric_of_the_users_learns_values_and_its_control_has_a_figure(tmp_path):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(128, 4)).astype(np.float32)
+    samples = Split({"x": x}, (x @ np.array([3.0, -2.0, 1.0, 0.5]) + 20).astype(np.float32))
+    signature = face(1, "unknown", "user:pinball:min")
+    context = PassContext(tmp_path, signature, {}, 0, lambda ratio, note: None, training=samples, holdout=samples)
+    module = nn.Linear(4, 1)
+    fit(module, samples, FitSettings(epochs=40, learning_rate=0.5), context, name="train")
+    found = accuracy_of(module, samples, signature)
+    assert found.metric == "mae"
+    assert found.value < 0.5
+    told = Comparison(found, found)
+    assert told.figures()["mae_control"] == told.figures()["mae"]
+    assert told.sentence("its control").startswith("mae ")
+    assert context.task.kind == "regression"
+
+
 def test_a_softmax_at_the_end_is_undone():
     torch.manual_seed(0)
     logits, probabilities = nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3), nn.Softmax(1), nn.Flatten())
     probabilities[0].load_state_dict(logits.state_dict())
-    loss = task_loss(face(3, "classification", "accuracy"), SETTINGS)
+    loss = task_loss("classification", SETTINGS)
     given = batch([0, 2, 1])
     assert torch.allclose(loss(logits, given), loss(probabilities, given), atol=1e-5)
 
@@ -51,7 +98,7 @@ def test_a_sigmoid_at_the_end_is_undone():
     torch.manual_seed(0)
     logits, probabilities = nn.Linear(4, 1), nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
     probabilities[0].load_state_dict(logits.state_dict())
-    loss = task_loss(face(1, "unknown", "auc"), SETTINGS)
+    loss = task_loss("binary", SETTINGS)
     given = batch([0.0, 1.0, 1.0])
     assert torch.allclose(loss(logits, given), loss(probabilities, given), atol=1e-5)
 
@@ -66,7 +113,7 @@ def test_without_a_graph_rows_that_sum_to_one_are_probabilities():
 def test_regression_is_the_mean_square():
     module = nn.Identity()
     given = Batch((torch.tensor([[1.0], [3.0]]),), torch.tensor([0.0, 1.0]))
-    assert float(task_loss(face(1, "regression", "mae"), SETTINGS)(module, given)) == pytest.approx(2.5)
+    assert float(task_loss("regression", SETTINGS)(module, given)) == pytest.approx(2.5)
 
 
 def test_every_epoch_has_its_own_order_and_no_row_twice():
