@@ -11,11 +11,12 @@ from pathlib import Path
 import onnx
 from pydantic import Field
 
+from muster_compression.blame import blaming_the_model
 from muster_compression.graph.library_logging import without_library_logging
 from muster_compression.graph.onnx_clean import load_onnx, save_onnx
 from muster_compression.graph.onnx_gemm import split_gemms
 from muster_compression.graph.onnx_weights import weighted_operators
-from muster_compression.passes.onnx_float import check_names, load_float, one_line
+from muster_compression.passes.onnx_float import check_names, load_float
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, Settings, WorkingModel
 from muster_compression.passes.products import check_share
 
@@ -46,10 +47,8 @@ def apply(model: WorkingModel, settings: OnnxDynamicInt8Settings, context: PassC
     before = weighted_operators(graph)
     split_gemms(graph)
     plain = save_onnx(graph, context.folder / "products.onnx")
-    try:
+    with blaming_the_model(PassError, f"{_NAME} cannot take this graph"):
         after = _quantized(plain, settings, context)
-    except Exception as error:
-        raise PassError(f"{_NAME} cannot take this graph: {one_line(error)}") from error
     effect, figures = check_share(before, weighted_operators(after), settings.least_share, _NAME, "int8")
     path = save_onnx(after, context.folder / "int8.onnx")
     return PassOutput(

@@ -72,8 +72,3 @@ def check_names(graph: onnx.ModelProto, names: Iterable[str], pass_name: str) ->
         if name not in known:
             near = difflib.get_close_matches(name, known, 3, 0.3)
             raise PassError(f"{pass_name}: no operator is named {name!r}; near it are {', '.join(near) or 'none'}")
-
-
-def one_line(error: Exception) -> str:
-    """A foreign error's words, short."""
-    return " ".join(str(error).split())[:300]

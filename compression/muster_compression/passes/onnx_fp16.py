@@ -8,6 +8,7 @@ import warnings
 import onnx
 from onnx import TensorProto
 
+from muster_compression.blame import blaming_the_model
 from muster_compression.graph.onnx_clean import load_onnx, save_onnx
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, Settings, WorkingModel
 
@@ -39,14 +40,11 @@ def apply(model: WorkingModel, settings: OnnxFp16Settings, context: PassContext)
             raise PassError(
                 f"onnx-fp16: no operator of the kind {kind!r} is in the graph; there are {', '.join(sorted(kinds))}"
             )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of each weight below float16's smallest number
-            converted = convert_float_to_float16(
-                graph, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *settings.keep_float32]
-            )
-    except Exception as error:
-        raise PassError(f"onnx-fp16 cannot take this graph: {' '.join(str(error).split())[:300]}") from error
+    with blaming_the_model(PassError, "onnx-fp16 cannot take this graph"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of each weight below float16's smallest number
+        converted = convert_float_to_float16(
+            graph, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *settings.keep_float32]
+        )
     changed = _floats(converted, TensorProto.FLOAT16)
     if changed == 0:
         raise PassError("onnx-fp16 changed nothing: no weight became float16")

@@ -13,11 +13,12 @@ import onnx
 import onnx.shape_inference
 from pydantic import Field
 
+from muster_compression.blame import blaming_the_model
 from muster_compression.graph.library_logging import without_library_logging
 from muster_compression.graph.onnx_clean import save_onnx
 from muster_compression.graph.onnx_gemm import drop_unused, split_gemms
 from muster_compression.graph.onnx_weights import weighted_operators
-from muster_compression.passes.onnx_float import check_names, load_float, one_line
+from muster_compression.passes.onnx_float import check_names, load_float
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, Settings, WorkingModel
 from muster_compression.passes.products import check_share
 
@@ -48,10 +49,8 @@ def apply(model: WorkingModel, settings: OnnxInt4WeightsSettings, context: PassC
     check_names(graph, settings.keep_float, _NAME)
     before = weighted_operators(graph)
     split_gemms(graph)
-    try:
+    with blaming_the_model(PassError, f"{_NAME} cannot take this graph"):
         after = _quantized(onnx.shape_inference.infer_shapes(graph), settings)  # afterwards nothing knows the shapes
-    except Exception as error:
-        raise PassError(f"{_NAME} cannot take this graph: {one_line(error)}") from error
     drop_unused(after.graph)
     effect, figures = check_share(before, weighted_operators(after), settings.least_share, _NAME, "int4")
     path = save_onnx(after, context.folder / "int4.onnx")

@@ -9,11 +9,12 @@ from typing import Literal
 import onnx
 
 from muster_compression.artifact import write_bytes
+from muster_compression.blame import blaming_the_model
 from muster_compression.graph.onnx_clean import save_onnx
 from muster_compression.graph.onnx_qdq import QdqQuantizer, QdqStyle
 from muster_compression.passes.calibration import choose, comparison, feeds
 from muster_compression.passes.mixed_precision import MixedInt8Settings, account, find_mixture
-from muster_compression.passes.onnx_float import load_float, one_line
+from muster_compression.passes.onnx_float import load_float
 from muster_compression.passes.onnx_static_int8 import BIAS_SAMPLES, reporting, target_of, weights_effect
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, WorkingModel
 from muster_compression.sensitivity.answers import answers_of
@@ -51,7 +52,7 @@ def apply(model: WorkingModel, settings: OnnxMixedInt8Settings, context: PassCon
     biased = BIAS_SAMPLES if settings.bias_correction else 0
     style = QdqStyle(target, settings.per_channel, settings.reduce_range, bias_samples=biased)
     compare = _comparison(named, settings, context)
-    try:
+    with blaming_the_model(PassError, f"{_NAME} cannot take this graph"):
         fed = reporting(feeds(named, Format.ONNX, context, context.calibration, rows), len(rows), context)
         quantizer = QdqQuantizer(named, fed, context.folder, style)
         units = quantizable_units(quantizer)
@@ -63,10 +64,6 @@ def apply(model: WorkingModel, settings: OnnxMixedInt8Settings, context: PassCon
             context,
         )
         after = quantizer.quantized(excluded=mixture.operators)
-    except PassError:
-        raise
-    except Exception as error:
-        raise PassError(f"{_NAME} cannot take this graph: {one_line(error)}") from error
     _, figures = weights_effect(before, after, _NAME)
     path = save_onnx(after, context.folder / "mixed.onnx")
     plain = save_onnx(quantizer.quantized(), context.folder / "plain.onnx").stat().st_size

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import onnx
 import onnx.version_converter
 
+from muster_compression.blame import blaming_the_model
 from muster_compression.graph.onnx_clean import load_onnx, save_onnx
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, Settings, WorkingModel
 
@@ -29,11 +28,8 @@ def apply(model: WorkingModel, settings: OnnxPrepareSettings, context: PassConte
     operators = len(before.graph.node)
     current = save_onnx(_with_recent_opset(_with_plain_weights(before)), context.folder / "current.onnx")
     raw, final = context.folder / "prepared.raw.onnx", context.folder / "prepared.onnx"
-    try:
+    with blaming_the_model(PassError, "onnx-prepare cannot take this graph"):
         quant_pre_process(str(current), str(raw), skip_symbolic_shape=_has_no_free_dimension(before))
-    except Exception as error:
-        logging.getLogger(__name__).debug("quant_pre_process", exc_info=True)
-        raise PassError(f"onnx-prepare cannot take this graph: {' '.join(str(error).split())[:300]}") from error
     after = _with_plain_weights(load_onnx(raw))
     save_onnx(after, final)
     raw.unlink()
@@ -50,13 +46,9 @@ def _with_recent_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
     if opset >= _OLDEST_OPSET:
         return model
-    try:
+    said = f"onnx-prepare expected opset {_OLDEST_OPSET} or later, found {opset}; export it again, upgrading fails"
+    with blaming_the_model(PassError, said):
         return onnx.version_converter.convert_version(model, _OLDEST_OPSET)
-    except Exception as error:
-        raise PassError(
-            f"onnx-prepare expected opset {_OLDEST_OPSET} or later, found {opset}, and cannot upgrade it: "
-            f"{' '.join(str(error).split())[:200]}; export the model again"
-        ) from error
 
 
 def _with_plain_weights(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -9,12 +9,13 @@ from typing import Literal
 import onnx
 from pydantic import Field
 
+from muster_compression.blame import blaming_the_model
 from muster_compression.dataset.splits import Array
 from muster_compression.graph.onnx_clean import save_onnx
 from muster_compression.graph.onnx_qdq import QdqQuantizer, QdqStyle, Target
 from muster_compression.graph.onnx_weights import weighted_operators
 from muster_compression.passes.calibration import FEWEST_SAMPLES, MOST_SAMPLES, choose, feeds
-from muster_compression.passes.onnx_float import check_names, load_float, one_line
+from muster_compression.passes.onnx_float import check_names, load_float
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, Settings, WorkingModel
 from muster_protos.model import Format
 
@@ -52,13 +53,9 @@ def apply(model: WorkingModel, settings: OnnxStaticInt8Settings, context: PassCo
     style = QdqStyle(target, settings.per_channel, settings.reduce_range, settings.operators, biased)
     named = save_onnx(before, context.folder / "named.onnx")
     samples = reporting(feeds(named, Format.ONNX, context, context.calibration, rows), len(rows), context)
-    try:
+    with blaming_the_model(PassError, f"{_NAME} cannot take this graph"):
         quantizer = QdqQuantizer(named, samples, context.folder, style, settings.calibration)
         after = quantizer.quantized(excluded=settings.keep_float)
-    except PassError:
-        raise
-    except Exception as error:
-        raise PassError(f"{_NAME} cannot take this graph: {one_line(error)}") from error
     effect, figures = weights_effect(before, after, _NAME)
     figures["biases_corrected"] = len(quantizer.corrected)
     path = save_onnx(after, context.folder / "int8.onnx")

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from muster_compression.artifact import write_bytes
+from muster_compression.blame import blaming_the_model
 from muster_compression.graph.onnx_clean import strip
 from muster_compression.sources.torch_module import TorchSource, innermost_reason
 from muster_protos.errors import InvalidInputError, PermanentError
@@ -29,19 +30,17 @@ def export_onnx(source: TorchSource, path: Path, opset: int = OPSET) -> Path:
         InvalidInputError: an operator cannot be exported; the message names it.
         PermanentError: the model is larger than an ONNX file can be.
     """
-    with _quiet():
-        try:
-            program = torch.onnx.export(
-                source.module,
-                source.example_inputs,
-                dynamo=True,
-                opset_version=opset,
-                input_names=list(source.input_names),
-                output_names=list(source.output_names),
-                verbose=False,
-            )
-        except Exception as error:
-            raise InvalidInputError(f"{source.name} cannot be exported to ONNX: {innermost_reason(error)}") from error
+    said = f"{source.name} cannot be exported to ONNX"
+    with _quiet(), blaming_the_model(InvalidInputError, said, innermost_reason):
+        program = torch.onnx.export(
+            source.module,
+            source.example_inputs,
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(source.input_names),
+            output_names=list(source.output_names),
+            verbose=False,
+        )
     assert program is not None
     model = program.model_proto
     strip(model)

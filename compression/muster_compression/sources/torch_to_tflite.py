@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from muster_compression.artifact import write_bytes
+from muster_compression.blame import blaming_the_model
 from muster_compression.graph.library_logging import without_library_logging
 from muster_compression.sources.torch_module import TorchSource, innermost_reason
 from muster_protos.errors import InvalidInputError, MissingExtraError
@@ -45,12 +46,8 @@ def _convert(litert_torch: Any, source: TorchSource, path: Path) -> None:
     )
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
-        try:
+        with blaming_the_model(InvalidInputError, f"{source.name} cannot be converted to TFLite", innermost_reason):
             litert_torch.convert(module, examples).export(str(path))
-        except Exception as error:
-            raise InvalidInputError(
-                f"{source.name} cannot be converted to TFLite: {innermost_reason(error)}"
-            ) from error
 
 
 def _library() -> Any:
