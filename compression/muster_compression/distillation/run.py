@@ -91,7 +91,7 @@ def _teach(
     """Whether the teacher was asked once per sample, and the seconds that the training took."""
     samples = context.training_of("distill")
     adapters = _projections(student, teacher, pairs, context)
-    asked = FrozenTeacher(teacher, [name for _, name in pairs], has_logits=context.task.kind != "regression")
+    asked = FrozenTeacher(teacher, [name for _, name in pairs], context.task.kind)
     context.on_progress(0.0, "asking the teacher")
     told = None if settings.fit.augment else remembered(asked, samples)
     lesson = Lesson(

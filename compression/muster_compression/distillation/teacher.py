@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from muster_compression.dataset.splits import Split
 from muster_compression.distillation.features import Taps
 from muster_compression.passes.port import PassContext, PassError
+from muster_compression.task import TaskKind
 from muster_compression.torch_model import load_module
 from muster_compression.training.batches import tensor_of
-from muster_compression.training.losses import as_logits, outputs_in_order
+from muster_compression.training.response import ToLogits, teacher_responses, way_to_logits
 
 _BATCH = 64
 _MOST_REMEMBERED_BYTES = 512 * 2**20
@@ -44,42 +45,19 @@ class Teacher(Protocol):
 class FrozenTeacher:
     """A trained module in eval mode; it does not learn itself."""
 
-    def __init__(self, module: nn.Module, layers: Sequence[str], has_logits: bool) -> None:
+    def __init__(self, module: nn.Module, layers: Sequence[str], kind: TaskKind) -> None:
         self._module = module.eval()
         self._taps = Taps(layers)
-        self._to_logits: Callable[[Tensor], Tensor] | None = None if has_logits else _as_they_are
+        self._kind: TaskKind = kind
+        self._to_logits: ToLogits | None = None
 
     def answers(self, inputs: tuple[Tensor, ...]) -> Answers:
         """One run."""
         if self._to_logits is None:
-            self._to_logits = _way_to_logits(self._module, tuple(tensor[:1] for tensor in inputs))
+            self._to_logits = way_to_logits(self._module, tuple(tensor[:1] for tensor in inputs), self._kind)
         with self._taps.on(self._module), torch.no_grad():
-            first, *others = outputs_in_order(self._module(*inputs))
-            scores = self._to_logits(first.reshape(len(first), -1))
+            scores, *others = teacher_responses(self._module(*inputs), self._to_logits)
         return Answers(scores, tuple(others), self._taps.take())
-
-
-def _way_to_logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[Tensor], Tensor]:
-    """What undoes a softmax or a sigmoid at the end; only recorded gradients tell whether there is one."""
-    with torch.enable_grad():
-        first = outputs_in_order(module(*inputs))[0]
-        scores = first.reshape(len(first), -1)
-        found = as_logits(scores)
-    if found is scores:
-        return _as_they_are
-    return _of_softmax if torch.equal(found, _of_softmax(scores)) else _of_sigmoid
-
-
-def _as_they_are(scores: Tensor) -> Tensor:
-    return scores
-
-
-def _of_softmax(shares: Tensor) -> Tensor:
-    return shares.clamp_min(1e-12).log()
-
-
-def _of_sigmoid(shares: Tensor) -> Tensor:
-    return torch.logit(shares, eps=1e-6)
 
 
 def teacher_of(name: str, context: PassContext, pass_name: str) -> nn.Module:

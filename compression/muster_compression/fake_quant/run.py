@@ -118,7 +118,7 @@ def _lesson(settings: QatSettings, context: PassContext) -> tuple[Split, Loss | 
     from muster_compression.distillation.teacher import FrozenTeacher, remembered, teacher_of
     from muster_compression.training.losses import task_loss
 
-    asked = FrozenTeacher(teacher_of(settings.teacher, context, "qat"), [], context.task.kind != "regression")
+    asked = FrozenTeacher(teacher_of(settings.teacher, context, "qat"), [], context.task.kind)
     told = None if settings.fit.augment else remembered(asked, samples)
     lesson = Lesson(
         asked,

@@ -119,7 +119,6 @@ def _loss(parent: nn.Module, settings: PruneStructuredSettings, context: PassCon
     if settings.fit is None or settings.teacher == "none":
         return None
     teacher = copy.deepcopy(parent).eval()
-    teacher.requires_grad_(False)
     own = task_loss(context.task.kind, settings.fit)
     return with_parent(teacher, own, context.task.kind, settings.temperature, settings.teacher_weight)
 

@@ -8,9 +8,10 @@ from torch.nn import functional
 
 from muster_compression.dataset.splits import Split
 from muster_compression.distillation import teacher as teacher_module
-from muster_compression.distillation.lesson import Lesson, Weights, response_loss
+from muster_compression.distillation.lesson import Lesson, Weights
 from muster_compression.distillation.teacher import Answers, FrozenTeacher, remembered
 from muster_compression.training.batches import Batch
+from muster_compression.training.response import response_loss
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ def test_one_score_is_two_classes_and_values_are_compared_by_squares() -> None:
 def test_remembered_and_asked_again_a_teacher_gives_the_same_loss() -> None:
     student = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.Flatten(), nn.Linear(48, 5))
     wide = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.Flatten(), nn.Linear(96, 5))
-    asked = FrozenTeacher(wide, ["0"], has_logits=True)
+    asked = FrozenTeacher(wide, ["0"], kind="classification")
     samples = Split({"image": np.random.default_rng(0).normal(size=(9, 1, 4, 4)).astype(np.float32)}, np.arange(9) % 5)
     told = remembered(asked, samples)
     assert told is not None
@@ -66,7 +67,7 @@ def test_remembered_and_asked_again_a_teacher_gives_the_same_loss() -> None:
 def test_the_parts_of_the_loss_have_their_weights() -> None:
     student, wide = nn.Linear(4, 3), nn.Linear(4, 3)
     batch = Batch((torch.randn(8, 4),), torch.arange(8) % 3)
-    asked = FrozenTeacher(wide, [""], has_logits=True)
+    asked = FrozenTeacher(wide, [""], kind="classification")
     project = nn.ModuleList([nn.Linear(3, 3)])
 
     def loss(alpha: float, features: tuple[str, ...], weight: float = 1.0) -> float:
@@ -87,7 +88,7 @@ def test_the_parts_of_the_loss_have_their_weights() -> None:
 def test_a_teacher_of_probabilities_speaks_in_logits(last: nn.Module) -> None:
     body = nn.Linear(4, 1 if isinstance(last, nn.Sigmoid) else 3)
     given = torch.randn(5, 4)
-    said = FrozenTeacher(nn.Sequential(body, last), [], has_logits=True).answers((given,)).scores
+    said = FrozenTeacher(nn.Sequential(body, last), [], kind="classification").answers((given,)).scores
     plain = body(given).detach()
     if isinstance(last, nn.Softmax):
         said, plain = said - said.mean(1, keepdim=True), plain - plain.mean(1, keepdim=True)
@@ -104,7 +105,7 @@ def test_logits_that_happen_to_sum_to_one_stay_as_they_are() -> None:
         def forward(self, values: Tensor) -> Tensor:
             return self.scale * torch.full((len(values), 2), 0.5)
 
-    said = FrozenTeacher(Halves(), [], has_logits=True).answers((torch.zeros(3, 4),)).scores
+    said = FrozenTeacher(Halves(), [], kind="classification").answers((torch.zeros(3, 4),)).scores
     torch.testing.assert_close(said, torch.full((3, 2), 0.5))
 
 
@@ -142,7 +143,7 @@ class TwoHeads(nn.Module):
 def test_other_outputs_than_the_first_follow_the_teacher() -> None:
     student, wide = TwoHeads(), TwoHeads()
     lesson = Lesson(
-        FrozenTeacher(wide, [], has_logits=True),
+        FrozenTeacher(wide, [], kind="classification"),
         lambda module, batch: functional.cross_entropy(module(*batch.inputs)[0], batch.labels),
         "classification",
         Weights(1.0, 2.0, 1.0),

@@ -126,3 +126,57 @@ def test_a_module_that_answers_like_its_parent_has_nothing_to_learn_from_it(kind
     half = with_parent(parent, lambda module, b: module(*b.inputs).sum(), kind, 4.0, 0.5)
     assert half(student, batch).item() == pytest.approx(0.5 * student(batch.inputs[0]).sum().item(), abs=1e-5)
     assert parent.weight.grad is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"), [("binary", nn.Sigmoid()), ("binary", nn.Identity()), ("regression", nn.Identity())]
+)
+def test_one_score_is_compared_with_the_parents_as_distill_does(kind, end):
+    """A yes-or-no question by its Bernoulli distribution, also behind a sigmoid; values by their squares."""
+    torch.manual_seed(0)
+    parent, student = nn.Sequential(nn.Linear(4, 1), end), nn.Sequential(nn.Linear(4, 1), end)
+    parent.requires_grad_(False)
+    batch = Batch((torch.randn(6, 4),), torch.zeros(6))
+    loss = with_parent(parent, lambda module, b: module(*b.inputs).sum(), kind, 2.0, 1.0)
+    wanted, found = parent[0](*batch.inputs), student[0](*batch.inputs)
+    soft, own = torch.sigmoid(wanted / 2), torch.sigmoid(found / 2)
+    divergence = soft * (soft / own).log() + (1 - soft) * ((1 - soft) / (1 - own)).log()
+    by_hand = 4 * divergence.mean() if kind == "binary" else (found - wanted).square().mean()
+    assert loss(student, batch).item() == pytest.approx(by_hand.item(), rel=1e-4)
+
+
+class _Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 3), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return {"scores": self.one(x), "box": self.two(x)}
+
+
+def test_other_outputs_are_held_to_the_parents_too():
+    parent, student = _Two(), _Two()
+    student.one.load_state_dict(parent.one.state_dict())
+    batch = Batch((torch.randn(6, 4),), torch.zeros(6, dtype=torch.int64))
+    loss = with_parent(parent, lambda module, b: module(*b.inputs)["scores"].sum(), "classification", 4.0, 1.0)
+    apart = (student.two(*batch.inputs) - parent.two(*batch.inputs)).square().mean()
+    assert loss(student, batch).item() == pytest.approx(apart.item(), rel=1e-4)
+
+
+class _Writing(nn.Module):
+    """Ends in a softmax and writes into its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.one(x.mul_(2)).softmax(1)
+
+
+def test_a_parent_that_writes_into_its_input_is_asked_too():
+    rows = torch.randn(6, 4)
+    parent = _Writing().requires_grad_(False)
+    to_logits = way_to_logits(parent, (rows,), "classification")
+    shares = parent(rows.clone())
+    assert torch.allclose(to_logits(shares), shares.log())
