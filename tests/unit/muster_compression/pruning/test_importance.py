@@ -12,6 +12,7 @@ from muster_compression.pruning.parent_loss import with_parent
 from muster_compression.pruning.prunable import prunable
 from muster_compression.pruning.trim import leaving
 from muster_compression.training.batches import Batch
+from muster_compression.training.response import way_to_logits
 
 
 def squared(module, batch):
