@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from muster_compression.passes.port import PassError
 from muster_compression.training.settings import Augmentation
 
 _IMAGE_RANK = 4
@@ -15,10 +16,32 @@ _NOISE_SHARE = 0.1
 _ERASE_SHARE = 0.3
 
 
+def check_augmentable(inputs: Sequence[Tensor], wanted: Sequence[Augmentation], name: str) -> None:
+    """``noise`` needs a floating-point input of any rank, everything else one of pictures.
+
+    Raises:
+        PassError: there is none, so that the augmentation would change nothing; with the shapes found.
+    """
+    floats = [tensor for tensor in inputs if tensor.is_floating_point()]
+    shown = ", ".join(f"{tensor.dtype} {list(tensor.shape[1:])}".removeprefix("torch.") for tensor in inputs)
+    for item in wanted:
+        if item == "noise" and not floats:
+            raise PassError(
+                f"{name}: augment noise expected a floating-point input, found {shown} per sample; leave it out"
+            )
+        if item != "noise" and not any(tensor.dim() == _IMAGE_RANK for tensor in floats):
+            raise PassError(
+                f"{name}: augment {item} expected floating-point pictures (channels, height, width), found {shown} per "
+                "sample; leave it out, or take noise, which changes numbers of any shape"
+            )
+
+
 def augmented(
     inputs: tuple[Tensor, ...], wanted: Sequence[Augmentation], layout: str, generator: torch.Generator
 ) -> tuple[Tensor, ...]:
-    """Every floating-point input changed; ``generator`` decides, the originals stay as they are.
+    """Every floating-point input changed, by ``noise`` whatever its rank, else pictures only.
+
+    ``generator`` decides, the originals stay as they are.
 
     ``flip`` mirrors each image left to right with probability 1/2; ``shift`` moves it by up to 10 % of its sides and
     fills with its smallest value; ``erase`` sets a rectangle of up to 30 % of each side to its mean (DeVries and

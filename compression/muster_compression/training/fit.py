@@ -15,7 +15,7 @@ from muster_compression.dataset.splits import Split
 from muster_compression.passes.port import PassContext, PassError
 from muster_compression.task import task_of
 from muster_compression.training import checkpoint
-from muster_compression.training.augment import augmented
+from muster_compression.training.augment import augmented, check_augmentable
 from muster_compression.training.batches import Batch, shuffled, steps_per_epoch, tensors_of
 from muster_compression.training.checkpoint import Progress, Trained
 from muster_compression.training.divergence import DivergedError, LossWatch
@@ -87,10 +87,11 @@ def fit(
 
     Raises:
         DivergedError: the loss became infinite or NaN, or rose far above its first value.
-        PassError: samples or labels do not fit, or the module cannot take a batch.
+        PassError: samples or labels do not fit, the module cannot take a batch, or ``augment`` would change nothing.
     """
     kind = task_of(context.signature, samples.labels).kind
     everything = tensors_of(samples, kind, name)
+    check_augmentable(everything.inputs, settings.augment, name)
     extra = tuple(extra_parameters)
     trained = Trained(module, extra, _optimizer([*module.parameters(), *extra], settings, name))
     key = checkpoint.fingerprint(trained, settings, context.seed, len(samples))

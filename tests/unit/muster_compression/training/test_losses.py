@@ -5,9 +5,9 @@ from torch import nn
 
 from muster_compression.comparison import Comparison
 from muster_compression.dataset.splits import Split
-from muster_compression.passes.port import PassContext
+from muster_compression.passes.port import PassContext, PassError
 from muster_compression.task import stand_in_metric, task_of
-from muster_compression.training.augment import augmented
+from muster_compression.training.augment import augmented, check_augmentable
 from muster_compression.training.batches import Batch, shuffled, steps_per_epoch
 from muster_compression.training.fit import fit
 from muster_compression.training.losses import as_logits, task_loss
@@ -164,3 +164,31 @@ def test_augmentation_leaves_whole_numbers_and_rows_alone():
     assert torch.equal(found[0], rows)
     assert torch.equal(found[1], tokens)
     assert np.array_equal(augmented((tokens,), ("noise",), "", torch.Generator())[0], tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "words"),
+    [
+        (
+            "flip",
+            torch.rand(4, 9),
+            r"^base: augment flip expected floating-point pictures .* found float32 \[9\] per sample",
+        ),
+        ("shift", torch.rand(4, 9, 3), r"augment shift expected .* found float32 \[9, 3\]"),
+        ("erase", torch.zeros(4, 3, 8, 8, dtype=torch.int64), r"augment erase expected .* found int64 \[3, 8, 8\]"),
+        ("noise", torch.arange(8).reshape(4, 2), r"augment noise expected a floating-point input, found int64 \[2\]"),
+    ],
+)
+def test_an_augmentation_that_would_change_nothing_is_refused_before_training(tmp_path, name, inputs, words):
+    samples = Split({"x": inputs.numpy()}, np.array([0, 1, 0, 1]))
+    context = PassContext(tmp_path, face(2, "classification", "accuracy"), {}, 0, lambda ratio, note: None)
+    with pytest.raises(PassError, match=words):
+        fit(nn.Flatten(), samples, FitSettings(epochs=1, augment=(name,)), context, name="base")
+
+
+def test_noise_changes_numbers_of_any_rank_and_pictures_beside_vectors_are_enough():
+    rows, images = torch.rand(4, 9), torch.rand(4, 1, 8, 8)
+    check_augmentable((rows,), ("noise",), "base")
+    assert not torch.equal(augmented((rows,), ("noise",), "", torch.Generator())[0], rows)
+    check_augmentable((rows, images), ("flip", "noise"), "base")
+    check_augmentable((rows,), (), "base")
