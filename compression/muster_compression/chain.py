@@ -24,6 +24,10 @@ NO_TORCH = (
 )
 
 
+ENDS_A_VARIANT = (PassError, FaceError, ModelLoadError, MissingExtraError, InvalidInputError, NotFoundError)
+"""What concerns one variant; the others of the run go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Branch:
     """What later variants may start from."""
@@ -43,7 +47,7 @@ class Chain:
 
 
 class EndedError(PassError):
-    """A chain that leaves no file: a pass fails, or a torch form misses the floor."""
+    """A variant that leaves no file: a pass fails, a torch form misses the floor, or its files cannot be written."""
 
     def __init__(self, message: str, steps: tuple[StepResult, ...]) -> None:
         super().__init__(message)
@@ -61,7 +65,7 @@ def run_chain(
     steps: list[StepResult] = []
     try:
         return _passes(setting, variant, branches, scratch, steps, on_progress)
-    except (PassError, FaceError, ModelLoadError, MissingExtraError, InvalidInputError, NotFoundError) as error:
+    except ENDS_A_VARIANT as error:
         raise EndedError(str(error), tuple(steps)) from error
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from muster_compression.answers import Answers
-from muster_compression.orders import ExportOrder, ImportOrder, RecipeOrder, VariantOrder
+from muster_compression.orders import ExportOrder, HoldoutOrder, ImportOrder, RecipeOrder, VariantOrder
 from muster_compression.process import OnProgress
 from muster_protos import errors
 from muster_protos.errors import InvalidInputError, MusterError
@@ -66,6 +66,10 @@ def _verb(name: str) -> tuple[type[Any], Callable[[Any, OnProgress], object]]:
             from muster_compression.runner import do_recipe
 
             return RecipeOrder, do_recipe
+        case "HoldoutOrder":
+            from muster_compression.holding_out import do_holdout
+
+            return HoldoutOrder, do_holdout
         case "ExportOrder":
             from muster_compression.exporting import do_export
 

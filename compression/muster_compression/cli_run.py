@@ -12,6 +12,7 @@ from pathlib import Path
 from muster_compression import report
 from muster_compression.floor import Floor, check_reachable, parse_floor
 from muster_compression.import_model import ImportedModel, import_model
+from muster_compression.nothing_made import ExtrasMissingError, NothingMadeError
 from muster_compression.progress import Progress
 from muster_compression.recipe import parse_recipe, recipe_text
 from muster_compression.run_file import Asked, Run, run_of, save_run
@@ -41,7 +42,7 @@ def source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metric", default="", type=_metric, help=f"{', '.join(BUILT_IN)}, or metrics.py:function(predictions, labels)"
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="0 or a positive whole number")
+    parser.add_argument("--seed", type=_seed, help="0 or a positive whole number (default: the recipe's own)")
     parser.add_argument(
         "--train-epochs",
         type=_count,
@@ -57,28 +58,31 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     with as_usage():  # what is misspelt is found before the model is trained
         text = recipe_text(options.recipe)
-        floor = parse_floor(options.floor or parse_recipe(text, Path(options.recipe).name).floor)
+        recipe = parse_recipe(text, Path(options.recipe).name)
+        floor = parse_floor(options.floor or recipe.floor)
     with Progress() as progress:
         imported = _import(options, floor, progress.part(0.0, 0.4))
-        result = run_recipe(
-            imported.parent,
-            options.recipe,
-            options.out,
-            progress.part(0.4, 0.6),
-            floor=options.floor,
-            seed=options.seed,
-            measure_latency=not options.no_latency,
-            own_metric=_own_metric(options.metric),
-            threads=options.threads,
-        )
-    found = run_of(_asked(options, text), imported, result, time.monotonic() - started)
+        try:
+            result = run_recipe(
+                imported.parent,
+                options.recipe,
+                options.out,
+                progress.part(0.4, 0.6),
+                floor=options.floor,
+                seed=options.seed,
+                measure_latency=not options.no_latency,
+                own_metric=_own_metric(options.metric),
+                threads=options.threads,
+            )
+        except (NothingMadeError, ExtrasMissingError) as error:  # what each pass did is kept all the same
+            _keep(options, run_of(_asked(options, text, recipe.seed), imported, error.result, _since(started)))
+            raise
     report.save_manifests(options.out, imported, result)
-    _tell(options, found)
-    return PARTIAL if found.failed or not all(row.kept for row in found.variants) else 0
+    return _tell(options, run_of(_asked(options, text, recipe.seed), imported, result, _since(started)))
 
 
 def search(options: argparse.Namespace) -> int:
-    """Import the model, search the recipe's free parameters, keep and print the frontier."""
+    """Import the model, search the recipe's free parameters, keep and print the frontier; 8 when part of it is not."""
     started = time.monotonic()
     with as_usage():
         budget, space = parse_budget(options.budget), load_space(options.recipe)
@@ -99,17 +103,29 @@ def search(options: argparse.Namespace) -> int:
             print(f"points so far are kept in {options.out}; the same command goes on", file=sys.stderr)
             raise
     report.save_manifests(options.out, imported, found.result)
-    asked_for = _asked(options, recipe_text(options.recipe))
-    _tell(options, run_of(asked_for, imported, found.result, time.monotonic() - started, found.summary))
-    return 0
+    asked_for = _asked(options, recipe_text(options.recipe), space.recipe({}).seed)
+    return _tell(options, run_of(asked_for, imported, found.result, _since(started), found.summary))
 
 
-def _tell(options: argparse.Namespace, found: Run) -> None:
-    """Keep what was found, and print it."""
+def _tell(options: argparse.Namespace, found: Run) -> int:
+    """Keep what was found, and print it; 8 when something of it did not come out."""
     save_run(options.out, found)
     print(json.dumps(report.as_json(found), indent=2) if options.output == "json" else report.as_tree(found))
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
+    return PARTIAL if found.failed or not all(row.kept for row in found.variants) else 0
+
+
+def _keep(options: argparse.Namespace, found: Run) -> None:
+    """What a run came to that ends with an error."""
+    path = save_run(options.out, found)
+    print(
+        f"every pass that ran, and why it ended, is in {path} (muster-compress report {options.out})", file=sys.stderr
+    )
+
+
+def _since(started: float) -> float:
+    return time.monotonic() - started
 
 
 def _import(
@@ -128,7 +144,7 @@ def _import(
         on_progress,
         metric="" if own_metric else options.metric,
         own_metric=own_metric,
-        seed=options.seed,
+        seed=options.seed or 0,
         train_epochs=options.train_epochs,
         threads=options.threads,
     )
@@ -143,7 +159,7 @@ def _own_metric(metric: str) -> str:
     return metric if split_torch(metric) is not None else ""
 
 
-def _asked(options: argparse.Namespace, recipe_yaml: str) -> Asked:
+def _asked(options: argparse.Namespace, recipe_yaml: str, own_seed: int) -> Asked:
     return Asked(
         source=options.model,
         recipe=options.recipe,
@@ -151,7 +167,7 @@ def _asked(options: argparse.Namespace, recipe_yaml: str) -> Asked:
         data=options.data,
         metric=options.metric,
         floor=options.floor,
-        seed=options.seed,
+        seed=own_seed if options.seed is None else options.seed,
     )
 
 

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from muster_compression.chain import Branch, Chain, run_chain
+from muster_compression.chain import ENDS_A_VARIANT, Branch, Chain, EndedError, run_chain
 from muster_compression.latency import host_latency
 from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import VariantResult
@@ -24,11 +24,12 @@ def make_variant(
     """One variant: its passes, each gated, then its manifest and golden answers; it joins the branches when kept.
 
     Raises:
-        EndedError: a pass cannot take the model or changed nothing, or a torch form missed the floor.
+        EndedError: a pass cannot take the model or changed nothing, a torch form missed the floor, or its files cannot
+            be written.
     """
     with tempfile.TemporaryDirectory(dir=setting.order.out_dir, prefix="scratch-") as scratch:
         chain = run_chain(setting, variant, branches, Path(scratch), on_progress)
-        result = _finish(setting, variant, chain)
+        result = _finished(setting, variant, chain)
         if result.is_kept:
             torch = None if chain.torch is None else _kept(setting, chain.torch)
             branches[variant.name] = Branch(
@@ -43,6 +44,16 @@ def _kept(setting: Setting, model: WorkingModel) -> WorkingModel:
         return model
     path = setting.folder / f"{identity_of(model)}.torch"
     return replace(model, path=model.path.replace(path))
+
+
+def _finished(setting: Setting, variant: VariantRecipe, chain: Chain) -> VariantResult:
+    """Its files, or none of them: what fails here ends this variant and no other."""
+    try:
+        return _finish(setting, variant, chain)
+    except ENDS_A_VARIANT as error:
+        raise EndedError(f"its files could not be made: {error}", chain.steps) from error
+    except OSError as error:
+        raise EndedError(f"its files could not be written: {error.strerror or error}", chain.steps) from error
 
 
 def _finish(setting: Setting, variant: VariantRecipe, chain: Chain) -> VariantResult:

@@ -86,10 +86,30 @@ class RecipeOrder:
     floor: str = ""  # "0.88", "-0.01", "0.99rel"; "" = the recipe's own
     data: str = ""  # more data than the model was imported with
     cache_dir: Path | None = None  # None = the user's cache
-    seed: int = 0
+    seed: int | None = None  # None = the recipe's own
     measure_latency: bool = False  # on this host, as a hint
     own_metric: str = ""  # "file.py:function" of a model that is judged by it
     threads: int = 0  # to train with; 0 = as many as the process may use
+    tells_failures: bool = False  # when nothing could be made: what failed, with its steps, instead of an error
+
+
+@dataclass(frozen=True, slots=True)
+class HoldoutOrder:
+    """Write a model's held-out samples down so that a search can rank its points on them."""
+
+    parent: Parent
+    out_dir: Path
+    own_metric: str = ""  # "file.py:function" of a model that is judged by it
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """The held-out samples as evaluation samples of the same baseline."""
+
+    parent: Parent | None = None  # judged on them; None = there are none to rank on
+    reason: str = ""  # why not
+    samples: int = 0
+    samples_sha256: str = ""  # of training samples and holdout, where there are any
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +199,7 @@ class FailedVariant:
     name: str
     reason: str
     steps: tuple[StepResult, ...] = ()  # as far as it came
+    is_extra_missing: bool = False  # an optional part that it needs is not installed
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import IO, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter
 
-from muster_compression.orders import ExportOrder, ImportOrder, RecipeOrder, VariantOrder
+from muster_compression.orders import ExportOrder, HoldoutOrder, ImportOrder, RecipeOrder, VariantOrder
 from muster_compression.workspace import publish, staging
 from muster_protos import errors
 from muster_protos.errors import MusterError, PermanentError, TemporaryError
@@ -27,7 +27,7 @@ from muster_protos.errors import MusterError, PermanentError, TemporaryError
 OnProgress = Callable[[float, str], None]
 """(share done in 0..1, a few words for people)"""
 
-Order: TypeAlias = ImportOrder | VariantOrder | RecipeOrder | ExportOrder
+Order: TypeAlias = ImportOrder | VariantOrder | RecipeOrder | ExportOrder | HoldoutOrder
 Result = TypeVar("Result")
 
 _STDERR_TAIL_CHARACTERS = 400

@@ -79,7 +79,7 @@ def variant_row(item: VariantResult, baseline: VariantManifest, baseline_latency
         baseline_latency,
         is_kept=item.is_kept,
         reason=item.reason,
-        steps=tuple(_finite(step) for step in item.steps),
+        steps=tuple(finite(step) for step in item.steps),
     )
 
 
@@ -133,7 +133,7 @@ def _row(
     )
 
 
-def _finite(step: StepResult) -> StepResult:
+def finite(step: StepResult) -> StepResult:
     """JSON has no infinity: a layer whose answers are not finite stands there with -200 dB."""
     layers = tuple(
         replace(layer, sqnr_db=_WORST_DB) if layer.sqnr_db == -math.inf else layer for layer in step.sensitivities

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from muster_compression.artifact import write_bytes
 from muster_compression.manifest import tool_versions
 from muster_compression.orders import FailedVariant, ImportedModel, RecipeResult
-from muster_compression.rows import VariantRow, baseline_row, variant_row
+from muster_compression.rows import VariantRow, baseline_row, finite, variant_row
 from muster_compression.search.point import SearchSummary
 from muster_protos.errors import InvalidInputError, NotFoundError
 
@@ -42,7 +42,7 @@ class Asked:
     data: str = ""
     metric: str = ""
     floor: str = ""
-    seed: int = 0
+    seed: int = 0  # that passes drew with
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def run_of(
         environment=environment(),
         baseline=baseline_row(imported, result),
         variants=tuple(variant_row(item, baseline, result.baseline_latency) for item in result.variants),
-        failed=result.failed,
+        failed=tuple(replace(item, steps=tuple(map(finite, item.steps))) for item in result.failed),
         notes=(*imported.notes, *result.notes),
         search=search,
         made_at_ns=time.time_ns(),

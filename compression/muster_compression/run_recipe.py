@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 from muster_compression.import_model import absolute_data
+from muster_compression.nothing_made import nothing_made
 from muster_compression.orders import Parent, RecipeOrder, RecipeResult
 from muster_compression.process import Limits, OnProgress, run_order
 from muster_compression.variant_of import absolute_parent
@@ -22,7 +23,7 @@ def run_recipe(
     stop: threading.Event | None = None,
     floor: str = "",
     data: str = "",
-    seed: int = 0,
+    seed: int | None = None,
     cache_dir: Path | None = None,
     measure_latency: bool = False,
     limits: Limits | None = None,
@@ -35,13 +36,15 @@ def run_recipe(
         recipe: a template's name ("quick") or the path of a YAML file.
         floor: "0.88", "-0.01" or "0.99rel"; variants under it come back with ``is_kept`` False and the figures.
         data: where to calibrate from instead of the samples kept at import.
+        seed: of what passes draw; None = the recipe's own.
         threads: to train with; 0 = as many as the process may use. Another number may give other weights.
         own_metric: ``file.py:function`` that the model was imported with, where it was.
         measure_latency: also measure each variant on this host, one thread; a hint, devices decide.
 
     Raises:
         NotFoundError: no such recipe.
-        InvalidInputError: the recipe or floor is wrong, or no variant could be made at all.
+        InvalidInputError: the recipe or floor is wrong.
+        NothingMadeError, ExtrasMissingError: no variant could be made at all; with all that is known of each.
         MissingExtraError, ChildError, InterruptedError: as ``import_model``.
     """
     recipe_path = Path(recipe)
@@ -57,5 +60,9 @@ def run_recipe(
         measure_latency=measure_latency,
         own_metric=absolute_data(own_metric),
         threads=threads,
+        tells_failures=True,
     )
-    return run_order(order, RecipeResult, on_progress, stop, limits)
+    result = run_order(order, RecipeResult, on_progress, stop, limits)
+    if not result.variants:
+        raise nothing_made(result)
+    return result

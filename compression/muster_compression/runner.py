@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from muster_compression.chain import NO_TORCH, Branch, EndedError
 from muster_compression.latency import host_latency
 from muster_compression.making import make_variant
+from muster_compression.nothing_made import nothing_made
 from muster_compression.orders import FailedVariant, RecipeOrder, RecipeResult, VariantResult
 from muster_compression.passes.port import Form, WorkingModel
 from muster_compression.process import OnProgress, part_of
@@ -30,24 +32,33 @@ def _run(order: RecipeOrder, recipe: Recipe, folder: Path, on_progress: OnProgre
     branches = {BASELINE: _baseline(setting, chosen, part_of(on_progress, 0.0, 0.05, BASELINE))}
     made: list[VariantResult] = []
     failed: list[FailedVariant] = []
-    missing = 0
     for index, variant in enumerate(chosen):
         step = part_of(on_progress, 0.05 + 0.94 * index / len(chosen), 0.94 / len(chosen), variant.name)
         try:
             result = make_variant(setting, variant, branches, step)
         except EndedError as error:
-            failed.append(FailedVariant(variant.name, str(error), error.steps))
-            missing += isinstance(error.__cause__, MissingExtraError)
+            is_extra_missing = isinstance(error.__cause__, MissingExtraError)
+            failed.append(FailedVariant(variant.name, str(error), error.steps, is_extra_missing))
         else:
             made.append(result)
     if not made:
-        kind = MissingExtraError if missing == len(failed) else InvalidInputError
-        raise kind("; ".join(f"{item.name}: {item.reason}" for item in failed))
+        return _nothing(order, RecipeResult((), tuple(failed), tuple(notes)))
     latency, unavailable = None, "not asked for"
     if order.measure_latency:
         on_progress(0.99, "measuring the baseline on this host")
         latency, unavailable = host_latency(order.parent.artifact_path, setting.baseline, setting.evaluation_path)
     return RecipeResult(tuple(made), tuple(failed), tuple(notes), latency, unavailable)
+
+
+def _nothing(order: RecipeOrder, result: RecipeResult) -> RecipeResult:
+    """As it is where that is asked for.
+
+    Raises:
+        NothingMadeError, ExtrasMissingError: it is not.
+    """
+    if not order.tells_failures:
+        raise nothing_made(result)
+    return replace(result, baseline_latency_unavailable="there is no variant to compare it with")
 
 
 def _chosen(order: RecipeOrder, recipe: Recipe) -> list[VariantRecipe]:

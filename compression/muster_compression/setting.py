@@ -11,11 +11,12 @@ from muster_compression.artifact import ref_of
 from muster_compression.cache import cache_dir
 from muster_compression.dataset.fit import fit_samples
 from muster_compression.dataset.load import load_data
-from muster_compression.dataset.splits import Array, DataSet
+from muster_compression.dataset.overlap import check_apart
+from muster_compression.dataset.splits import Array, DataSet, Split
 from muster_compression.dataset.training import training_splits
 from muster_compression.floor import check_reachable, parse_floor
 from muster_compression.gate import Gated, GateRules
-from muster_compression.orders import RecipeOrder
+from muster_compression.orders import Parent, RecipeOrder
 from muster_compression.own_metric import check_metric_is_there, load_own_metric
 from muster_compression.pass_cache import PassCache, SampleHashes, samples_sha256, split_sha256
 from muster_compression.recipe import Recipe
@@ -56,16 +57,24 @@ def prepare(order: RecipeOrder, recipe: Recipe, folder: Path, sees_samples: bool
     named = order.data or (parent.data if sees_samples else "")
     data = load_data(named) if named else None
     calibration, ref, notes = _calibration(order, data if order.data else None)
-    seed = order.seed or recipe.seed
+    seed = recipe.seed if order.seed is None else order.seed
     training, holdout = None, None
     if data is not None and sees_samples:  # by the import's seed: what it trained on is never held out here
         training, holdout = training_splits(data, manifest.signature, manifest.seed)
+        notes += check_apart(training, holdout, judging_samples(parent), data.name)
     threads = threads_of(order.threads)
     hashes = SampleHashes(samples_sha256(calibration), split_sha256(training), split_sha256(holdout))
     cache = PassCache(order.cache_dir or cache_dir())
     around = Surroundings(manifest.signature, calibration, training, holdout, hashes, seed, threads, cache)
     rules = GateRules(manifest.signature, parent.evaluation_path, floor, manifest.accuracy, own_metric, threads)
     return Setting(order, recipe, manifest, parent.evaluation_path, ref, around, rules, folder), notes
+
+
+def judging_samples(parent: Parent) -> Split:
+    """The samples that judge the parent's variants, in canonical tensors."""
+    assert parent.evaluation_path is not None
+    arrays = load_arrays(parent.evaluation_path)
+    return Split(columns(arrays, "x_", parent.manifest.signature.inputs), arrays.get("y"))
 
 
 def _calibration(order: RecipeOrder, data: DataSet | None) -> tuple[dict[str, Array], ArtifactRef | None, list[str]]:

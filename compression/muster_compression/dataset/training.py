@@ -41,6 +41,19 @@ def training_splits(data: DataSet, signature: Signature, seed: int) -> tuple[Spl
     return train.take(np.sort(order[held:])), train.take(np.sort(order[:held]))
 
 
+def held_out(data: DataSet, signature: Signature, seed: int) -> Split | None:
+    """The holdout alone, also where nothing trains; None where there are no labelled samples but those that judge.
+
+    Raises:
+        InvalidInputError: as ``training_splits``.
+    """
+    if data.test is not None and data.validation is not None and data.validation.labels is not None:
+        return fit_samples(data.validation, signature, data.name)
+    if data.train is None or data.train.labels is None or len(data.train) < _FEWEST_ROWS:
+        return None
+    return training_splits(data, signature, seed)[1]
+
+
 def _check_labels(train: Split, signature: Signature, name: str) -> None:
     """Of classes that the model has."""
     assert train.labels is not None

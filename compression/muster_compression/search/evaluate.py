@@ -26,7 +26,7 @@ class Asked:
 
     out_dir: Path
     floor: str = ""
-    seed: int = 0
+    seed: int | None = None  # None = the recipe's own
     own_metric: str = ""
     threads: int = 0
     measure_latency: bool = True

@@ -63,7 +63,7 @@ def run_search(
     evaluator = Evaluator(space, imported.parent, asked, stop)
     with SearchLog.open(asked.out_dir, _identity(imported, space, asked)) as log:
         baseline = _baseline_latency(imported, asked)
-        proposers = _proposers(space, targets, budget, asked.seed, baseline[0])
+        proposers = _proposers(space, targets, budget, seed_of(space, asked), baseline[0])
         ended = _explore(space, proposers, log, budget, evaluator, part_of(on_progress, 0.0, _SEARCHING))
     found = verdicts(log.points, _candidate(imported, baseline[0]), _metric(imported))
     summary = SearchSummary(
@@ -134,10 +134,15 @@ def _proposers(
     return {target: proposer_for(space.parameters_for(target), points, seed + target, slowest_ms) for target in targets}
 
 
+def seed_of(space: Space, asked: Asked) -> int:
+    """As asked, else the recipe's own."""
+    return space.recipe({}).seed if asked.seed is None else asked.seed
+
+
 def _identity(imported: ImportedModel, space: Space, asked: Asked) -> str:
     """What must be the same for a log to go on."""
     parts: list[object] = [imported.manifest.artifact.sha256, ref_of(imported.evaluation_path).sha256, space.raw]
-    parts += [asked.floor, asked.seed, imported.manifest.signature.metric, asked.measure_latency]
+    parts += [asked.floor, seed_of(space, asked), imported.manifest.signature.metric, asked.measure_latency]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -1,0 +1,77 @@
+"""Write a model's held-out samples down as evaluation samples: child side of a search, which ranks points on them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from muster_compression.artifact import ref_of, write_npz
+from muster_compression.dataset.load import load_data
+from muster_compression.dataset.overlap import check_apart
+from muster_compression.dataset.splits import Array, Split
+from muster_compression.dataset.training import held_out
+from muster_compression.face import open_face
+from muster_compression.importing import EVALUATION_COUNT
+from muster_compression.judge import judge, reference_outputs
+from muster_compression.orders import Holdout, HoldoutOrder
+from muster_compression.own_metric import load_own_metric
+from muster_compression.pass_cache import split_sha256
+from muster_compression.process import OnProgress
+from muster_compression.setting import judging_samples
+
+FEWEST_SAMPLES = 50  # with fewer, one sample is more than 2 points of accuracy
+
+
+def do_holdout(order: HoldoutOrder, on_progress: OnProgress) -> Holdout:
+    """The samples that ``dataset.training.held_out`` gives, at most 512 of them, with the baseline's own answers.
+
+    Raises:
+        InvalidInputError: the data do not fit the model, or samples that are held out judge it.
+    """
+    manifest = order.parent.manifest
+    if not order.parent.data:
+        return Holdout(reason="the model came without data")
+    on_progress(0.0, "reading the samples to rank on")
+    data = load_data(order.parent.data)
+    holdout = held_out(data, manifest.signature, manifest.seed)
+    samples_sha256 = hashlib.sha256(f"{split_sha256(data.train)} {split_sha256(holdout)}".encode()).hexdigest()
+    if holdout is None:
+        return Holdout(reason="there are no labelled samples apart from those", samples_sha256=samples_sha256)
+    if len(holdout) < FEWEST_SAMPLES:
+        reason = f"only {len(holdout)} samples are held out, at least {FEWEST_SAMPLES} are needed"
+        return Holdout(reason=reason, samples_sha256=samples_sha256)
+    check_apart(None, holdout, judging_samples(order.parent), data.name)
+    return _judged(order, holdout.sample(EVALUATION_COUNT, manifest.seed), samples_sha256, on_progress)
+
+
+def _judged(order: HoldoutOrder, holdout: Split, samples_sha256: str, on_progress: OnProgress) -> Holdout:
+    """The file, and the baseline's figures on it."""
+    parent, manifest = order.parent, order.parent.manifest
+    signature = manifest.signature
+    face = open_face(parent.artifact_path, manifest.format, signature, manifest.binding)
+    try:
+        references = reference_outputs(face, holdout.inputs, parent.artifact_path.name)
+    finally:
+        face.close()
+    arrays: dict[str, Array] = {f"x_{name}": values for name, values in holdout.inputs.items()}
+    arrays |= {f"ref_{name}": values for name, values in references.items()}
+    if holdout.labels is not None:
+        arrays["y"] = holdout.labels
+    path = write_npz(order.out_dir / "holdout.npz", arrays)
+    accuracy = judge(
+        parent.artifact_path,
+        manifest.format,
+        signature,
+        manifest.binding,
+        path,
+        manifest.precision,
+        lambda done, total: on_progress(done / total, f"judging the baseline: {done} of {total} held-out samples"),
+        own_metric=load_own_metric(order.own_metric),
+    ).accuracy
+    if accuracy.value is None and manifest.accuracy is not None and manifest.accuracy.value is not None:
+        reason = f"{signature.metric} has no value on the held-out samples ({accuracy.unavailable_reason})"
+        return Holdout(reason=reason, samples_sha256=samples_sha256)
+    judged = replace(
+        parent, manifest=replace(manifest, accuracy=accuracy, evaluation=ref_of(path)), evaluation_path=path
+    )
+    return Holdout(judged, "", len(holdout), samples_sha256)
