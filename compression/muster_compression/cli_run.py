@@ -119,9 +119,7 @@ def _tell(options: argparse.Namespace, found: Run) -> int:
 def _keep(options: argparse.Namespace, found: Run) -> None:
     """What a run came to that ends with an error."""
     path = save_run(options.out, found)
-    print(
-        f"every pass that ran, and why it ended, is in {path} (muster-compress report {options.out})", file=sys.stderr
-    )
+    print(f"note: {path} has every pass that ran, and why it ended", file=sys.stderr)
 
 
 def _since(started: float) -> float:

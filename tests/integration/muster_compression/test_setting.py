@@ -13,6 +13,7 @@ from muster_compression.import_model import import_model
 from muster_compression.orders import ImportedModel, RecipeOrder
 from muster_compression.recipe import load_recipe
 from muster_compression.setting import prepare
+from muster_protos.errors import InvalidInputError
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +30,18 @@ def test_a_recipe_holds_out_what_the_import_held_out_whatever_its_own_seed(impor
         assert np.array_equal(split.inputs["image"], found.inputs["image"])
         assert np.array_equal(split.labels, found.labels)
     assert setting.around.seed == 7
+
+
+def test_data_with_the_samples_that_judge_are_refused(imported, arrays, tmp_path):
+    leaky = {**arrays, "x_train": arrays["x_val"], "y_train": arrays["y_val"]}
+    np.savez(tmp_path / "leaky.npz", **leaky)
+    data = str(tmp_path / "leaky.npz")
+    order = RecipeOrder("quick", imported.parent, tmp_path, data=data, cache_dir=tmp_path / "cache")
+    words = r"leaky.npz: .* found that 58 of 64 samples that judge are among the 58 that train"
+    with pytest.raises(InvalidInputError, match=words):
+        prepare(order, load_recipe("quick"), tmp_path, True)
+
+
+def test_the_imports_own_data_are_apart(imported, tmp_path):
+    order = RecipeOrder("quick", imported.parent, tmp_path, cache_dir=tmp_path / "cache")
+    assert prepare(order, load_recipe("quick"), tmp_path, True)[1] == []
