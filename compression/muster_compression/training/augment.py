@@ -32,7 +32,7 @@ def check_augmentable(inputs: Sequence[Tensor], wanted: Sequence[Augmentation], 
         if item != "noise" and not any(tensor.dim() == _IMAGE_RANK for tensor in floats):
             raise PassError(
                 f"{name}: augment {item} expected floating-point pictures (channels, height, width), found {shown} per "
-                "sample; leave it out, or take noise, which changes numbers of any shape"
+                "sample; leave it out, take noise, or set augment_misfit: leave"
             )
 
 

@@ -91,7 +91,8 @@ def fit(
     """
     kind = task_of(context.signature, samples.labels).kind
     everything = tensors_of(samples, kind, name)
-    check_augmentable(everything.inputs, settings.augment, name)
+    if settings.augment_misfit == "refuse":
+        check_augmentable(everything.inputs, settings.augment, name)
     extra = tuple(extra_parameters)
     trained = Trained(module, extra, _optimizer([*module.parameters(), *extra], settings, name))
     key = checkpoint.fingerprint(trained, settings, context.seed, len(samples))

@@ -26,6 +26,7 @@ class FitSettings(Settings):
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     augment: tuple[Augmentation, ...] = ()
+    augment_misfit: Literal["refuse", "leave"] = "refuse"  # what becomes of inputs that an augmentation cannot change
     mixed_precision: bool = False  # bfloat16 arithmetic where the CPU has instructions for it
 
 

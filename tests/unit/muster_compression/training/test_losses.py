@@ -1,3 +1,5 @@
+from importlib.resources import files
+
 import numpy as np
 import pytest
 import torch
@@ -184,6 +186,22 @@ def test_an_augmentation_that_would_change_nothing_is_refused_before_training(tm
     context = PassContext(tmp_path, face(2, "classification", "accuracy"), {}, 0, lambda ratio, note: None)
     with pytest.raises(PassError, match=words):
         fit(nn.Flatten(), samples, FitSettings(epochs=1, augment=(name,)), context, name="base")
+
+
+def test_a_template_leaves_inputs_alone_that_are_no_pictures(tmp_path):
+    """The templates are for rows and tokens too."""
+    samples = Split({"x": np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)}, np.arange(8) % 2)
+    context = PassContext(tmp_path, face(2, "classification", "accuracy"), {}, 0, lambda ratio, note: None)
+    weights = []
+    for given in ({"augment": ("shift",), "augment_misfit": "leave"}, {}):
+        torch.manual_seed(0)
+        module = nn.Linear(4, 2)
+        fit(module, samples, FitSettings(epochs=1, **given), context, name="base")
+        weights.append(module.weight)
+    assert torch.equal(*weights)
+    for template in ("edge", "tiny", "transformer", "quality"):
+        text = (files("muster_compression") / "recipes" / f"{template}.yaml").read_text()
+        assert text.count("augment: [shift") == text.count("augment_misfit: leave") > 0
 
 
 def test_noise_changes_numbers_of_any_rank_and_pictures_beside_vectors_are_enough():
