@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib.metadata
 import inspect
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,15 +25,23 @@ def pass_code_sha256(module: str) -> str:
 
 
 def source_sha256(path: Path, module: nn.Module) -> str:
-    """Of a user's file, of what it imports from its own folder, and of the files of the module's classes.
+    """Of a user's file, of the files of the module's classes, and of what all of them import from beside themselves.
 
-    torch's own classes do not count: its version is part of a key anyway.
+    Beside is the file's own folder, for a class inside a package the folder that the package lies in. An installed
+    distribution counts by its name and version, torch not at all: its version is part of a key anyway.
     """
     folder = path.resolve().parent
-    files = imported_files(path.resolve(), folder)
-    classes = {type(part) for part in module.modules()}
-    named = (_file_of(item) for item in classes if item.__module__.partition(".")[0] != "torch")
-    return _sha256(files | {path for path in named if path is not None}, folder)
+    files = set(imported_files(path.resolve(), folder))
+    versions: set[str] = set()
+    for item in {type(part) for part in module.modules()}:
+        file = _file_of(item)
+        if file is None or item.__module__.partition(".")[0] == "torch":
+            continue
+        installed = _distributions(item.__module__.partition(".")[0]) if _is_installed(file) else ()
+        versions.update(installed)
+        if not installed:
+            files |= imported_files(file, _import_folder(file, item.__module__))
+    return hashlib.sha256("\n".join([_sha256(files, folder), *sorted(versions)]).encode()).hexdigest()
 
 
 def imported_files(path: Path, folder: Path) -> frozenset[Path]:
@@ -60,6 +69,24 @@ def _file_of(item: type) -> Path | None:
     except (TypeError, OSError):
         return None
     return None if name is None else Path(name).resolve()
+
+
+def _is_installed(path: Path) -> bool:
+    return bool({"site-packages", "dist-packages"} & set(path.parts))
+
+
+@functools.cache
+def _distributions(package: str) -> tuple[str, ...]:
+    """``name version`` of whatever installed it; none for files that were only put there."""
+    names = importlib.metadata.packages_distributions().get(package, ())
+    return tuple(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))
+
+
+def _import_folder(path: Path, module: str) -> Path:
+    """Where the imports of ``path``, imported as ``module``, begin: beside the top package, else the file's folder."""
+    parts = tuple(module.split("."))
+    base = path.parent if path.name == "__init__.py" else path.with_suffix("")
+    return base.parents[len(parts) - 1] if base.parts[-len(parts) :] == parts else path.parent
 
 
 def _tree(path: Path) -> ast.AST:

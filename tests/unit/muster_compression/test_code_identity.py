@@ -1,9 +1,16 @@
+import copy
+from dataclasses import dataclass
+from enum import Enum
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
+from muster_compression import code_identity
 from muster_compression.code_identity import imported_files, pass_code_sha256, source_sha256
+from muster_compression.module_identity import module_identity
 from muster_compression.sources.torch_module import make_module
-from muster_compression.torch_origin import module_identity
 
 NET = """
 import torch
@@ -114,11 +121,149 @@ def test_torch_itself_is_not_read(write):
 
 
 def test_a_pass_depends_on_what_it_imports_and_on_nothing_else():
-    from muster_compression import code_identity
-
     package = code_identity._PACKAGE_FOLDER
     files = imported_files(package / "passes" / "train.py", package.parent)
     names = {item.relative_to(package).as_posix() for item in files}
     assert {"training/fit.py", "training/checkpoint.py", "torch_model.py", "passes/port.py"} <= names
     assert not names & {"runner.py", "cli.py", "orders.py", "passes/onnx_fp16.py", "process.py"}
     assert pass_code_sha256("train") != pass_code_sha256("export_onnx")
+
+
+PACKAGED = """
+import sys
+from pathlib import Path
+sys.path.append(str(Path(__file__).parent / "elsewhere"))
+from torch import nn
+from layers_of_ours.deep.block import Block
+
+def make():
+    return nn.Sequential(Block(), nn.Linear(4, 2)).eval()
+"""
+
+
+@pytest.mark.parametrize("changed", ["layers_of_ours/gain.py", "layers_of_ours_too.py", "layers_of_ours/unused.py"])
+def test_what_a_class_of_another_folder_imports_from_beside_its_package_counts(write, changed):
+    """The class stands in a package outside the user's folder, as a project on PYTHONPATH does."""
+    files = {
+        "layers_of_ours/__init__.py": "",
+        "layers_of_ours/gain.py": "GAIN = 2.0",
+        "layers_of_ours/unused.py": "GAIN = 2.0",
+        "layers_of_ours/deep/__init__.py": "",
+        "layers_of_ours/deep/block.py": BLOCK.replace("from .gain", "import layers_of_ours_too\nfrom ..gain"),
+        "layers_of_ours_too.py": "OFFSET = 1.0",
+    }
+    found = []
+    for folder in ("a", "b"):
+        path = write(folder, net=PACKAGED)
+        for name, text in files.items():
+            item = path.parent / "elsewhere" / name
+            item.parent.mkdir(parents=True, exist_ok=True)
+            item.write_text(text.replace("0", "5") if (folder, name) == ("b", changed) else text)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(path.parent / "elsewhere"))
+            found.append(identity(path))
+    assert (found[0] == found[1]) is (changed == "layers_of_ours/unused.py")
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A distribution of one class; the folder it lies in, and the class."""
+    import sys
+
+    place = tmp_path / "site-packages"
+    (place / "installed_layers").mkdir(parents=True)
+    (place / "installed_layers" / "__init__.py").write_text(BLOCK.replace(".gain", "installed_layers.gain"))
+    (place / "installed_layers" / "gain.py").write_text("GAIN = 2.0")
+    monkeypatch.syspath_prepend(str(place))
+    from installed_layers import Block
+
+    yield place, Block
+    code_identity._distributions.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("installed_layers")]:
+        del sys.modules[name]
+
+
+def version(place, number):
+    info = place / "installed_layers-0.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: installed-layers\nVersion: {number}\n")
+    (info / "top_level.txt").write_text("installed_layers\n")
+    code_identity._distributions.cache_clear()
+
+
+def test_an_installed_distribution_counts_by_its_version(write, installed):
+    (place, block), path = installed, write("a")
+    version(place, "1.0")
+    first = source_sha256(path, block())
+    (place / "installed_layers" / "gain.py").write_text("GAIN = 3.0")
+    assert source_sha256(path, block()) == first
+    version(place, "1.1")
+    assert source_sha256(path, block()) != first
+
+
+def test_files_that_nothing_installed_count_by_themselves_wherever_they_lie(write, installed):
+    (place, block), path = installed, write("a")
+    first = source_sha256(path, block())
+    (place / "installed_layers" / "gain.py").write_text("GAIN = 3.0")
+    assert source_sha256(path, block()) != first
+
+
+class Mode(Enum):
+    FAST = 1
+    EXACT = 2
+
+
+@dataclass
+class Config:
+    heads: int
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (2.0, 3.0),
+        (np.arange(3.0), np.arange(3.0) + 1),
+        (np.array([1, "a"], object), np.array([1, "b"], object)),
+        (Mode.FAST, Mode.EXACT),
+        ([torch.zeros(2)], [torch.ones(2)]),
+        ({"mode": Mode.FAST}, {"mode": Mode.EXACT}),
+        ({"a", "b"}, {"a", "c"}),
+        (Config(2), Config(4)),
+        (SimpleNamespace(heads=2), SimpleNamespace(heads=4)),
+        (torch.float32, torch.float64),
+        (None, 0),
+        (1, True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("name", ["_own", "own"])
+def test_what_a_function_puts_into_a_module_counts_whatever_its_name(write, name, before, after):
+    path = write("a")
+    module = make_module(path, "make", 0)[0]
+    found = []
+    for value in (before, copy.deepcopy(before), after):
+        setattr(module.block, name, value)
+        found.append(module_identity(path, module))
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_buffers_count_that_no_state_dict_holds(write):
+    path = write("a")
+    module = make_module(path, "make", 0)[0]
+    module.register_buffer("mean", torch.zeros(3), persistent=False)
+    first = module_identity(path, module)
+    module.mean.add_(1)
+    assert module_identity(path, module) != first
+
+
+def test_a_container_that_holds_itself_ends_and_hooks_are_no_attributes(write):
+    path = write("a")
+    module = make_module(path, "make", 0)[0]
+    first = module_identity(path, module)
+    handle = module.register_forward_hook(lambda *_: None)
+    assert module_identity(path, module) == first
+    handle.remove()
+    module.own = []
+    module.own.append(module.own)
+    assert module_identity(path, module) == module_identity(path, module) != first
