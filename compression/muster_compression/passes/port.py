@@ -90,13 +90,20 @@ class PassContext:
         """
         return _given(self.training, f"{pass_name} trains: expected labelled training samples")
 
-    def holdout_of(self, pass_name: str) -> Split:
+    def holdout_of(self, pass_name: str, fewest: int = 1) -> Split:
         """Labelled samples that neither train nor judge.
 
         Raises:
-            PassError: the data have none; the message says what to add.
+            PassError: the data have none, or fewer than ``fewest``; the message says what to add.
         """
-        return _given(self.holdout, f"{pass_name} compares on samples that neither train nor judge")
+        wanted = f"{pass_name} compares on samples that neither train nor judge"
+        found = _given(self.holdout, wanted)
+        if len(found) < fewest:
+            raise PassError(
+                f"{wanted}: expected at least {fewest} of them, found {len(found)}; add more to x_train and y_train, "
+                "of which a tenth is held out, or to x_val and y_val where x_test judges"
+            )
+        return found
 
 
 def _given(split: Split | None, wanted: str) -> Split:

@@ -25,6 +25,10 @@ from muster_compression.sensitivity.layer import LayerSensitivity
 from muster_compression.training.losses import Loss
 from muster_compression.training.settings import FitSettings
 
+SENSITIVITY = "prune-structured with layers: sensitivity"
+FEWEST_HELD_OUT = 8
+"""To tell sensitive layers from others."""
+
 _DEFAULT_RATIO = 0.5
 
 
@@ -100,7 +104,7 @@ class Planner:
                 return by_sensitivity(free, relative(rises), most, round_to)
 
     def _damages(self, free: list[ChannelGroup], scores: Scores) -> dict[str, Damage]:
-        holdout = self.context.holdout_of("prune-structured with layers: sensitivity")
+        holdout = self.context.holdout_of(SENSITIVITY, FEWEST_HELD_OUT)
         batches = batches_of(holdout, self.settings.samples, self.context, "prune-structured")
         return damages(self.module, free, scores, batches, self.loss, self.report)
 

@@ -16,7 +16,7 @@ from muster_compression.process import OnProgress, part_of
 from muster_compression.pruning.channel_group import ChannelGroup, Kind
 from muster_compression.pruning.errors import PruningError
 from muster_compression.pruning.parent_loss import with_parent
-from muster_compression.pruning.plan import Plan, Planner, check_names, plain_settings
+from muster_compression.pruning.plan import FEWEST_HELD_OUT, SENSITIVITY, Plan, Planner, check_names, plain_settings
 from muster_compression.pruning.prunable import Prunable, prunable
 from muster_compression.pruning.ranking import batches_of, importances
 from muster_compression.pruning.recognise import Recognised, with_own_attention
@@ -80,6 +80,9 @@ def _check_samples(settings: PruneStructuredSettings, context: PassContext) -> N
     """What is missing is said before anything is computed."""
     if settings.fit is not None:
         context.training_of("prune-structured")
+    if settings.layers == "sensitivity":
+        context.holdout_of(SENSITIVITY, FEWEST_HELD_OUT)
+    if settings.fit is not None or context.holdout is not None:
         context.holdout_of("prune-structured")
 
 
