@@ -20,7 +20,7 @@ def takes_batches(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
     was_training = module.training
     module.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # what a forward keeps for itself must be usable when it is trained
             first = outputs_in_order(module(*twice))[0]
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
         return False
