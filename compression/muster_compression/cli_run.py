@@ -18,7 +18,9 @@ from muster_compression.recipe import parse_recipe, recipe_text
 from muster_compression.run_file import Asked, Run, run_of, save_run
 from muster_compression.run_recipe import run_recipe
 from muster_compression.search.budget import parse_budget
+from muster_compression.search.conclude import NothingKeptError
 from muster_compression.search.evaluate import Asked as SearchOrder
+from muster_compression.search.lock import alone_in
 from muster_compression.search.run_search import run_search
 from muster_compression.search.space import load_space
 from muster_compression.sources.kind import split_torch
@@ -75,36 +77,37 @@ def run(options: argparse.Namespace) -> int:
                 threads=options.threads,
             )
         except (NothingMadeError, ExtrasMissingError) as error:  # what each pass did is kept all the same
-            _keep(options, run_of(_asked(options, text, recipe.seed), imported, error.result, _since(started)))
+            asked = _asked(options, text, recipe.seed)
+            save_run(options.out, run_of(asked, imported, error.result, _since(started)))
             raise
     report.save_manifests(options.out, imported, result)
     return _tell(options, run_of(_asked(options, text, recipe.seed), imported, result, _since(started)))
 
 
 def search(options: argparse.Namespace) -> int:
-    """Import the model, search the recipe's free parameters, keep and print the frontier; 8 when part of it is not."""
+    """Import, search the recipe's free parameters, keep and print the frontier; 8 when part of it did not come out."""
     started = time.monotonic()
     with as_usage():
         budget, space = parse_budget(options.budget), load_space(options.recipe)
         floor = parse_floor(options.floor or space.recipe({}).floor)
-    with Progress() as progress:
-        imported = _import(options, floor, progress.part(0.0, 0.1))
-        asked = SearchOrder(
-            options.out,
-            options.floor,
-            options.seed,
-            _own_metric(options.metric),
-            options.threads,
-            not options.no_latency,
-        )
-        try:
-            found = run_search(imported, space, budget, asked, progress.part(0.1, 0.9))
-        except KeyboardInterrupt:
-            print(f"points so far are kept in {options.out}; the same command goes on", file=sys.stderr)
-            raise
-    report.save_manifests(options.out, imported, found.result)
-    asked_for = _asked(options, recipe_text(options.recipe), space.recipe({}).seed)
-    return _tell(options, run_of(asked_for, imported, found.result, _since(started), found.summary))
+    recipe_yaml, own_seed = recipe_text(options.recipe), space.recipe({}).seed
+    asked = SearchOrder(
+        options.out, options.floor, options.seed, _own_metric(options.metric), options.threads, not options.no_latency
+    )
+    with alone_in(options.out):
+        with Progress() as progress:
+            imported = _import(options, floor, progress.part(0.0, 0.1))
+            asked_for = _asked(options, recipe_yaml, own_seed)
+            try:
+                found = run_search(imported, space, budget, asked, progress.part(0.1, 0.9))
+            except KeyboardInterrupt:
+                print(f"points so far are kept in {options.out}; the same command goes on", file=sys.stderr)
+                raise
+            except NothingKeptError as error:  # the points and their steps are kept all the same
+                save_run(options.out, run_of(asked_for, imported, error.result, _since(started), error.summary))
+                raise
+        report.save_manifests(options.out, imported, found.result)
+        return _tell(options, run_of(asked_for, imported, found.result, _since(started), found.summary))
 
 
 def _tell(options: argparse.Namespace, found: Run) -> int:
@@ -114,12 +117,6 @@ def _tell(options: argparse.Namespace, found: Run) -> int:
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     return PARTIAL if found.failed or not all(row.kept for row in found.variants) else 0
-
-
-def _keep(options: argparse.Namespace, found: Run) -> None:
-    """What a run came to that ends with an error."""
-    path = save_run(options.out, found)
-    print(f"note: {path} has every pass that ran, and why it ended", file=sys.stderr)
 
 
 def _since(started: float) -> float:

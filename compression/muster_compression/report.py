@@ -14,7 +14,7 @@ from muster_compression.orders import ImportedModel, RecipeResult, StepResult
 from muster_compression.recipe import Recipe
 from muster_compression.rows import VariantRow
 from muster_compression.run_file import Run, load_run
-from muster_compression.search.point import SearchSummary
+from muster_compression.search.point import SearchSummary, Verdict
 from muster_compression.sources.kind import split_torch
 from muster_protos.errors import InvalidInputError, NotFoundError
 from muster_protos.metric_names import is_share
@@ -66,10 +66,31 @@ def as_tree(run: Run) -> str:
     lines += _branches(run.baseline.variant_id, children, " ")
     lines += [f"dropped: {row.name}: {row.reason}" for row in run.variants if not row.kept]
     lines += [f"failed: {item.name}: {item.reason}" for item in run.failed]
-    for verdict in run.search.verdicts if run.search else ():
-        values = ", ".join(f"{name} = {value}" for name, value in verdict.point.values.items())
-        lines.append(f"{verdict.point.key}: {verdict.reason} ({values or 'no free parameters'})")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_search_lines(run.search) if run.search else ())])
+
+
+def _search_lines(search: SearchSummary) -> list[str]:
+    """Which samples the points were ranked on, then each with what became of it; the chosen ones with both figures."""
+    lines = [f"points were ranked on {search.ranked_on}"] if search.ranked_on else []
+    for item in search.verdicts:
+        values = ", ".join(f"{name} = {value}" for name, value in item.point.values.items())
+        lines.append(f"{item.point.key}: {item.reason} ({values or 'no free parameters'}){_both(item, search)}")
+    return lines
+
+
+def _both(item: Verdict, search: SearchSummary) -> str:
+    """What it was ranked by, and what it came to on samples that it was not chosen by."""
+    if item.judged is None or not search.is_ranked_apart:
+        return ""
+    ranked = _quality(item.point.metric, item.point.accuracy, item.point.agreement)
+    judged = _quality(item.judged.metric, item.judged.accuracy, item.judged.agreement)
+    return f": held-out {ranked}, judged {judged}" + (" (under the floor there)" if item.judged.under_floor else "")
+
+
+def _quality(metric: str, value: float | None, agreement: float | None) -> str:
+    if value is not None:
+        return f"{metric} {_figure(value, metric)}"
+    return "unknown" if agreement is None else f"agreement {agreement:.1%}"
 
 
 def _branches(parent: str, children: Mapping[str, list[VariantRow]], indent: str) -> list[str]:

@@ -50,7 +50,7 @@ def page_of(run: Run) -> str:
 
 def _header(run: Run) -> Html:
     kept = sum(row.kept for row in run.variants)
-    dropped, failed = len(run.variants) - kept, len(run.failed)
+    missed, failed = len(run.variants) - kept, len(run.failed)
     made = datetime.fromtimestamp(run.made_at_ns / 1e9, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     asked = run.asked
     facts = [f"source {asked.source}", f"data {asked.data or 'none: inputs were generated'}"]
@@ -58,8 +58,23 @@ def _header(run: Run) -> Html:
     return element(
         "header",
         element("h1", escaped(f"{run.model}, recipe {asked.recipe}")),
-        element("p", escaped(f"{kept} variants kept, {dropped} dropped, {failed} failed.")),
+        element("p", escaped(f"{kept} variants kept, {missed} under the floor, {failed} failed.{_points(run)}")),
         element("p", escaped(" · ".join(facts)), class_="soft"),
+    )
+
+
+def _points(run: Run) -> str:
+    """What a search tried, by what became of it: the floor and the frontier drop for different reasons."""
+    if run.search is None:
+        return ""
+    found = run.search.verdicts
+    failed = sum(bool(item.point.failed) for item in found)
+    missed = sum(bool(item.point.under_floor) for item in found)
+    chosen = sum(item.is_chosen for item in found)
+    rest = len(found) - failed - missed - chosen
+    return (
+        f" Of {len(found)} points {chosen} were on the frontier, {rest} behind or equal to another, {missed} under the "
+        f"floor; {failed} failed."
     )
 
 
@@ -80,9 +95,12 @@ def _plots(run: Run) -> Html:
         return Html("")
     legend = (
         "Numbers as in the table of variants; 0 is the baseline. Circles are ONNX, diamonds TFLite. Filled is on the "
-        "frontier over quality, latency and size of its format, hollow is not, crossed out was dropped, small and grey "
-        "was tried by the search. Whiskers are 95 % intervals. The dashed line is the best quality up to each cost."
+        "frontier over quality, latency and size of its format, hollow is behind another one, crossed out is under the "
+        "floor, small and grey was tried by the search. Whiskers are 95 % intervals. The dashed line is the best "
+        "quality up to each cost."
     )
+    if run.search is not None and run.search.is_ranked_apart:
+        legend += " What was only tried stands with its figure on held-out samples, the rest with those that judge."
     return section("Frontier", element("div", *parts, class_="plots"), element("p", escaped(legend), class_="soft"))
 
 
@@ -100,6 +118,7 @@ def _spots(run: Run, axis: str) -> list[Spot]:
         low, high = row.agreement_ci if run.baseline.accuracy is None else row.accuracy_ci
         title = f"{row.name} ({row.format}): {quality(value, row.metric)}, {size(row.size_bytes)}"
         title += "" if row.latency_ms is None else f", {row.latency_ms:.3g} ms"
+        title += f"; behind {behind[row.name]}" if kind == "behind" else "" if row.kept else f"; {row.reason}"
         spots.append(Spot(str(index), title, kind if index else "baseline", row.format, cost, value, low, high))
     return spots + _tried(run, axis)
 

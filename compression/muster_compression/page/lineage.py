@@ -34,6 +34,6 @@ def _figures(row: VariantRow) -> Html:
         faster = f" ({times(row.latency_ratio)} faster)" if row.parent and row.latency_ratio is not None else ""
         parts.append(f"{row.latency_ms:.3g} ms{faster}")
     passes = " → ".join(step.pass_name for step in row.steps)
-    dropped = element("span", escaped(f" dropped: {row.reason}"), class_="bad") if not row.kept else Html("")
+    dropped = element("span", escaped(f" under the floor: {row.reason}"), class_="bad") if not row.kept else Html("")
     chain = element("span", escaped(f" {passes}"), class_="soft") if passes else Html("")
     return joined([escaped(", ".join(parts)), dropped, chain])

@@ -28,7 +28,7 @@ def _variant(index: int, row: VariantRow) -> list[Html]:
     ece = number(row.ece, 3) + ("" if row.calibrated_ece is None else f" → {row.calibrated_ece:.3g} scaled")
     cells = [
         str(index),
-        f"{row.name}{'' if row.kept else ' (dropped)'}",
+        f"{row.name}{'' if row.kept else ' (under the floor)'}",
         row.format,
         row.precision,
         f"{shown}, n = {row.samples}" if row.accuracy is not None else row.accuracy_reason,
@@ -50,7 +50,9 @@ def _variant(index: int, row: VariantRow) -> list[Html]:
 
 def dropped(run: Run) -> Html:
     """What is not there, and why."""
-    rows = [[escaped(row.name), escaped("dropped"), escaped(row.reason)] for row in run.variants if not row.kept]
+    rows = [
+        [escaped(row.name), escaped("under the floor"), escaped(row.reason)] for row in run.variants if not row.kept
+    ]
     rows += [[escaped(item.name), escaped("failed"), escaped(item.reason)] for item in run.failed]
     return table(["variant", "", "reason"], rows)
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from muster_compression.latency import host_latency
-from muster_compression.orders import HostLatency, Parent, VariantResult
+from muster_compression.nothing_made import NothingMadeError
+from muster_compression.orders import FailedVariant, HostLatency, Parent, StepResult, VariantResult
 from muster_compression.process import OnProgress
+from muster_compression.rows import finite
 from muster_compression.run_recipe import run_recipe
 from muster_compression.search.point import Point, Value
 from muster_compression.search.space import Space
-from muster_protos.errors import MusterError
+from muster_protos.errors import InvalidInputError, MissingExtraError, MusterError, NotFoundError, PermanentError
 
 _MEASURING = 0.8  # of a point's progress
 
@@ -38,21 +40,27 @@ class Evaluator:
     """Runs points; the same bytes are measured once."""
 
     space: Space
-    parent: Parent
+    parent: Parent  # with the samples that rank
     asked: Asked
     stop: threading.Event | None = None
     latencies: dict[str, tuple[HostLatency | None, str]] = field(default_factory=dict)  # by sha256
 
     def evaluate(self, number: int, target: int, values: Mapping[str, Value], on_progress: OnProgress) -> Point:
-        """The point with its figures, or with the reason why it could not be made."""
+        """The point with its figures, or with the reason why it could not be made.
+
+        Raises:
+            MusterError: what says nothing of the point: a missing extra, a dead child, a full disk or memory. It is
+                tried again when the search goes on.
+        """
         started = time.monotonic()
         point = Point(number, self.space.variant_name(target), dict(values))
         with tempfile.TemporaryDirectory(dir=self.asked.out_dir, prefix=".search-") as folder:
             try:
                 found = self._made(Path(folder), target, values, on_progress)
-            except MusterError as error:
+            except (InvalidInputError, NotFoundError, PointFailedError) as error:
                 reason = str(error).removeprefix(f"{point.variant}: ")
-                return replace(point, failed=reason, wall_s=time.monotonic() - started)
+                steps = _steps_of(error, point.variant)
+                return replace(point, failed=reason, wall_s=time.monotonic() - started, steps=steps)
             point = _judged(point, found)
             if not point.under_floor and self.asked.measure_latency:
                 on_progress(_MEASURING, "measuring on this host")
@@ -93,11 +101,29 @@ class Evaluator:
         for item in result.variants:
             if item.manifest.name == name:
                 return item
-        raise PointFailedError(next((item.reason for item in result.failed if item.name == name), "it was not made"))
+        failed = next((item for item in result.failed if item.name == name), FailedVariant(name, "it was not made"))
+        if failed.is_extra_missing:
+            raise MissingExtraError(failed.reason)
+        raise PointFailedError(failed)
 
 
-class PointFailedError(MusterError):
+class PointFailedError(PermanentError):
     """The variant could not be made with these values."""
+
+    def __init__(self, failed: FailedVariant) -> None:
+        super().__init__(failed.reason)
+        self.failed = failed
+
+
+def _steps_of(error: MusterError, variant: str) -> tuple[StepResult, ...]:
+    """As far as the variant came."""
+    if isinstance(error, PointFailedError):
+        steps = error.failed.steps
+    elif isinstance(error, NothingMadeError):
+        steps = next((item.steps for item in error.result.failed if item.name == variant), ())
+    else:
+        steps = ()
+    return tuple(map(finite, steps))
 
 
 def _judged(point: Point, found: VariantResult) -> Point:
@@ -113,4 +139,5 @@ def _judged(point: Point, found: VariantResult) -> Point:
         accuracy_ci=(accuracy.ci_low, accuracy.ci_high),
         agreement=accuracy.agreement,
         under_floor="" if found.is_kept else found.reason,
+        steps=tuple(map(finite, found.steps)),
     )

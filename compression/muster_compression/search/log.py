@@ -75,8 +75,8 @@ def _points(stream: BinaryIO, path: Path, identity: str) -> list[Point]:
         raise InvalidInputError(f"{path}: expected the log of a search, found something else; remove it") from error
     if found != identity:
         raise InvalidInputError(
-            f"{path.parent} holds a search with another model, data, recipe, floor or seed: choose another folder, or "
-            f"remove {LOG_FILE}"
+            f"{path.parent} holds a search with another model, data, recipe, floor, seed, number of threads, code or "
+            f"versions: choose another folder, or remove {LOG_FILE}"
         )
     return points
 

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from muster_compression.artifact import ref_of, write_bytes
 from muster_compression.frontier import Candidate, quality_of
 from muster_compression.latency import host_latency
-from muster_compression.orders import HostLatency, ImportedModel, RecipeResult, VariantResult
+from muster_compression.nothing_made import NothingMadeError
+from muster_compression.orders import Holdout, HostLatency, ImportedModel, Parent, RecipeResult
 from muster_compression.process import OnProgress, part_of
 from muster_compression.run_recipe import run_recipe
 from muster_compression.search.budget import Budget
+from muster_compression.search.conclude import none_came_out, with_judged, with_latencies, write_frontier
 from muster_compression.search.evaluate import Asked, Evaluator
+from muster_compression.search.identity import search_identity, seed_of
 from muster_compression.search.log import SearchLog
-from muster_compression.search.point import Point, SearchSummary, Verdict
+from muster_compression.search.point import SearchSummary
 from muster_compression.search.proposing import Proposer, proposer_for
+from muster_compression.search.ranking import in_words, ranking_samples
 from muster_compression.search.space import Space
 from muster_compression.search.verdicts import BASELINE_KEY, verdicts
-from muster_protos.errors import InfeasibleError, InvalidInputError
+from muster_protos.errors import InvalidInputError
 
-FRONTIER_FILE = "frontier.yaml"
-_SEARCHING = 0.92  # of the progress; the rest makes the variants
+_PREPARING = 0.02  # of the progress
+_SEARCHING = 0.9  # the rest makes the variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,16 @@ def run_search(
 ) -> SearchResult:
     """Try points until the budget is spent or the space is, keep each in the folder's log, make the frontier.
 
-    What an earlier call with the same model, recipe, floor and seed left in the log counts towards the budget.
+    Points are ranked on the held-out samples, and only what is on the frontier is judged on the samples that judge;
+    without held-out samples the latter rank, too, and the summary says so. The floor holds on both. What an earlier
+    call with the same model, samples, recipe, floor, seed, threads, code and versions left in the log counts towards
+    the budget.
 
     Raises:
         InvalidInputError: no variant of the recipe starts from such a model, or the folder holds another search.
         ConflictError: another process searches in this folder.
-        InfeasibleError: no point came out above the floor; the message has the nearest.
+        NothingKeptError: no point came out above the floor; the message has the nearest.
+        MissingExtraError, TemporaryError, ChildError: what a point needs is not there; it is not in the log.
         InterruptedError: ``stop`` was set; finished points are kept.
     """
     format = imported.manifest.format.value  # noqa: A001
@@ -60,26 +66,62 @@ def run_search(
     if not targets:
         torch = "" if imported.torch_source else " without their torch module (--model net.py:make)"
         raise InvalidInputError(f"{space.name} has nothing for {format} models{torch}")
-    evaluator = Evaluator(space, imported.parent, asked, stop)
-    with SearchLog.open(asked.out_dir, _identity(imported, space, asked)) as log:
-        baseline = _baseline_latency(imported, asked)
-        proposers = _proposers(space, targets, budget, seed_of(space, asked), baseline[0])
-        ended = _explore(space, proposers, log, budget, evaluator, part_of(on_progress, 0.0, _SEARCHING))
-    found = verdicts(log.points, _candidate(imported, baseline[0]), _metric(imported))
+    asked.out_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=asked.out_dir, prefix=".search-") as folder:
+        preparing = part_of(on_progress, 0.0, _PREPARING)
+        holdout = ranking_samples(imported.parent, asked.own_metric, Path(folder), preparing, stop)
+        with SearchLog.open(asked.out_dir, search_identity(imported, space, asked, holdout)) as log:
+            rest = part_of(on_progress, _PREPARING, 1 - _PREPARING)
+            return _search(imported, space, targets, budget, asked, holdout, log, rest, stop)
+
+
+def _search(
+    imported: ImportedModel,
+    space: Space,
+    targets: list[int],
+    budget: Budget,
+    asked: Asked,
+    holdout: Holdout,
+    log: SearchLog,
+    on_progress: OnProgress,
+    stop: threading.Event | None,
+) -> SearchResult:
+    """The folder is locked meanwhile, until the frontier's variants lie in it."""
+    ranked = holdout.parent or imported.parent
+    evaluator = Evaluator(space, ranked, asked, stop)
+    baseline = _baseline_latency(imported, asked)
+    proposers = _proposers(space, targets, budget, seed_of(space, asked), baseline[0])
+    ended = _explore(space, proposers, log, budget, evaluator, part_of(on_progress, 0.0, _SEARCHING))
+    candidate = _candidate(ranked, baseline[0])
     summary = SearchSummary(
         parameters={item.name: str(item.domain) for item in space.parameters},
         budget=str(budget),
         spent_s=sum(point.wall_s for point in log.points),
-        verdicts=tuple(found),
+        verdicts=tuple(verdicts(log.points, candidate, _metric(ranked))),
         ended=ended,
         methods={space.variant_name(target): proposers[target].method for target in targets},
+        ranked_on=in_words(holdout),
+        is_ranked_apart=holdout.parent is not None,
+        baseline_ranked=_value(ranked),
     )
-    path = _write_frontier(space, targets, found, asked.out_dir)
-    result = run_recipe(
-        imported.parent,
-        str(path),
+    path = write_frontier(space, targets, summary, asked.out_dir)
+    making = part_of(on_progress, _SEARCHING, 1 - _SEARCHING, "making the frontier")
+    try:
+        result = _made(imported.parent, path, asked, making, stop)
+    except NothingMadeError as error:
+        raise none_came_out(error, summary) from error
+    return SearchResult(with_latencies(result, log.points, evaluator, baseline), with_judged(summary, result), path)
+
+
+def _made(
+    parent: Parent, recipe: Path, asked: Asked, on_progress: OnProgress, stop: threading.Event | None
+) -> RecipeResult:
+    """The frontier, out of the cache, judged on the samples that judge."""
+    return run_recipe(
+        parent,
+        str(recipe),
         asked.out_dir,
-        part_of(on_progress, _SEARCHING, 1 - _SEARCHING, "making the frontier"),
+        on_progress,
         stop=stop,
         floor=asked.floor,
         seed=asked.seed,
@@ -87,7 +129,6 @@ def run_search(
         threads=asked.threads,
         cache_dir=asked.cache_dir,
     )
-    return SearchResult(_with_latencies(result, log.points, evaluator, baseline), summary, path)
 
 
 def _explore(
@@ -134,80 +175,29 @@ def _proposers(
     return {target: proposer_for(space.parameters_for(target), points, seed + target, slowest_ms) for target in targets}
 
 
-def seed_of(space: Space, asked: Asked) -> int:
-    """As asked, else the recipe's own."""
-    return space.recipe({}).seed if asked.seed is None else asked.seed
-
-
-def _identity(imported: ImportedModel, space: Space, asked: Asked) -> str:
-    """What must be the same for a log to go on."""
-    parts: list[object] = [imported.manifest.artifact.sha256, ref_of(imported.evaluation_path).sha256, space.raw]
-    parts += [asked.floor, seed_of(space, asked), imported.manifest.signature.metric, asked.measure_latency]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def _baseline_latency(imported: ImportedModel, asked: Asked) -> tuple[HostLatency | None, str]:
     if not asked.measure_latency:
         return None, "not asked for"
     return host_latency(imported.artifact_path, imported.manifest, imported.evaluation_path)
 
 
-def _candidate(imported: ImportedModel, latency: HostLatency | None) -> Candidate:
-    manifest, accuracy = imported.manifest, imported.manifest.accuracy
+def _candidate(ranked: Parent, latency: HostLatency | None) -> Candidate:
+    """The baseline, with its figure on the samples that rank."""
+    manifest, accuracy = ranked.manifest, ranked.manifest.accuracy
     assert accuracy is not None
     figure = quality_of(accuracy.metric, accuracy.value, accuracy.agreement)
     latency_ms = None if latency is None else latency.p50_ns / 1e6
     return Candidate(BASELINE_KEY, manifest.format.value, figure, latency_ms, manifest.artifact.size_bytes)
 
 
-def _metric(imported: ImportedModel) -> str:
+def _value(ranked: Parent) -> float | None:
+    """Of the baseline: its metric, else its agreement."""
+    accuracy = ranked.manifest.accuracy
+    assert accuracy is not None
+    return accuracy.agreement if accuracy.value is None else accuracy.value
+
+
+def _metric(ranked: Parent) -> str:
     """The metric that decides; "" when it is agreement."""
-    accuracy = imported.manifest.accuracy
+    accuracy = ranked.manifest.accuracy
     return accuracy.metric if accuracy is not None and accuracy.value is not None else ""
-
-
-def _write_frontier(space: Space, targets: list[int], found: list[Verdict], folder: Path) -> Path:
-    """The chosen points as a recipe.
-
-    Raises:
-        InfeasibleError: there are none.
-    """
-    by_name = {space.variant_name(target): target for target in targets}
-    chosen = [(by_name[item.point.variant], item.point) for item in found if item.is_chosen]
-    if not chosen:
-        raise InfeasibleError(_why_none(found))
-    known = [(by_name[item.point.variant], item.point) for item in found if not item.point.failed]
-    return write_bytes(folder / FRONTIER_FILE, space.frontier_yaml(chosen, known).encode())
-
-
-def _why_none(found: list[Verdict]) -> str:
-    """The nearest miss: what came out at all, by quality, else the first failure."""
-    came_out = [item for item in found if not item.point.failed]
-    failed = len(found) - len(came_out)
-    head = f"none of {len(found)} points is worth keeping ({failed} failed)"
-    if not came_out:
-        return f"{head}; the first: {found[0].point.failed}" if found else f"{head}; raise the budget"
-    best = max(
-        came_out, key=lambda item: quality_of(item.point.metric, item.point.accuracy, item.point.agreement) or 0.0
-    )
-    return f"{head}; the nearest is {best.point.key}, {best.reason}"
-
-
-def _with_latencies(
-    result: RecipeResult, points: list[Point], evaluator: Evaluator, baseline: tuple[HostLatency | None, str]
-) -> RecipeResult:
-    """As the search measured them; what it did not is measured now."""
-    known = {point.sha256: point for point in points if point.latency_ms is not None}
-    variants = result.variants
-    if evaluator.asked.measure_latency:
-        variants = tuple(_measured(item, known, evaluator) for item in variants)
-    return replace(result, variants=variants, baseline_latency=baseline[0], baseline_latency_unavailable=baseline[1])
-
-
-def _measured(item: VariantResult, known: Mapping[str, Point], evaluator: Evaluator) -> VariantResult:
-    point = known.get(item.manifest.artifact.sha256)
-    if point is None or point.latency_ms is None:
-        latency, unavailable = evaluator.latency(item.artifact_path, item)
-        return replace(item, latency=latency, latency_unavailable=unavailable)
-    runtime = "litert" if point.format == "tflite" else "onnxruntime"
-    return replace(item, latency=HostLatency(round(point.latency_ms * 1e6), runtime, point.latency_state))

@@ -31,6 +31,12 @@ class Space:
         """The first value of each domain."""
         return {item.name: item.domain.ends()[0] for item in self.parameters}
 
+    def edges(self) -> Iterable[dict[str, Value]]:
+        """The defaults, then each value that must be valid, one parameter at a time."""
+        yield {}
+        for item in self.parameters:
+            yield from ({item.name: value} for value in item.domain.ends()[1:])
+
     def recipe(self, values: Mapping[str, Value]) -> Recipe:
         """The whole recipe with these values, the first of its domain for each that is missing.
 
@@ -142,13 +148,6 @@ def load_space(text: str) -> Space:
         )
     assert isinstance(raw, dict)  # parameters stand in it
     space = Space(name, raw, parameters)
-    for values in _edges(space):
+    for values in space.edges():
         space.recipe(values)
     return space
-
-
-def _edges(space: Space) -> Iterable[dict[str, Value]]:
-    """The defaults, then each value that must be valid, one parameter at a time."""
-    yield {}
-    for item in space.parameters:
-        yield from ({item.name: value} for value in item.domain.ends()[1:])

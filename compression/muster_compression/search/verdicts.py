@@ -26,7 +26,7 @@ def verdicts(points: Sequence[Point], baseline: Candidate, baseline_metric: str)
         if point.failed:
             reason = f"failed: {point.failed}"
         elif point.under_floor:
-            reason = f"dropped: {point.under_floor}"
+            reason = f"under the floor: {point.under_floor}"
         elif (same := first[point.sha256]) is not point:
             reason = f"the same bytes as {same.key}"
         elif point.key in behind:

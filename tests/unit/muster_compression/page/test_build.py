@@ -8,6 +8,7 @@ import pytest
 
 from muster_compression.page.build import page_of
 from muster_compression.page.markup import escaped
+from muster_compression.search.point import Judged, Verdict
 
 _VOID = frozenset(("meta", "line", "circle", "polygon", "path", "rect", "br"))
 
@@ -122,6 +123,29 @@ def test_points_of_each_kind_are_drawn(run):
     assert size.count("<polygon") == 1
     assert latency.count("<polygon") == 0  # its latency is not known
     assert size.count('class="whisker"') == 3 * 6
+
+
+def test_the_floor_and_the_frontier_are_not_mixed_up(run, evil):
+    first, failed = run.search.verdicts
+    missed = replace(first.point, number=3, under_floor="accuracy 10 % is under the floor of 90 %")
+    behind = replace(first.point, number=4)
+    judged = Judged("accuracy", 0.875, (0.8, 0.92), 0.9)
+    verdicts = (
+        replace(first, judged=judged),
+        failed,
+        Verdict(missed, False, f"under the floor: {missed.under_floor}"),
+        Verdict(behind, False, "dominated by small-1: 1 against 2 ms"),
+    )
+    search = replace(run.search, verdicts=verdicts, ranked_on="350 held-out samples", is_ranked_apart=True)
+    page = page_of(replace(run, search=search))
+    text = " ".join(read(page).texts)
+    assert "4 variants kept, 1 under the floor, 1 failed." in text
+    assert "Of 4 points 1 were on the frontier, 1 behind or equal to another, 1 under the floor; 1 failed." in text
+    assert "Points were ranked on 350 held-out samples." in text
+    assert "87.50 % (80.0–92.0)" in text  # beside 90.00 %, by which it was chosen
+    assert "dropped:" not in page
+    assert "; behind pruned" in page
+    assert str(escaped(f"; accuracy 50 % is under the floor {evil}")) in page
 
 
 @pytest.mark.parametrize(

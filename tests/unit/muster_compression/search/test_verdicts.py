@@ -30,7 +30,7 @@ def test_each_point_is_chosen_or_told_why_not():
         "dominated by v-1: accuracy 97.00 % against 95.00 %, 5 against 6 ms, 1.00 kB against 1.20 kB"
     )
     assert found[2].reason == "the same bytes as v-1"
-    assert found[3].reason == "dropped: accuracy 50 % is under the floor"
+    assert found[3].reason == "under the floor: accuracy 50 % is under the floor"
     assert found[4].reason == "failed: operator Foo"
     assert found[5].reason.startswith("dominated by the baseline: ")
     assert [item.point.number for item in found] == list(range(1, 9))
