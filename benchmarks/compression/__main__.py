@@ -2,9 +2,11 @@
 
     python -m benchmarks.compression --data-folder DIR [--task mnist] [--template edge] [-o json] [--write]
 
-The data folder holds vision/mnist_dev.npz, vision/cifar10_jpeg_dev.npz and audio/fsdd_dev.npz. Everything is kept in
---cache: killed, it goes on where it was; run again, it takes minutes. --share 0.1 takes a tenth of all epochs, to try
-it: such figures are no result. --write replaces docs/compression-results.md, after the whole benchmark only.
+The data folder holds vision/mnist_dev.npz, vision/cifar10_jpeg_dev.npz and audio/fsdd_dev.npz. First everything is
+trained and compressed, as many tasks at once as there are cores, each on one; then everything is measured, one after
+the other. Everything is kept in --cache: killed, it goes on where it was; run again, it takes minutes. --share 0.1
+takes a tenth of all epochs, to try it: such figures are no result. --write replaces docs/compression-results.md, after
+the whole benchmark only.
 """
 
 # In scope: data and teachers, every template through the product's own API, whole test sets, latency in pairs, tables.
@@ -24,7 +26,8 @@ from pathlib import Path
 from benchmarks.compression.plan import Part
 from benchmarks.compression.tables import document, markdown
 from benchmarks.compression.tasks import TASKS
-from benchmarks.compression.whole import Asked, benchmark, parts_of
+from benchmarks.compression.together import make_together
+from benchmarks.compression.whole import ROUNDS, Asked, benchmark, make, parts_of
 from benchmarks.rig.machine import tell_machine
 from muster_compression.artifact import write_bytes
 from muster_compression.cache import cache_dir
@@ -52,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     tell_machine()
     try:
+        if options.only_make:
+            failed = make(asked)
+            print("\n".join(failed), file=sys.stderr)
+            return 1 if failed else 0
+        make_together(asked, sys.argv[1:] if arguments is None else arguments)
         report = benchmark(asked)
     except MusterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -83,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-sides", action="store_true", help="without the comparisons with other tools")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=_share, default=1.0, help="of all epochs, above 0 and at most 1")
-    parser.add_argument("--rounds", type=int, default=15, help="of each latency pair (default: 15)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each latency pair (default: {ROUNDS})")
+    parser.add_argument("--only-make", action="store_true", help="train and compress; measure nothing")
     parser.add_argument("--plan", action="store_true", help="say what each part may take, and end")
     parser.add_argument("--write", action="store_true", help=f"write docs/{_PAGE.name}")
     parser.add_argument("-o", "--output", choices=["markdown", "json"], default="markdown")

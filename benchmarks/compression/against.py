@@ -1,4 +1,4 @@
-"""What the tables come to: ours against other tools, and a transformer against its parent."""
+"""What the tables come to: ours against other tools, and a transformer against the one it was pruned from."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _speed(row: Row) -> str:
     if row.latency_ratio is None or row.latency_ratio_low is None:
         return "latency not measured"
     is_faster = row.latency_ratio_low > 1
-    return f"{row.latency_ratio:.2f}x its parent's speed, {'faster' if is_faster else 'NOT faster'}"
+    return f"{row.latency_ratio:.2f}x the baseline's speed, {'faster' if is_faster else 'NOT faster'}"
 
 
 def _is_beside(row: SideRow, other: SideRow) -> bool:
@@ -59,9 +59,9 @@ def _sentence(ours: SideRow, other: SideRow) -> str:
         lacks.append(f"{100 * (other.accuracy - ours.accuracy):.2f} points less accurate")
     if ours.size_bytes is not None and other.size_bytes is not None and ours.size_bytes > other.size_bytes:
         lacks.append(f"{100 * (ours.size_bytes / other.size_bytes - 1):.1f} % larger")
-    if ours.latency_ratio is not None and other.latency_ratio is not None:
-        slower = other.latency_ratio / ours.latency_ratio - 1
-        if slower > _TIMING:
-            lacks.append(f"{100 * slower:.0f} % slower")
+    if other.ours is None:
+        lacks.append("latency not compared")
+    elif other.ours.ratio < 1 - _TIMING:
+        lacks.append(f"{100 * (1 / other.ours.ratio - 1):.0f} % slower")
     verdict = f"**not**: {', '.join(lacks)}" if lacks else "yes"
     return f"at least as accurate as {other.way}, no larger, no slower: {verdict}"

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from benchmarks.compression.measure import PairLatency, Subject
+from benchmarks.compression import measure, paired
+from benchmarks.compression.measure import Judged, PairLatency, Subject
+from muster_bench import evaluate, face, metrics, slowdown, timed_loop
 from muster_compression.artifact import ref_of, write_bytes
 from muster_protos.errors import PermanentError
-from muster_protos.model import Accuracy
 
 ROOT = Path(__file__).parents[2]
 """Where ``-m benchmarks.compression`` is found."""
@@ -34,9 +35,9 @@ class Memory:
     folder: Path
     rounds: int = _ROUNDS
 
-    def accuracy(self, subject: Subject, samples: Path) -> Accuracy:
-        """On every sample, with agreement with the references in ``samples``."""
-        return self._remembered("judge", Accuracy, [subject], samples, {})
+    def judged(self, subject: Subject, samples: Path) -> Judged:
+        """On every sample, beside the references in ``samples``."""
+        return self._remembered("judge", Judged, [subject], samples, {})
 
     def pair(self, teacher: Subject, variant: Subject, samples: Path) -> PairLatency:
         """How many times faster ``variant`` is; measured again when the last time was on a busy machine."""
@@ -46,7 +47,9 @@ class Memory:
         self, verb: str, kind: type[T], subjects: Sequence[Subject], samples: Path, more: dict[str, object]
     ) -> T:
         shas = [ref_of(path).sha256 for path in (*(item.path for item in subjects), samples)]
-        name = hashlib.sha256(json.dumps([verb, shas, more, _machine()]).encode()).hexdigest()[:32]
+        faces = [repr(item.signature) for item in subjects]
+        known = json.dumps([verb, shas, faces, more, _machine(), _code_sha256()])
+        name = hashlib.sha256(known.encode()).hexdigest()[:32]
         path = self.folder / f"{verb}-{name}.json"
         if path.is_file():
             return TypeAdapter(kind).validate_json(path.read_bytes())
@@ -87,6 +90,12 @@ def asked(verb: str, subjects: Sequence[Subject], samples: Path, more: dict[str,
     if found.returncode != 0:
         raise PermanentError(f"{verb} of {subjects[-1].path.name} failed: {' '.join(found.stderr.split())[-400:]}")
     return json.loads(found.stdout)
+
+
+def _code_sha256() -> str:
+    """Of what measures: this benchmark's files, and the loop and the metrics of devices."""
+    files = (Path(item.__file__) for item in (measure, paired, timed_loop, slowdown, evaluate, metrics, face))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _machine() -> list[str]:

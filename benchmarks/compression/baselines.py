@@ -62,4 +62,4 @@ def _whole(imported: ImportedModel, data: Path, folder: Path, memory: Memory) ->
         bare = write_npz(folder / "test.npz", {"y": test.labels, **{f"x_{n}": v for n, v in test.inputs.items()}})
         write_references(subject, bare, samples)
         bare.unlink()
-    return Baseline(imported, subject, samples, memory.accuracy(subject, samples))
+    return Baseline(imported, subject, samples, memory.judged(subject, samples).accuracy)

@@ -10,6 +10,7 @@ import yaml
 
 from muster_compression.artifact import write_bytes
 from muster_compression.passes.port import Form
+from muster_compression.passes.registry import PASSES
 from muster_compression.recipe import BASELINE, Recipe, VariantRecipe, load_recipe
 
 _LENGTHS = ("epochs", "step_epochs")
@@ -39,7 +40,9 @@ def for_tflite_files(recipe: str, folder: Path) -> str:
 def control_of(recipe: str, folder: Path) -> str:
     """The variants that a teacher had a part in, from scratch and with labels alone, and the student itself in fp32.
 
-    The student's architecture, its budget and all later passes stay. "" when nothing is distilled.
+    The student's architecture, its budget and all later passes stay; it gets neither the teacher's answers nor its
+    weights, so it is what somebody without the teacher would have. (What the answers alone bring is the passes' own
+    control.) "" when nothing is distilled.
     """
     loaded = load_recipe(recipe)
     chosen = [item for item in loaded.variants if _taught(loaded, item)]
@@ -51,8 +54,10 @@ def control_of(recipe: str, folder: Path) -> str:
     plain["variants"] = [*_students(plain["variants"]), *plain["variants"]]
     for variant in plain["variants"]:
         for step in variant["passes"]:
+            if "control" in PASSES[step["pass"]].settings.model_fields:  # a control needs none of its own
+                step["control"] = False
             if step["pass"] == _DISTILL:
-                step |= {"alpha": 0.0, "features": "none", "control": False}
+                step |= {"alpha": 0.0, "features": "none"}
                 if isinstance(step.get("student"), dict):  # nor does it begin with the teacher's weights
                     step["student"] = {**step["student"], "keep_weights": False}
     return _written(plain, folder)

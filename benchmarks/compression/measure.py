@@ -1,9 +1,9 @@
 """Judge and time artifacts: a child process that reads one request as JSON on stdin and answers on stdout.
 
-``judge``: every sample of an evaluation npz through the artifact. ``references``: its answers, written down as an
-evaluation npz. ``pair``: two artifacts in turns, one thread, batch 1, by the loop that devices use; what happens to the
-machine happens to both, so their ratio is steadier than each alone. No conversion of layouts is timed: each runs in the
-layout of its own format.
+``judge``: every sample of an evaluation npz through the artifact, beside the teacher's answers that lie in it.
+``references``: its answers, written down as an evaluation npz. ``pair``: two artifacts in turns, one thread, batch 1,
+by the loop that devices use; what happens to the machine happens to both, so their ratio is steadier than each alone.
+No conversion of layouts is timed: each runs in the layout of its own format.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from benchmarks.compression.paired import Paired
 from benchmarks.rig.machine import QUIET_PERCENT
 from muster_bench.dataset import columns, load_arrays, split
-from muster_bench.evaluate import evaluate
+from muster_bench.evaluate import Answers, collect, figures
 from muster_bench.face import Face
 from muster_bench.slowdown import Slowdown
 from muster_bench.tiers import RunLength
@@ -49,6 +50,14 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """Accuracy on all samples, and against the teacher sample by sample; None = it has not answered these."""
+
+    accuracy: Accuracy
+    paired: Paired | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PairLatency:
     """Medians in ms; the ratio is the median over the rounds, with the lowest and highest that 95 % of rounds keep."""
 
@@ -68,8 +77,8 @@ class PairLatency:
 
     @property
     def is_noisy(self) -> bool:
-        """Whether others wanted the CPU meanwhile."""
-        return self.cpu_percent is not None and self.cpu_percent > QUIET_PERCENT
+        """Whether others wanted the CPU meanwhile; where the kernel does not tell, nobody knows that they did not."""
+        return self.cpu_percent is None or self.cpu_percent > QUIET_PERCENT
 
 
 def main() -> int:
@@ -82,7 +91,7 @@ def main() -> int:
     answer: Any
     match request["verb"]:
         case "judge":
-            answer = TypeAdapter(Accuracy).dump_python(_judge(subjects[0], samples), mode="json")
+            answer = TypeAdapter(Judged).dump_python(_judge(subjects[0], samples), mode="json")
         case "references":
             answer = str(_references(subjects[0], samples, Path(request["out"])))
         case "pair":
@@ -100,12 +109,23 @@ def _open(subject: Subject) -> Face:
     return Face(session, subject.signature, bind(session, subject.signature))
 
 
-def _judge(subject: Subject, samples: Path) -> Accuracy:
+def _judge(subject: Subject, samples: Path) -> Judged:
     face = _open(subject)
     try:
-        return evaluate(face, samples)
+        answers = collect(face, load_arrays(samples))
     finally:
         face.close()
+    return Judged(figures(subject.signature, answers), _paired(answers))
+
+
+def _paired(answers: Answers) -> Paired | None:
+    """Of classes; the first output has their scores."""
+    if answers.references is None or answers.labels is None:
+        return None
+    own, teacher = (
+        next(iter(scores.values())).argmax(1) == answers.labels for scores in (answers.outputs, answers.references)
+    )
+    return Paired(len(own), int(teacher.sum()), int((teacher & ~own).sum()), int((own & ~teacher).sum()))
 
 
 def _references(subject: Subject, samples: Path, out: Path) -> Path:

@@ -64,6 +64,11 @@ class Progress:
         self.spent[self.parts[self.done].name] = time.monotonic() - self._part_began_s
         self.done += 1
 
+    def skip(self) -> None:
+        """The next part is not done at all."""
+        self._part_began_s = time.monotonic()
+        self.end()
+
     def left_s(self, ratio: float = 0.0) -> float:
         """Of all parts, with ``ratio`` of the current one done."""
         planned = sum(part.planned_s for part in self.parts[: self.done])

@@ -22,9 +22,12 @@ class Row:
     accuracy_high: float | None
     samples: int
     teacher_accuracy: float | None
+    accuracy_share: float | None  # of the teacher's, sample by sample
+    share_low: float | None
+    share_high: float | None
     agreement: float | None  # with the teacher, on the same samples
-    control: float | None  # accuracy of what was trained as long without the pass
-    control_is: str
+    control: float | None  # accuracy of the same chain from scratch with labels alone, on the same samples
+    own_controls: tuple[str, ...]  # what each pass that trained says: with it : without, fp32, validation samples
     size_bytes: int
     transit_bytes: int
     size_ratio: float
@@ -34,9 +37,11 @@ class Row:
     latency_ratio: float | None
     latency_ratio_low: float | None
     latency_ratio_high: float | None
+    is_noisy: bool  # others wanted the CPU meanwhile, or nobody knows
     cpu_pressure: float | None  # percent, the higher one of before and after
     student_size_ratio: float | None  # the student's fp32 file, trained alone / variant
     student_latency_ratio: float | None
+    student_accuracy: float | None
     heads_before: int | None = None  # of all attentions; None = no pass counted heads
     heads_after: int | None = None
     effects: tuple[str, ...] = ()
@@ -45,10 +50,7 @@ class Row:
     @property
     def reached(self) -> Reached:
         """What a goal looks at."""
-        share = None
-        if self.accuracy is not None and self.teacher_accuracy:
-            share = self.accuracy / self.teacher_accuracy
-        return Reached(f"{self.variant} ({self.format})", self.size_ratio, self.latency_ratio, share)
+        return Reached(self.size_ratio, self.latency_ratio, self.accuracy_share, self.share_low, self.share_high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +84,31 @@ class TeacherRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """Ours in turns with another way: how many times faster ours is, with the range that 95 % of rounds keep."""
+
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    is_noisy: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SideRow:
-    """One way of doing the same thing to the same model with the same samples."""
+    """One way of doing the same thing to the same model with the same samples; without figures it failed."""
 
     task: str
     comparison: str  # "static int8, ONNX"
     way: str  # "onnxruntime's defaults", "muster"
-    accuracy: float | None
-    accuracy_low: float | None
-    accuracy_high: float | None
-    agreement: float | None
-    size_bytes: int | None
-    latency_ms: float | None
-    latency_ratio: float | None  # fp32 / this
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    agreement: float | None = None
+    size_bytes: int | None = None
+    latency_ms: float | None = None
+    latency_ratio: float | None = None  # fp32 / this
+    is_noisy: bool = False
+    ours: Beside | None = None  # None: this is ours
     note: str = ""
 
 
@@ -111,3 +125,4 @@ class Report:
     sides: tuple[SideRow, ...] = ()
     missing: tuple[str, ...] = field(default_factory=tuple)  # parts that could not be run, with the reason
     elapsed_s: float = 0.0
+    computed_s: float = 0.0  # of teachers and passes when they were computed; what ran at once counts in full

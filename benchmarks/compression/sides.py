@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -14,24 +15,22 @@ import yaml
 
 from benchmarks.compression.against import OURS
 from benchmarks.compression.ask import ROOT
+from benchmarks.compression.making import THREADS, WALL_S, Bench, run_one
 from benchmarks.compression.measure import Subject
-from benchmarks.compression.rows import SideRow
-from benchmarks.compression.runs import Bench
-from muster_compression.applying import threads_of
+from benchmarks.compression.rows import Beside, SideRow
 from muster_compression.artifact import ref_of, write_bytes
 from muster_compression.importing import CALIBRATION_COUNT
-from muster_compression.process import Limits, OnProgress, part_of
-from muster_compression.run_recipe import run_recipe
+from muster_compression.process import OnProgress, part_of
 from muster_protos.errors import MusterError, PermanentError
 from muster_protos.model import Format
 
 Chain: TypeAlias = dict[str, object]
 """A pass with its settings, or a request, as it is written down."""
 
-_WALL_S = 3600.0
 _RATIO = 0.5  # of the channels, torch-pruning's own example
 _EPOCHS = 6
 _STEPS, _STEP_EPOCHS = 3, 1  # ours trains between its steps; the other gets these epochs at the end
+_MACS_TOLERANCE = 0.02  # ours may keep hardly more multiplications than theirs
 _CALIBRATED: Chain = {"calibration_samples": CALIBRATION_COUNT}  # all of them, as the others get
 _STATIC: dict[Format, tuple[str, str, dict[str, list[Chain]]]] = {
     Format.ONNX: (
@@ -53,76 +52,109 @@ _STATIC: dict[Format, tuple[str, str, dict[str, list[Chain]]]] = {
 }
 
 
-def quantizers(bench: Bench, on_progress: OnProgress) -> list[SideRow]:
-    """onnxruntime's and ai-edge-quantizer's defaults against our passes with theirs."""
-    rows = []
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of doing it; without a path it failed, and the note says why."""
+
+    comparison: str
+    way: str
+    format: Format
+    path: Path | None
+    note: str = ""
+
+
+def make_sides(bench: Bench, source: str, data: Path, on_progress: OnProgress) -> list[Way]:
+    """onnxruntime's, ai-edge-quantizer's and torch-pruning's defaults, and ours beside each."""
+    ways = []
     for index, (format_, (other, name, chains)) in enumerate(_STATIC.items()):
-        report = part_of(on_progress, 0.5 * index, 0.5, other)
+        report = part_of(on_progress, 0.2 * index, 0.2, other)
         imported = bench.both[format_].imported
         request: Chain = {"model": str(imported.artifact_path), "calibration": str(imported.calibration_path)}
-        rows.append(_side(bench, format_, name, f"{other}'s defaults", partial(_other, bench, other, request)))
+        ways.append(_way(name, f"{other}'s defaults", format_, partial(_other, bench, other, request)))
         for way, chain in chains.items():
-            rows.append(_side(bench, format_, name, way, partial(_ours, bench, format_, chain, report)))
+            ways.append(_way(name, way, format_, partial(_ours, bench, format_, chain, report)))
+    return ways + _pruners(bench, source, data, part_of(on_progress, 0.4, 0.6, "torch-pruning"))
+
+
+def measure_sides(bench: Bench, ways: Sequence[Way]) -> list[SideRow]:
+    """Judged and timed as every variant is; every other way also in turns with ours."""
+    rows = []
+    for item in ways:
+        if item.path is None:
+            rows.append(SideRow(bench.task, item.comparison, item.way, note=item.note))
+            continue
+        baseline, subject = bench.both[item.format], _subject(bench, item)
+        accuracy = bench.memory.judged(subject, baseline.samples).accuracy
+        pair = bench.memory.pair(baseline.subject, subject, baseline.samples)
+        rows.append(
+            SideRow(
+                task=bench.task,
+                comparison=item.comparison,
+                way=item.way,
+                accuracy=accuracy.value,
+                accuracy_low=accuracy.ci_low,
+                accuracy_high=accuracy.ci_high,
+                agreement=accuracy.agreement,
+                size_bytes=ref_of(item.path).size_bytes,
+                latency_ms=pair.second_ms,
+                latency_ratio=pair.ratio,
+                is_noisy=pair.is_noisy,
+                ours=_beside(bench, item, ways),
+            )
+        )
     return rows
 
 
-def pruners(bench: Bench, source: str, data: Path, on_progress: OnProgress) -> list[SideRow]:
+def _beside(bench: Bench, other: Way, ways: Sequence[Way]) -> Beside | None:
+    """Another way in turns with ours; None for ours itself, or when there is none."""
+    ours = next((item for item in ways if (item.comparison, item.way) == (other.comparison, OURS)), None)
+    if other.way.startswith(OURS) or ours is None or ours.path is None:
+        return None
+    pair = bench.memory.pair(_subject(bench, other), _subject(bench, ours), bench.both[other.format].samples)
+    return Beside(pair.ratio, pair.ratio_low, pair.ratio_high, pair.is_noisy)
+
+
+def _subject(bench: Bench, item: Way) -> Subject:
+    assert item.path is not None
+    return Subject(item.path, item.format, bench.both[item.format].imported.signature)
+
+
+def _pruners(bench: Bench, source: str, data: Path, on_progress: OnProgress) -> list[Way]:
     """torch-pruning's defaults against ``prune-structured`` with as many multiplications left, trained as long."""
-    total = _epochs(bench) + (_STEPS - 1) * _STEP_EPOCHS
+    epochs = max(1, round(bench.share * _EPOCHS))
+    total = epochs + (_STEPS - 1) * _STEP_EPOCHS
     name = f"half of the channels, {total} epochs"
     request: Chain = {
         "model": source,
         "data": str(data),
         "ratio": _RATIO,
         "seed": bench.seed,
-        "threads": threads_of(0),
+        "threads": THREADS,
         "fit": {"epochs": total},
     }
-    theirs = _side(
-        bench, Format.ONNX, name, "torch-pruning's defaults", partial(_other, bench, "torch-pruning", request)
-    )
-    if theirs.accuracy is None:
+    theirs = _way(name, "torch-pruning's defaults", Format.ONNX, partial(_other, bench, "torch-pruning", request))
+    if theirs.path is None:
         return [theirs]
-    left = float(json.loads((bench.folder / "sides" / "torch-pruning.json").read_text())["macs_left"])
+    left = float(json.loads(theirs.path.with_suffix(".json").read_text())["macs_left"])
     prune: Chain = {
         "pass": "prune-structured",
         "macs": round(left, 4),
+        "tolerance": _MACS_TOLERANCE,
         "steps": _STEPS,
         "step_epochs": _STEP_EPOCHS,
-        "fit": {"epochs": _epochs(bench)},
+        "fit": {"epochs": epochs},
         "control": False,
     }
     chain: list[Chain] = [prune, {"pass": "export-onnx"}]
-    ours = _side(bench, Format.ONNX, name, OURS, partial(_ours, bench, Format.ONNX, chain, on_progress))
-    return [theirs, ours]
+    report = part_of(on_progress, 0.5, 0.5, OURS)
+    return [theirs, _way(name, OURS, Format.ONNX, partial(_ours, bench, Format.ONNX, chain, report))]
 
 
-def _epochs(bench: Bench) -> int:
-    return max(1, round(bench.share * _EPOCHS))
-
-
-def _side(bench: Bench, format_: Format, comparison: str, way: str, make: Callable[[], Path]) -> SideRow:
-    """One way, judged and timed as every variant is; a way that fails is a row with its reason."""
-    baseline = bench.both[format_]
+def _way(comparison: str, way: str, format_: Format, make: Callable[[], Path]) -> Way:
     try:
-        path = make()
-        subject = Subject(path, format_, baseline.imported.signature)
-        accuracy = bench.memory.accuracy(subject, baseline.samples)
-        pair = bench.memory.pair(baseline.subject, subject, baseline.samples)
+        return Way(comparison, way, format_, make())
     except MusterError as error:
-        return SideRow(bench.task, comparison, way, None, None, None, None, None, None, None, str(error))
-    return SideRow(
-        task=bench.task,
-        comparison=comparison,
-        way=way,
-        accuracy=accuracy.value,
-        accuracy_low=accuracy.ci_low,
-        accuracy_high=accuracy.ci_high,
-        agreement=accuracy.agreement,
-        size_bytes=ref_of(path).size_bytes,
-        latency_ms=pair.second_ms,
-        latency_ratio=pair.ratio,
-    )
+        return Way(comparison, way, format_, None, str(error))
 
 
 def _ours(bench: Bench, format_: Format, chain: Sequence[Chain], on_progress: OnProgress) -> Path:
@@ -130,16 +162,7 @@ def _ours(bench: Bench, format_: Format, chain: Sequence[Chain], on_progress: On
     name = f"side-{format_.value}-{'-'.join(str(step['pass']) for step in chain)}"
     recipe = bench.folder / "recipes" / f"{name}.yaml"
     write_bytes(recipe, yaml.safe_dump({"name": name, "variants": [{"name": "side", "passes": list(chain)}]}).encode())
-    parent = bench.both[format_].imported.parent
-    result = run_recipe(
-        parent,
-        str(recipe),
-        bench.folder / "variants" / name,
-        on_progress,
-        seed=bench.seed,
-        cache_dir=bench.cache,
-        limits=Limits(wall_s=_WALL_S),
-    )
+    result = run_one(bench, str(recipe), format_, bench.folder / "variants" / name, on_progress)
     if not result.variants:
         raise PermanentError("; ".join(item.reason for item in result.failed))
     return result.variants[0].artifact_path
@@ -149,7 +172,7 @@ def _other(bench: Bench, way: str, request: Chain) -> Path:
     """Made by ``others`` in a child of its own; kept for the same request.
 
     Raises:
-        PermanentError: the tool failed; with its last words.
+        PermanentError: the tool failed or hung; with its last words.
     """
     suffix = Format.TFLITE.value if way == "ai-edge-quantizer" else Format.ONNX.value
     out = bench.folder / "sides" / f"{way}.{suffix}"
@@ -159,15 +182,18 @@ def _other(bench: Bench, way: str, request: Chain) -> Path:
     if out.is_file() and marker.is_file() and marker.read_text() == key:
         return out
     out.parent.mkdir(parents=True, exist_ok=True)
-    found = subprocess.run(
-        [sys.executable, "-m", "benchmarks.compression.others"],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=_WALL_S,
-        check=False,
-    )
+    try:
+        found = subprocess.run(
+            [sys.executable, "-m", "benchmarks.compression.others"],
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=WALL_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PermanentError(f"{way} took longer than {WALL_S / 60:.0f} min and was ended") from error
     if found.returncode != 0:
         raise PermanentError(f"{way} failed: {' '.join(found.stderr.split())[-300:]}")
     write_bytes(marker, key.encode())
@@ -175,7 +201,8 @@ def _other(bench: Bench, way: str, request: Chain) -> Path:
 
 
 def _input_sha256(request: Chain) -> list[str]:
-    """Of the model's file; a torch source's weights lie beside it."""
+    """Of the model's file, its samples, and the code that runs the other tool; a torch source's weights lie beside."""
     model = Path(str(request["model"]).removesuffix(":make"))
     files = [model.with_name("weights.pt")] if model.suffix == ".py" else [model]
-    return [ref_of(path).sha256 for path in files]
+    files += [Path(str(request[name])) for name in ("calibration", "data") if name in request]
+    return [ref_of(path).sha256 for path in (*files, Path(__file__).with_name("others.py"))]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.compression.against import against_others, transformers
-from benchmarks.compression.goals import verdict
+from benchmarks.compression.goals import Goal, verdict
 from benchmarks.compression.rows import Report, Row, SideRow, TeacherRow, TemplateRun
 from benchmarks.compression.tasks import TASKS
-from benchmarks.rig.machine import QUIET_PERCENT
 
 _HEAD = """# Compression results
 
@@ -20,13 +19,16 @@ DATA=<folder>` runs it and writes this file.
 """
 _LEGEND = """
 Accuracy is on the whole test set with its 95 % interval (Wilson); nothing is trained or tuned on it, only the gate
-looks at up to 512 samples of it. Ratios are teacher /
-variant of the same format: 4 is four times less. Latency is of one thread, batch 1, each variant in turns with its
-teacher by the loop that devices use; the ratio is the median of the rounds, with the range that 95 % of them keep.
-*Transit*: compressed with zstd. *Control*: trained as long without the pass; "own" is the pass's own, on the
-validation samples. *Student*: against the student's fp32 file and latency, trained alone: what a large teacher cannot
-buy. Dropped variants are in the table with the reason. *Noisy*: others waited for the CPU for more than 10 % of the
-time, so the latency says little.
+looks at up to 512 samples of it. *Of the teacher's*: the share of the teacher's accuracy that is kept, sample by sample
+on the same test set, with its 95 % interval. Ratios are teacher / variant of the same format: 4 is four times less.
+Latency is of one thread, batch 1, each variant in turns with its teacher by the loop that devices use; the ratio is the
+median of the rounds, with the range that 95 % of them keep. *Transit*: compressed with zstd. *Control*: the same
+architecture, from scratch with labels alone, trained as long and through the same later passes, on the test set.
+*With : without*: what each pass that trains says of itself, on the validation samples before any rounding: with the
+pass, and as long without it (distill: the same student with no teacher; prune: the unpruned model; qat: without
+rounding). *Student*: against the fp32 file, latency and accuracy of the student trained alone: what a bloated teacher
+cannot buy. Dropped variants are in the table with the reason. *Noisy*: others waited for the CPU for more than 10 % of
+the time, or nobody knows, so the latency says little. All training is on one thread.
 """
 
 
@@ -42,7 +44,9 @@ def markdown(report: Report) -> str:
     what = "whole benchmark" if report.is_whole else "**a part, or in small: no result**"
     quiet = "" if report.is_quiet else "; **other work ran on the machine: latencies marked noisy say little**"
     parts = [
-        f"{report.machine}; seed {report.seed}; {what}, {report.elapsed_s / 60:.0f} min{quiet}.",
+        f"{report.machine}; seed {report.seed}; {what}; "
+        f"training and compressing took {report.computed_s / 60:.0f} core minutes when it was computed, "
+        f"this run {report.elapsed_s / 60:.0f} minutes{quiet}.",
         _LEGEND.strip(),
         "## Goals\n\n" + goals(report.runs),
         "## Teachers\n\n" + teachers(report.teachers),
@@ -60,34 +64,28 @@ def markdown(report: Report) -> str:
 
 
 def goals(runs: Sequence[TemplateRun]) -> str:
-    """Met, or missed by how much."""
+    """Met, or missed by how much, for the variants that are named beforehand to reach a goal."""
     lines = []
     for run in runs:
         goal = TASKS[run.task].goals.get(run.template) if run.task in TASKS else None
         if goal is None:
             continue
-        kept = [row.reached for row in run.rows if row.is_kept]
-        found = verdict(goal, kept or [row.reached for row in run.rows])
         wanted = f">= {goal.size_ratio:g}x, >= {goal.latency_ratio:g}x, >= {goal.accuracy_share:.1%}"
-        if found is None:
-            lines.append([run.task, run.template, wanted, "-", "-", "-", "-", "missed: nothing came out"])
-            continue
-        best = found.reached
-        text = "met" if found.is_met else f"missed: {found.text}"
-        lines.append(
-            [
-                run.task,
-                run.template,
-                wanted,
-                best.variant if kept else f"{best.variant}, dropped",
-                _times(best.size_ratio),
-                _times(best.latency_ratio),
-                _percent(best.accuracy_share),
-                text,
-            ]
-        )
-    head = ["task", "template", "goal", "best variant", "smaller", "faster", "of the teacher's accuracy", "goal is"]
+        for format_, names in goal.variants.items():
+            for name in names:
+                row = next((item for item in run.rows if (item.variant, item.format) == (name, format_)), None)
+                lines.append([run.task, run.template, wanted, f"{name} ({format_})", *_reached(goal, row)])
+    head = ["task", "template", "goal", "variant", "smaller", "faster", "of the teacher's accuracy", "goal is"]
     return _table(head, lines)
+
+
+def _reached(goal: Goal, row: Row | None) -> list[str]:
+    if row is None:
+        return ["-", "-", "-", "missed: it did not come out"]
+    found = row.reached
+    dropped = "" if row.is_kept else "; dropped by the gate"
+    share = _interval(found.accuracy_share, found.share_low, found.share_high)
+    return [_times(found.size_ratio), _faster(row), share, verdict(goal, found) + dropped]
 
 
 def teachers(rows: Sequence[TeacherRow]) -> str:
@@ -113,18 +111,20 @@ def teachers(rows: Sequence[TeacherRow]) -> str:
 def variants(run: TemplateRun) -> str:
     """One template on one task."""
     head = [
-        "variant", "format", "accuracy", "agreement", "control", "size", "smaller", "transit", "latency",
-        "faster", "than the student: smaller, faster", "kept",
+        "variant", "format", "accuracy", "of the teacher's", "agreement", "control", "with : without", "size",
+        "smaller", "transit", "latency", "faster", "student: smaller, faster, accuracy", "kept",
     ]  # fmt: skip
     table = _table(head, [_variant(row) for row in run.rows])
     failed = "".join(f"\n- no variant: {line}" for line in run.failed)
-    wall = f"Passes {run.wall_s / 60:.1f} min when they were computed; this run {run.elapsed_s / 60:.1f} min."
+    wall = f"Made in {run.wall_s / 60:.1f} core minutes, measured in {run.elapsed_s / 60:.1f}."
     return f"{wall}\n\n{table}" + (f"\n{failed}" if failed else "")
 
 
 def sides(rows: Sequence[SideRow]) -> str:
     """Each way beside ours."""
-    head = ["task", "what", "way", "accuracy", "agreement", "size", "latency", "faster than fp32", "note"]
+    head = [
+        "task", "what", "way", "accuracy", "agreement", "size", "latency", "faster than fp32", "ours is faster", "note",
+    ]  # fmt: skip
     lines = [
         [
             row.task,
@@ -133,8 +133,9 @@ def sides(rows: Sequence[SideRow]) -> str:
             _interval(row.accuracy, row.accuracy_low, row.accuracy_high),
             _percent(row.agreement),
             "-" if row.size_bytes is None else _size(row.size_bytes),
-            "-" if row.latency_ms is None else f"{row.latency_ms:.3f} ms",
+            "-" if row.latency_ms is None else f"{row.latency_ms:.3f} ms{_noisy(row.is_noisy)}",
             _times(row.latency_ratio),
+            "-" if row.ours is None else f"{row.ours.ratio:.2f}x{_range(row.ours.ratio_low, row.ours.ratio_high)}",
             row.note,
         ]
         for row in rows
@@ -143,28 +144,38 @@ def sides(rows: Sequence[SideRow]) -> str:
 
 
 def _variant(row: Row) -> list[str]:
-    own = " (own)" if row.control is not None and "own" in row.control_is else ""
-    noisy = " noisy" if (row.cpu_pressure or 0.0) > QUIET_PERCENT else ""
-    spread = ""
-    if row.latency_ratio_low is not None and row.latency_ratio_high is not None:
-        spread = f" ({row.latency_ratio_low:.1f}-{row.latency_ratio_high:.1f})"
     student = "-"
     if row.student_size_ratio is not None:
-        student = f"{_times(row.student_size_ratio)}, {_times(row.student_latency_ratio)}"
+        numbers = (_times(row.student_size_ratio), _times(row.student_latency_ratio), _percent(row.student_accuracy))
+        student = ", ".join(numbers)
     return [
         row.variant,
         row.format,
         _interval(row.accuracy, row.accuracy_low, row.accuracy_high),
+        _interval(row.accuracy_share, row.share_low, row.share_high),
         _percent(row.agreement),
-        "-" if row.control is None else f"{_percent(row.control)}{own}",
+        _percent(row.control),
+        "; ".join(row.own_controls) or "-",
         _size(row.size_bytes),
         _times(row.size_ratio),
         f"{_size(row.transit_bytes)}, {_times(row.transit_ratio)}",
-        "-" if row.latency_ms is None else f"{row.latency_ms:.3f} ms{noisy}",
-        f"{_times(row.latency_ratio)}{spread}",
+        "-" if row.latency_ms is None else f"{row.latency_ms:.3f} ms{_noisy(row.is_noisy)}",
+        _faster(row),
         student,
         "yes" if row.is_kept else f"no: {row.reason}",
     ]
+
+
+def _faster(row: Row) -> str:
+    return f"{_times(row.latency_ratio)}{_range(row.latency_ratio_low, row.latency_ratio_high)}"
+
+
+def _noisy(is_noisy: bool) -> str:
+    return " noisy" if is_noisy else ""
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" ({low:.2f}-{high:.2f})"
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

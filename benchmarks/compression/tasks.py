@@ -9,8 +9,8 @@ from benchmarks.compression.goals import Goal
 from benchmarks.compression.prepare import Prepare
 from muster_compression.training.settings import FitSettings
 
-TINY = Goal(size_ratio=100, latency_ratio=15, accuracy_share=0.99)
-EDGE = Goal(size_ratio=8, latency_ratio=4, accuracy_share=0.995)
+TINY = Goal(100, 15, 0.99, {"onnx": ("tiny-int8", "tiny-weights8"), "tflite": ("tiny-lite-int8", "tiny-lite-weights8")})
+EDGE = Goal(8, 4, 0.995, {"onnx": ("pruned-int8",), "tflite": ("pruned-lite-int8",)})
 _FOR_CNNS = ("quick", "edge", "tiny", "quality")
 
 

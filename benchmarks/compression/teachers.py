@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from benchmarks.compression import nets
+from benchmarks.compression.making import THREADS
 from benchmarks.compression.tasks import Task
-from muster_compression.applying import threads_of
 from muster_compression.artifact import ref_of, write_bytes
 from muster_compression.dataset.fit import fit_samples
 from muster_compression.dataset.npz import load_npz
@@ -80,7 +80,7 @@ def trained(
         on_progress=on_progress,
         training=training,
         checkpoints=folder,
-        threads=threads_of(0),
+        threads=THREADS,
     )
     record = fit(module, training, fit_settings, context, name="teacher")
     teacher = Teacher(

@@ -9,7 +9,7 @@ from benchmarks.compression.rows import Row
 _ROW = Row(
     task="mnist",
     template="tiny",
-    variant="int8",
+    variant="tiny-int8",
     format="onnx",
     is_kept=True,
     reason="",
@@ -18,9 +18,12 @@ _ROW = Row(
     accuracy_high=0.99,
     samples=5000,
     teacher_accuracy=0.99,
+    accuracy_share=0.9905,
+    share_low=0.985,
+    share_high=0.995,
     agreement=0.985,
     control=0.975,
-    control_is="the same chain without a teacher",
+    own_controls=("distill 98.10% : 97.40%",),
     size_bytes=40_000,
     transit_bytes=30_000,
     size_ratio=120.0,
@@ -30,9 +33,11 @@ _ROW = Row(
     latency_ratio=12.0,
     latency_ratio_low=11.0,
     latency_ratio_high=13.0,
+    is_noisy=False,
     cpu_pressure=1.0,
     student_size_ratio=3.5,
     student_latency_ratio=1.4,
+    student_accuracy=0.97,
 )
 
 

@@ -14,7 +14,7 @@ from muster_protos.model import Format, Signature
 
 def pair(cpu_percent: float | None) -> dict[str, Any]:
     ratios = {"first_ms": 2.0, "second_ms": 1.0, "ratio": 2.0, "ratio_low": 1.9, "ratio_high": 2.1, "rounds": 3}
-    return {**ratios, "pressure": {"cpu_before": cpu_percent, "cpu_after": 0.0}}
+    return {**ratios, "pressure": {"cpu_before": cpu_percent, "cpu_after": cpu_percent}}
 
 
 @pytest.fixture
@@ -47,8 +47,11 @@ def test_what_was_measured_on_a_quiet_machine_is_measured_once(subjects, answers
     assert asked == ["pair"]
 
 
-def test_what_was_measured_on_a_busy_machine_is_measured_again(subjects, answers, tmp_path):
-    asked = answers(pair(60.0))
+@pytest.mark.parametrize("pressure", [60.0, None])
+def test_what_was_measured_on_a_busy_machine_or_nobody_knows_on_what_is_measured_again(
+    subjects, answers, tmp_path, pressure
+):
+    asked = answers(pair(pressure))
     memory = Memory(tmp_path / "memory")
     for _ in range(2):
         assert memory.pair(subjects[0], subjects[1], tmp_path / "samples").is_noisy
@@ -56,12 +59,12 @@ def test_what_was_measured_on_a_busy_machine_is_measured_again(subjects, answers
 
 
 def test_other_bytes_and_other_samples_are_judged_anew(subjects, answers, tmp_path):
-    asked = answers({"n": 10, "metric": "accuracy", "value": 0.9})
+    asked = answers({"accuracy": {"n": 10, "metric": "accuracy", "value": 0.9}})
     memory = Memory(tmp_path / "memory")
-    memory.accuracy(subjects[0], tmp_path / "samples")
-    memory.accuracy(subjects[0], tmp_path / "samples")
+    memory.judged(subjects[0], tmp_path / "samples")
+    memory.judged(subjects[0], tmp_path / "samples")
     subjects[0].path.write_bytes(b"another model")
-    memory.accuracy(subjects[0], tmp_path / "samples")
+    memory.judged(subjects[0], tmp_path / "samples")
     (tmp_path / "samples").write_bytes(b"other samples")
-    memory.accuracy(subjects[0], tmp_path / "samples")
+    memory.judged(subjects[0], tmp_path / "samples")
     assert len(asked) == 3

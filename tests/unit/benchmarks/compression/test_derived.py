@@ -21,6 +21,14 @@ variants:
         features: auto
         fit: {epochs: 40, batch_size: 16}
       - export-onnx
+  - name: smaller
+    from: small
+    passes:
+      - pass: prune-structured
+        macs: 0.5
+        teacher: parent
+        fit: {epochs: 2}
+      - export-onnx
   - name: small-int8
     from: small
     passes: [onnx-prepare, onnx-static-int8]
@@ -48,7 +56,13 @@ def test_the_whole_is_the_template_itself(tmp_path):
 
 def test_a_control_has_the_same_chains_without_the_teachers_answers(taught, tmp_path):
     control = load_recipe(control_of(taught, tmp_path / "control"))
-    assert {item.name for item in control.variants} == {f"{STUDENT}-onnx", f"{STUDENT}-tflite", "small", "small-int8"}
+    assert {item.name for item in control.variants} == {
+        f"{STUDENT}-onnx",
+        f"{STUDENT}-tflite",
+        "small",
+        "smaller",
+        "small-int8",
+    }
     assert control.floor == ""
     for variant in control.variants:
         for step in variant.passes:
@@ -58,6 +72,8 @@ def test_a_control_has_the_same_chains_without_the_teachers_answers(taught, tmp_
                 assert step.settings["control"] is False
                 assert step.settings["student"] == {"ratio": 0.25, "keep_weights": False}
                 assert step.settings["fit"] == {"epochs": 40, "batch_size": 16}
+            if step.name == "prune-structured":  # it keeps its budget, and trains no control of its own
+                assert (step.settings["control"], step.settings["fit"]) == (False, {"epochs": 2})
     assert [step.name for step in control.variants[-1].passes] == ["onnx-prepare", "onnx-static-int8"]
 
 

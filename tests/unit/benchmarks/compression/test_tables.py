@@ -26,11 +26,22 @@ def test_a_missed_goal_is_told_with_the_distance(report):
     assert "missed: 12.0x faster instead of 15x" in markdown(report)
 
 
-def test_a_goal_that_only_a_dropped_variant_comes_near_says_that_it_was_dropped(report, row):
+def test_a_variant_that_the_gate_dropped_meets_no_goal_in_silence(report, row):
     dropped = replace(row, is_kept=False, reason="under the floor", latency_ratio=20.0)
     text = markdown(replace(report, runs=(replace(report.runs[0], rows=(dropped,)),)))
-    assert "int8 (onnx), dropped" in text
+    assert "; dropped by the gate |" in text
     assert "no: under the floor" in text
+
+
+def test_each_named_variant_is_judged_for_itself_and_one_that_is_not_there_is_missed(report, row):
+    other = replace(row, variant="tiny-weights8", latency_ratio=16.0, share_low=0.9901)
+    text = markdown(replace(report, runs=(replace(report.runs[0], rows=(row, other)),)))
+    verdicts = {
+        line.split("|")[4].strip(): line for line in text.split("## Teachers")[0].splitlines() if "| tiny" in line
+    }
+    assert "missed: 12.0x faster" in verdicts["tiny-int8 (onnx)"]
+    assert verdicts["tiny-weights8 (onnx)"].endswith("| met |")
+    assert "it did not come out" in verdicts["tiny-lite-int8 (tflite)"]
 
 
 def test_every_line_of_a_table_has_as_many_cells_as_its_head(report):
@@ -42,7 +53,7 @@ def test_every_line_of_a_table_has_as_many_cells_as_its_head(report):
 
 
 def test_figures_of_a_busy_machine_are_marked(report, row):
-    busy = replace(report, is_quiet=False, runs=(replace(report.runs[0], rows=(replace(row, cpu_pressure=40.0),)),))
+    busy = replace(report, is_quiet=False, runs=(replace(report.runs[0], rows=(replace(row, is_noisy=True),)),))
     assert "0.020 ms noisy" in markdown(busy)
     assert "noisy" not in markdown(report).split("## Goals")[1]
 
