@@ -51,10 +51,12 @@ class Lesson:
         inputs, said = batch.inputs[: self._inputs], batch.inputs[self._inputs :]
         with self._taps.on(module):
             output = module(*inputs)
-        own = student_responses(output, self._kind)
-        answers = self._recalled(said, len(own) - 1) if said else self._teacher.answers(inputs)
         weights = self._weights
         loss = (1 - weights.alpha) * self._labels(_Said(output), Batch(inputs, batch.labels))
+        if weights.alpha == 0 and not self._taps.names:
+            return loss  # nobody listens to the teacher, so it is not asked
+        own = student_responses(output, self._kind)
+        answers = self._recalled(said, len(own) - 1) if said else self._teacher.answers(inputs)
         told = responses_apart(own, (answers.scores, *answers.others), self._kind, weights.temperature)
         loss = loss + weights.alpha * told
         if self._taps.names:

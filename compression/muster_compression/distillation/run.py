@@ -32,7 +32,7 @@ def run(model: WorkingModel, settings: DistillSettings, context: PassContext) ->
         student = make_student(model, teacher, settings, context)
         pairs = _pairs(student, teacher, settings, context)
         untaught = copy.deepcopy(student)
-        is_asked_once, seconds = _teach(student, teacher, pairs, settings, context)
+        asked, seconds = _teach(student, teacher, pairs, settings, context)
     control = None
     if settings.control:
         report = part_of(context.on_progress, 0.55, 0.45)
@@ -52,7 +52,7 @@ def run(model: WorkingModel, settings: DistillSettings, context: PassContext) ->
         "params_teacher": _params(teacher),
         "params_after": _params(student),
         "feature_pairs": len(pairs),
-        "teacher_asked": "once per sample" if is_asked_once else "each batch",
+        "teacher_asked": asked,
         "training_s": round(seconds, 1),
     }
     if taught_by.value is not None:
@@ -87,15 +87,16 @@ def _pairs(student: nn.Module, teacher: nn.Module, settings: DistillSettings, co
 
 def _teach(
     student: nn.Module, teacher: nn.Module, pairs: Pairs, settings: DistillSettings, context: PassContext
-) -> tuple[bool, float]:
-    """Whether the teacher was asked once per sample, and the seconds that the training took."""
+) -> tuple[str, float]:
+    """How often the teacher was asked, and the seconds that the training took."""
     samples = context.training_of("distill")
     adapters = _projections(student, teacher, pairs, context)
-    asked = FrozenTeacher(teacher, [name for _, name in pairs], context.task.kind)
+    frozen = FrozenTeacher(teacher, [name for _, name in pairs], context.task.kind)
     context.on_progress(0.0, "asking the teacher")
-    told = None if settings.fit.augment else remembered(asked, samples)
+    is_unheard = settings.alpha == 0 and not pairs
+    told = None if settings.fit.augment or is_unheard else remembered(frozen, samples)
     lesson = Lesson(
-        asked,
+        frozen,
         task_loss(context.task.kind, settings.fit),
         context.task.kind,
         Weights(settings.alpha, settings.temperature, settings.feature_weight),
@@ -114,7 +115,9 @@ def _teach(
         after_step=_keeper(student, settings),
         on_progress=part_of(context.on_progress, 0.05, 0.5 if settings.control else 0.95),
     )
-    return told is not None, record.wall_s
+    if is_unheard:
+        return "never", record.wall_s
+    return ("each batch" if told is None else "once per sample"), record.wall_s
 
 
 def _projections(student: nn.Module, teacher: nn.Module, pairs: Pairs, context: PassContext) -> nn.ModuleList:

@@ -120,6 +120,17 @@ class Counting:
         return Answers(inputs[0] * 2, features=(inputs[0] * 3,))
 
 
+def test_a_teacher_to_whom_nobody_listens_is_not_asked() -> None:
+    class Silent:
+        def answers(self, inputs: tuple[Tensor, ...]) -> Answers:
+            raise AssertionError(f"asked about {len(inputs)} inputs")
+
+    student = nn.Linear(4, 3)
+    batch = Batch((torch.randn(5, 4),), torch.arange(5) % 3)
+    lesson = Lesson(Silent(), hard, "classification", Weights(0.0, 4.0, 0.0), (), nn.ModuleList(), inputs=1)
+    torch.testing.assert_close(lesson(student, batch), hard(student, batch))
+
+
 def test_a_teacher_is_asked_about_each_sample_once(monkeypatch: pytest.MonkeyPatch) -> None:
     counting = Counting()
     samples = Split({"x": np.arange(300, dtype=np.float32).reshape(150, 2)}, np.zeros(150))
