@@ -15,7 +15,7 @@ from muster_compression.dataset.npz import load_npz
 from muster_compression.export_model import export_model
 from muster_compression.import_model import import_model
 from muster_compression.orders import ImportedModel
-from muster_compression.process import OnProgress, part_of
+from muster_compression.part_of import OnProgress, part_of
 from muster_protos.model import Accuracy, Format
 
 

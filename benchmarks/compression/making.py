@@ -10,7 +10,8 @@ from benchmarks.compression import derived
 from benchmarks.compression.ask import Memory
 from benchmarks.compression.baselines import Baseline
 from muster_compression.orders import RecipeResult, StepResult, VariantResult
-from muster_compression.process import Limits, OnProgress, part_of
+from muster_compression.part_of import OnProgress, part_of
+from muster_compression.process import Limits
 from muster_compression.recipe import Recipe, load_recipe
 from muster_compression.run_recipe import run_recipe
 from muster_protos.errors import MusterError

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from muster_compression.process import OnProgress
+from muster_compression.part_of import OnProgress
 
 BUDGET_S = 3 * 3600.0
 _SHOW_EVERY_S = 5.0

@@ -12,7 +12,7 @@ from benchmarks.compression.measure import Subject
 from benchmarks.compression.rows import Row, TemplateRun
 from muster_compression.artifact import transit_bytes
 from muster_compression.orders import StepResult, VariantResult
-from muster_compression.process import OnProgress
+from muster_compression.part_of import OnProgress
 from muster_protos.model import Format
 
 

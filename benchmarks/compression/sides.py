@@ -20,7 +20,7 @@ from benchmarks.compression.measure import Subject
 from benchmarks.compression.rows import Beside, SideRow
 from muster_compression.artifact import ref_of, write_bytes
 from muster_compression.importing import CALIBRATION_COUNT
-from muster_compression.process import OnProgress, part_of
+from muster_compression.part_of import OnProgress, part_of
 from muster_protos.errors import MusterError, PermanentError
 from muster_protos.model import Format
 

@@ -19,7 +19,7 @@ from benchmarks.compression.sides import make_sides, measure_sides
 from benchmarks.compression.tasks import TASKS, Task
 from benchmarks.compression.teachers import Teacher, trained
 from benchmarks.rig.machine import describe_machine
-from muster_compression.process import OnProgress
+from muster_compression.part_of import OnProgress
 from muster_compression.recipe import load_recipe
 from muster_protos.errors import MusterError, PermanentError
 from muster_protos.model import Format

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from muster_compression.artifact import ref_of
 from muster_compression.dataset.splits import Array, Split
+from muster_compression.part_of import OnProgress
 from muster_compression.pass_cache import PassCache, SampleHashes, named, pass_key
 from muster_compression.passes.port import PassContext, PassError, PassOutput, WorkingModel
-from muster_compression.process import OnProgress
 from muster_compression.recipe import Step
 from muster_compression.sources.user_code import load_function
 from muster_protos.model import Signature

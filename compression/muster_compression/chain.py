@@ -10,9 +10,9 @@ from muster_bench.errors import FaceError, ModelLoadError
 from muster_compression.applying import Applied, apply_pass
 from muster_compression.gate import Gated, gate
 from muster_compression.orders import StepResult
+from muster_compression.part_of import OnProgress, part_of
 from muster_compression.pass_cache import identity_of
 from muster_compression.passes.port import Form, PassError, PassRecord, WorkingModel
-from muster_compression.process import OnProgress, part_of
 from muster_compression.recipe import VariantRecipe
 from muster_compression.setting import Setting
 from muster_protos.errors import InvalidInputError, MissingExtraError, NotFoundError

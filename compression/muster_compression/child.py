@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from muster_compression.answers import Answers
 from muster_compression.orders import ExportOrder, HoldoutOrder, ImportOrder, RecipeOrder, VariantOrder
-from muster_compression.process import OnProgress
+from muster_compression.part_of import OnProgress
 from muster_protos import errors
 from muster_protos.errors import InvalidInputError, MusterError
 

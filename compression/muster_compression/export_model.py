@@ -7,7 +7,8 @@ from pathlib import Path
 
 from muster_compression.import_model import absolute_data, absolute_source
 from muster_compression.orders import ExportedFile, ExportOrder
-from muster_compression.process import Limits, OnProgress, run_order
+from muster_compression.part_of import OnProgress
+from muster_compression.process import Limits, run_order
 from muster_protos.ids import check_id
 from muster_protos.model import Format
 

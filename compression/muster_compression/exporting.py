@@ -10,7 +10,7 @@ from muster_compression.checking import checked_format
 from muster_compression.dataset.load import load_data
 from muster_compression.dataset.splits import Split
 from muster_compression.orders import ExportedFile, ExportOrder
-from muster_compression.process import OnProgress, part_of
+from muster_compression.part_of import OnProgress, part_of
 from muster_compression.sources.kind import SourceKind, kind_of, split_torch
 from muster_protos.errors import InvalidInputError
 from muster_protos.model import Format

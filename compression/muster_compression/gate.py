@@ -15,8 +15,8 @@ from muster_compression.face import bind, open_artifact
 from muster_compression.floor import Floor, missed
 from muster_compression.judge import Judgement, judge
 from muster_compression.own_metric import OwnMetric, measured
+from muster_compression.part_of import OnProgress
 from muster_compression.passes.port import Form, PassError, WorkingModel
-from muster_compression.process import OnProgress
 from muster_protos.errors import InvalidInputError
 from muster_protos.model import Accuracy, Binding, Format, Signature
 

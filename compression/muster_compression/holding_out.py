@@ -15,8 +15,8 @@ from muster_compression.importing import EVALUATION_COUNT
 from muster_compression.judge import judge, reference_outputs
 from muster_compression.orders import Holdout, HoldoutOrder
 from muster_compression.own_metric import load_own_metric
+from muster_compression.part_of import OnProgress
 from muster_compression.pass_cache import split_sha256
-from muster_compression.process import OnProgress
 from muster_compression.setting import judging_samples
 
 FEWEST_SAMPLES = 50  # with fewer, one sample is more than 2 points of accuracy

@@ -6,7 +6,8 @@ import threading
 from pathlib import Path
 
 from muster_compression.orders import ImportedModel, ImportOrder
-from muster_compression.process import Limits, OnProgress, run_order
+from muster_compression.part_of import OnProgress
+from muster_compression.process import Limits, run_order
 from muster_compression.sources.kind import kind_of, split_torch
 from muster_protos.ids import check_id
 

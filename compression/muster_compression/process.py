@@ -13,19 +13,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter
 
 from muster_compression.orders import ExportOrder, HoldoutOrder, ImportOrder, RecipeOrder, VariantOrder
+from muster_compression.part_of import OnProgress
 from muster_compression.workspace import publish, staging
 from muster_protos import errors
 from muster_protos.errors import MusterError, PermanentError, TemporaryError
-
-OnProgress = Callable[[float, str], None]
-"""(share done in 0..1, a few words for people)"""
 
 Order: TypeAlias = ImportOrder | VariantOrder | RecipeOrder | ExportOrder | HoldoutOrder
 Result = TypeVar("Result")
@@ -75,12 +72,6 @@ def run_order(
         staged = dataclasses.replace(order, out_dir=folder)
         made = _run(staged, result_type, on_progress, stop, limits)
         return publish(made, folder, order.out_dir)
-
-
-def part_of(on_progress: OnProgress, start: float, share: float, what: str = "") -> OnProgress:
-    """Progress of a part, as progress of the whole."""
-    prefix = f"{what}: " if what else ""
-    return lambda ratio, note: on_progress(start + share * ratio, prefix + note)
 
 
 def _run(

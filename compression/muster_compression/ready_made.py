@@ -11,7 +11,7 @@ from muster_compression.face import bind, open_artifact
 from muster_compression.judge import Judgement, judge
 from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import Parent, VariantOrder, VariantResult
-from muster_compression.process import OnProgress, part_of
+from muster_compression.part_of import OnProgress, part_of
 from muster_protos.errors import InvalidInputError
 
 _HIGHEST_COSINE_DISTANCE = 0.5  # for outputs that are no class scores

@@ -8,7 +8,8 @@ from pathlib import Path
 from muster_compression.import_model import absolute_data
 from muster_compression.nothing_made import nothing_made
 from muster_compression.orders import Parent, RecipeOrder, RecipeResult
-from muster_compression.process import Limits, OnProgress, run_order
+from muster_compression.part_of import OnProgress
+from muster_compression.process import Limits, run_order
 from muster_compression.variant_of import absolute_parent
 
 __all__ = ["run_recipe"]

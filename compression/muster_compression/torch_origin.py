@@ -14,9 +14,9 @@ from muster_compression.dataset.splits import Array, DataSet, Split
 from muster_compression.dataset.training import training_splits
 from muster_compression.module_identity import module_identity
 from muster_compression.orders import Parent
+from muster_compression.part_of import OnProgress
 from muster_compression.pass_cache import PassCache, SampleHashes, split_sha256
 from muster_compression.passes.port import Form, PassError, WorkingModel
-from muster_compression.process import OnProgress
 from muster_compression.recipe import Step
 from muster_compression.sources.kind import SourceKind, kind_of, split_torch
 from muster_compression.sources.torch_module import make_module

@@ -11,8 +11,8 @@ from muster_compression.cache import cache_dir
 from muster_compression.dataset.splits import DataSet
 from muster_compression.exporting import export, torch_source
 from muster_compression.orders import ImportOrder
+from muster_compression.part_of import OnProgress, part_of
 from muster_compression.pass_cache import PassCache
-from muster_compression.process import OnProgress, part_of
 from muster_compression.sources.kind import SourceKind, kind_of, split_torch
 from muster_compression.torch_model import load_module
 from muster_compression.torch_origin import import_surroundings, trained, untrained

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from muster_compression.import_model import absolute_source
 from muster_compression.orders import Parent, VariantOrder, VariantResult
-from muster_compression.process import Limits, OnProgress, run_order
+from muster_compression.part_of import OnProgress
+from muster_compression.process import Limits, run_order
 from muster_compression.sources.kind import kind_of
 from muster_protos.ids import check_id
 

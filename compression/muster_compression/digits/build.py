@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muster_compression.export_model import export_model
-from muster_compression.process import OnProgress
+from muster_compression.part_of import OnProgress
 from muster_protos.model import Format
 
 DATA = "builtin:digits"

@@ -13,9 +13,9 @@ from muster_compression.distillation.lesson import Lesson, Weights
 from muster_compression.distillation.student import make_student
 from muster_compression.distillation.teacher import FrozenTeacher, remembered, teacher_of
 from muster_compression.example_inputs import example_tensors
+from muster_compression.part_of import part_of
 from muster_compression.passes.distill import DistillSettings
 from muster_compression.passes.port import PassContext, PassError, PassOutput, PassRecord, WorkingModel
-from muster_compression.process import part_of
 from muster_compression.torch_model import save_module
 from muster_compression.training.environment import reproducible
 from muster_compression.training.fit import fit

@@ -11,9 +11,9 @@ from muster_compression.comparison import Comparison
 from muster_compression.dataset.splits import Split
 from muster_compression.example_inputs import example_tensors
 from muster_compression.fake_quant.module import FakeQuantized
+from muster_compression.part_of import part_of
 from muster_compression.passes.port import PassContext, PassError, PassOutput, PassRecord, WorkingModel
 from muster_compression.passes.qat import QatSettings
-from muster_compression.process import part_of
 from muster_compression.torch_model import load_module, save_module
 from muster_compression.training.batched import check_takes_batches
 from muster_compression.training.batches import steps_per_epoch

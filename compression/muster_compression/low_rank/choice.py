@@ -12,8 +12,8 @@ from muster_compression.dataset.splits import Array
 from muster_compression.low_rank.decompose import approximated
 from muster_compression.low_rank.layers import Layer
 from muster_compression.low_rank.ranks import Ranks, ranks_by_energy, ranks_by_share
+from muster_compression.part_of import OnProgress, part_of
 from muster_compression.passes.port import PassError
-from muster_compression.process import OnProgress, part_of
 from muster_compression.sensitivity.layer import LayerSensitivity
 from muster_compression.sensitivity.torch_layers import torch_sensitivity
 

@@ -12,9 +12,9 @@ from muster_compression.example_inputs import example_rows, example_tensors
 from muster_compression.low_rank.choice import Choice, by_energy, by_ratio
 from muster_compression.low_rank.factors import factored
 from muster_compression.low_rank.layers import Layer, factorable_layers, whole_cost
+from muster_compression.part_of import part_of
 from muster_compression.passes.low_rank import LowRankSettings
 from muster_compression.passes.port import PassContext, PassError, PassOutput, PassRecord, WorkingModel
-from muster_compression.process import part_of
 from muster_compression.pruning.recognise import with_own_attention
 from muster_compression.torch_model import load_module, save_module
 from muster_compression.training.batched import check_takes_batches

@@ -8,9 +8,9 @@ from torch import nn
 
 from muster_compression.comparison import Comparison
 from muster_compression.example_inputs import example_tensors
+from muster_compression.part_of import part_of
 from muster_compression.passes.port import PassContext, PassOutput, PassRecord, WorkingModel
 from muster_compression.passes.prune_magnitude import PruneMagnitudeSettings
-from muster_compression.process import part_of
 from muster_compression.pruning.errors import PruningError
 from muster_compression.pruning.masks import (
     Sparsity,

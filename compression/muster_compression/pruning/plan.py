@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from muster_compression.part_of import OnProgress
 from muster_compression.passes.port import PassContext
 from muster_compression.passes.prune_structured import PruneStructuredSettings
-from muster_compression.process import OnProgress
 from muster_compression.pruning.allocation import Allocation, by_rank, by_sensitivity, evenly, reach
 from muster_compression.pruning.channel_group import ChannelGroup, Kind
 from muster_compression.pruning.cost import cost_of

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from muster_compression.dataset.splits import Split
+from muster_compression.part_of import OnProgress, part_of
 from muster_compression.passes.port import PassContext
-from muster_compression.process import OnProgress, part_of
 from muster_compression.training.fit import fit
 from muster_compression.training.losses import Loss
 from muster_compression.training.settings import FitSettings

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from muster_compression.comparison import Comparison
 from muster_compression.example_inputs import example_tensors
+from muster_compression.part_of import OnProgress, part_of
 from muster_compression.passes.port import PassContext, PassOutput, PassRecord, WorkingModel
 from muster_compression.passes.prune_structured import PruneStructuredSettings
-from muster_compression.process import OnProgress, part_of
 from muster_compression.pruning.channel_group import ChannelGroup, Kind
 from muster_compression.pruning.errors import PruningError
 from muster_compression.pruning.parent_loss import with_parent

@@ -12,7 +12,7 @@ from pathlib import Path
 from muster_compression.latency import host_latency
 from muster_compression.nothing_made import NothingMadeError
 from muster_compression.orders import FailedVariant, HostLatency, Parent, StepResult, VariantResult
-from muster_compression.process import OnProgress
+from muster_compression.part_of import OnProgress
 from muster_compression.rows import finite
 from muster_compression.run_recipe import run_recipe
 from muster_compression.search.point import Point, Value

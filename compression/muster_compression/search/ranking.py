@@ -6,7 +6,8 @@ import threading
 from pathlib import Path
 
 from muster_compression.orders import Holdout, HoldoutOrder, Parent
-from muster_compression.process import OnProgress, run_order
+from muster_compression.part_of import OnProgress
+from muster_compression.process import run_order
 from muster_compression.variant_of import absolute_parent
 
 

@@ -12,7 +12,7 @@ from muster_compression.frontier import Candidate, quality_of
 from muster_compression.latency import host_latency
 from muster_compression.nothing_made import NothingMadeError
 from muster_compression.orders import Holdout, HostLatency, ImportedModel, Parent, RecipeResult
-from muster_compression.process import OnProgress, part_of
+from muster_compression.part_of import OnProgress, part_of
 from muster_compression.run_recipe import run_recipe
 from muster_compression.search.budget import Budget
 from muster_compression.search.conclude import none_came_out, with_judged, with_latencies, write_frontier

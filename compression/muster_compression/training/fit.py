@@ -24,7 +24,7 @@ from muster_compression.training.losses import Loss, chance_loss, task_loss
 from muster_compression.training.settings import FitSettings, learning_rate_at
 
 if TYPE_CHECKING:
-    from muster_compression.process import OnProgress
+    from muster_compression.part_of import OnProgress
 
 _MOMENTUM = 0.9
 _REASON_CHARACTERS = 200
