@@ -19,7 +19,7 @@ from muster_compression.judge import judge, reference_outputs
 from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import ImportedModel, ImportOrder
 from muster_compression.own_metric import OwnMetric, load_own_metric
-from muster_compression.part_of import OnProgress, part_of
+from muster_compression.process import OnProgress, part_of
 from muster_compression.sources.kind import SourceKind, kind_of, split_torch
 from muster_compression.train_source import check_trainable, train_source
 from muster_protos.errors import InvalidInputError, UsageError
@@ -73,6 +73,8 @@ def do_import(order: ImportOrder, on_progress: OnProgress) -> ImportedModel:
         lambda done, total: on_progress(0.6 + 0.4 * done / total, f"judging the baseline: {done} of {total} samples"),
         own_metric=own,
     )
+    if judgement.calibration is not None and judgement.calibration.note:
+        notes.append(judgement.calibration.note)
     golden_path = order.out_dir / f"{manifest.variant_id}.golden.npz"
     manifest = judged(manifest, judgement, golden_path, evaluation_path)
     if calibration_path is not None:

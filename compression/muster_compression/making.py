@@ -10,9 +10,9 @@ from muster_compression.chain import ENDS_A_VARIANT, Branch, Chain, EndedError, 
 from muster_compression.latency import host_latency
 from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import VariantResult
-from muster_compression.part_of import OnProgress
 from muster_compression.pass_cache import identity_of
 from muster_compression.passes.port import Form, PassRecord, WorkingModel
+from muster_compression.process import OnProgress
 from muster_compression.recipe import BASELINE, VariantRecipe
 from muster_compression.setting import Setting
 from muster_protos.model import Format
@@ -69,6 +69,8 @@ def _finish(setting: Setting, variant: VariantRecipe, chain: Chain) -> VariantRe
     final.write_bytes(gated.model.path.read_bytes())
     golden_path = folder / f"{manifest.variant_id}.golden.npz"
     manifest = judged(manifest, gated.judgement, golden_path, setting.evaluation_path)
+    if gated.judgement.calibration is not None and gated.judgement.calibration.note:
+        setting.notes.append(f"{variant.name}: {gated.judgement.calibration.note}")
     if any(record.calibration_count for record in chain.records):
         manifest = replace(manifest, calibration=setting.calibration_ref)
     latency, unavailable = None, "not asked for"

@@ -11,8 +11,8 @@ from muster_compression.latency import host_latency
 from muster_compression.making import make_variant
 from muster_compression.nothing_made import nothing_made
 from muster_compression.orders import FailedVariant, RecipeOrder, RecipeResult, VariantResult
-from muster_compression.part_of import OnProgress, part_of
 from muster_compression.passes.port import Form, WorkingModel
+from muster_compression.process import OnProgress, part_of
 from muster_compression.recipe import BASELINE, Recipe, VariantRecipe, load_recipe
 from muster_compression.setting import Setting, prepare
 from muster_protos.errors import InvalidInputError, MissingExtraError
@@ -47,7 +47,7 @@ def _run(order: RecipeOrder, recipe: Recipe, folder: Path, on_progress: OnProgre
     if order.measure_latency:
         on_progress(0.99, "measuring the baseline on this host")
         latency, unavailable = host_latency(order.parent.artifact_path, setting.baseline, setting.evaluation_path)
-    return RecipeResult(tuple(made), tuple(failed), tuple(notes), latency, unavailable)
+    return RecipeResult(tuple(made), tuple(failed), (*notes, *setting.notes), latency, unavailable)
 
 
 def _nothing(order: RecipeOrder, result: RecipeResult) -> RecipeResult:

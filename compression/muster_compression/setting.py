@@ -37,6 +37,7 @@ class Setting:
     rules: GateRules
     folder: Path  # for models that others start from
     gated: dict[str, Gated] = field(default_factory=dict)  # torch forms that were judged, by identity
+    notes: list[str] = field(default_factory=list)  # what came up on the way
 
 
 def prepare(order: RecipeOrder, recipe: Recipe, folder: Path, sees_samples: bool) -> tuple[Setting, list[str]]:

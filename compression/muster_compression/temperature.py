@@ -16,6 +16,7 @@ from muster_compression.dataset.splits import Array
 
 FEWEST_SAMPLES = 40
 _FOLDS = 5
+_SEED = 0
 _HALVINGS = 40
 _LOWEST, _HIGHEST = 0.02, 50.0
 _SMALLEST_PROBABILITY = 1e-12
@@ -27,6 +28,17 @@ class Calibration:
 
     temperature: float
     calibrated_ece: float
+    unfitted_folds: int = 0  # fifths whose other four have no best temperature: that of all samples stands in
+
+    @property
+    def note(self) -> str:
+        """What a person should know of ``calibrated_ece``; "" = nothing."""
+        if not self.unfitted_folds:
+            return ""
+        return (
+            f"calibrated ECE: {self.unfitted_folds} of {_FOLDS} folds could not be fitted by the others (too few wrong "
+            "answers); the temperature of all samples stands in, so it looks better than it is"
+        )
 
 
 def calibrate(scores: Array, labels: Array) -> Calibration | None:
@@ -49,12 +61,14 @@ def calibrate(scores: Array, labels: Array) -> Calibration | None:
     temperature = fit_temperature(logs, classes)
     if temperature is None:
         return None
-    fold = np.arange(len(logs)) % _FOLDS
+    fold = np.random.default_rng(_SEED).permutation(len(logs)) % _FOLDS  # samples may come in an order
     scaled = logs.copy()
+    unfitted = 0
     for index in range(_FOLDS):
         others = fit_temperature(logs[fold != index], classes[fold != index])
+        unfitted += others is None
         scaled[fold == index] /= temperature if others is None else others
-    return Calibration(temperature, calibration_error(scaled, classes))
+    return Calibration(temperature, calibration_error(scaled, classes), unfitted)
 
 
 def fit_temperature(logits: Array, labels: Array) -> float | None:

@@ -51,6 +51,26 @@ def test_the_error_after_scaling_is_told_of_samples_that_did_not_fit_it():
     assert found.calibrated_ece != pytest.approx(own, abs=1e-9)
 
 
+def test_the_order_of_the_samples_does_not_decide_about_the_folds():
+    """Every fifth sample is of another kind: by position, no fold would be scaled by samples of its own kind."""
+    logits, labels = drawn(1.0, 1000)
+    logits[::5] *= 8.0
+    shuffled = np.random.default_rng(1).permutation(len(logits))
+    in_order, mixed = calibrate(logits, labels), calibrate(logits[shuffled], labels[shuffled])
+    assert in_order.calibrated_ece == pytest.approx(mixed.calibrated_ece, abs=0.01)
+    assert in_order == calibrate(logits, labels)
+
+
+def test_a_fold_that_the_others_cannot_fit_is_told():
+    labels = np.arange(90) % 3
+    scores = np.eye(3)[labels] * 5
+    scores[7] = np.eye(3)[(labels[7] + 1) % 3]  # the only wrong answer: without it any temperature is too high
+    found = calibrate(scores, labels)
+    assert found.unfitted_folds == 1
+    assert found.note.startswith("calibrated ECE: 1 of 5 folds could not be fitted by the others")
+    assert calibrate(*drawn(2.0, 600)).note == ""
+
+
 @pytest.mark.parametrize(
     ("scores", "labels"),
     [
