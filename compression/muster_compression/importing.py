@@ -19,7 +19,7 @@ from muster_compression.judge import judge, reference_outputs
 from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import ImportedModel, ImportOrder
 from muster_compression.own_metric import OwnMetric, load_own_metric
-from muster_compression.process import OnProgress, part_of
+from muster_compression.part_of import OnProgress, part_of
 from muster_compression.sources.kind import SourceKind, kind_of, split_torch
 from muster_compression.train_source import check_trainable, train_source
 from muster_protos.errors import InvalidInputError, UsageError

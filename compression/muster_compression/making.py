@@ -10,9 +10,9 @@ from muster_compression.chain import ENDS_A_VARIANT, Branch, Chain, EndedError, 
 from muster_compression.latency import host_latency
 from muster_compression.manifest import Lineage, draft, judged
 from muster_compression.orders import VariantResult
+from muster_compression.part_of import OnProgress
 from muster_compression.pass_cache import identity_of
 from muster_compression.passes.port import Form, PassRecord, WorkingModel
-from muster_compression.process import OnProgress
 from muster_compression.recipe import BASELINE, VariantRecipe
 from muster_compression.setting import Setting
 from muster_protos.model import Format

@@ -11,8 +11,8 @@ from muster_compression.latency import host_latency
 from muster_compression.making import make_variant
 from muster_compression.nothing_made import nothing_made
 from muster_compression.orders import FailedVariant, RecipeOrder, RecipeResult, VariantResult
+from muster_compression.part_of import OnProgress, part_of
 from muster_compression.passes.port import Form, WorkingModel
-from muster_compression.process import OnProgress, part_of
 from muster_compression.recipe import BASELINE, Recipe, VariantRecipe, load_recipe
 from muster_compression.setting import Setting, prepare
 from muster_protos.errors import InvalidInputError, MissingExtraError
