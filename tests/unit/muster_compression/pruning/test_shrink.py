@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from muster_compression.pruning.errors import PruningError
 from muster_compression.pruning.shrink import shrunk
@@ -58,3 +59,12 @@ def test_sizes_written_into_forward_are_named(networks, build, image):
         shrunk(build(networks["HardCoded"]), (image,), 0.5, 3)
     with pytest.raises(PruningError, match="above 0 and at most 1"):
         shrunk(build(networks["ResidualNet"]), (image,), 0.0, 3)
+
+
+def test_a_narrow_student_drops_less_and_the_teacher_as_before():
+    torch.manual_seed(0)
+    teacher = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 4)).eval()
+    student = shrunk(teacher, [torch.zeros(1, 8)], 0.25, seed=0)
+    assert student[0].out_features == 8
+    assert student[2].p == pytest.approx(0.125)
+    assert teacher[2].p == 0.5
