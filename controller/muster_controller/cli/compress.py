@@ -15,6 +15,7 @@ from muster_controller.cli.layout import wrapped
 from muster_controller.cli.local_compress import LocalRun, compress_here
 from muster_controller.cli.options import Output, Timeout, Wait, chosen, fleet
 from muster_controller.cli.output import Format, emit, err, out, shown_bytes, terminal_width
+from muster_controller.cli.quality import quality
 from muster_controller.cli.waiting import follow_operation
 from muster_protos.errors import NotFoundError
 
@@ -120,14 +121,5 @@ def _tree(reference: str, variants: list[Variant], judged: frozenset[str]) -> No
 
 
 def _figures(variant: Variant) -> str:
-    accuracy = variant.manifest["accuracy"] or {}
-    value, agreement = accuracy.get("value"), accuracy.get("agreement")
-    if value is not None:
-        quality = f"{accuracy.get('metric') or 'metric'} {value:.2%}" if value <= 1 else f"{value:.4g}"
-        quality += (
-            f" [{accuracy['ci_low']:.2%}, {accuracy['ci_high']:.2%}]" if accuracy.get("ci_low") is not None else ""
-        )
-    else:
-        quality = "no labels" if agreement is None else f"agreement {agreement:.2%}"
     size = shown_bytes(variant.manifest["artifact"]["size_bytes"])
-    return f"{variant.name:22} {quality:36} {size:>9}"
+    return f"{variant.name:22} {quality(variant.manifest['accuracy'] or {}):36} {size:>9}"
