@@ -109,7 +109,7 @@ def _key(task: Task, data: Path, fit_settings: FitSettings) -> str:
     parts = [
         task.network,
         str(task.seed),
-        fit_settings.model_dump_json(),
+        fit_settings.model_dump_json(exclude_defaults=True),
         ref_of(data).sha256,
         Path(nets.__file__).read_text(encoding="utf-8"),
         torch.__version__,
