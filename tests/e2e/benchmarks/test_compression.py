@@ -1,8 +1,9 @@
-"""The benchmark of compression, in small: made-up pictures, four epochs, the real passes, both runtimes."""
+"""The benchmark of compression: its plan, and in small (`make test-faults`, a minute) on made-up pictures."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-_ROOT = Path(__file__).parents[3]
+from muster_compression.recipe import template_names
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+_ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,22 @@ def run(data: Path, cache: Path, *arguments: str) -> dict[str, Any]:
     return report
 
 
+def test_the_plan_has_every_template_of_every_task_within_the_three_hours(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.compression", "--data-folder", str(tmp_path), "--plan"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=_ROOT, check=False)
+    assert found.returncode == 0, found.stderr
+    *parts, whole = (re.fullmatch(r" *([\d.]+) min  (.+)", line) for line in found.stdout.splitlines())
+    assert all(parts)
+    minutes = {part[2]: float(part[1]) for part in parts if part}
+    assert {name.partition("/")[2] for name in minutes} >= {"teacher", "side-by-side", *template_names()}
+    assert whole is not None
+    assert whole[2] == "in all"
+    assert float(whole[1]) == pytest.approx(sum(minutes.values()), abs=0.1 * len(minutes))
+    assert float(whole[1]) <= 180
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
 def test_a_template_is_judged_and_timed_in_both_formats(data: Path, tmp_path: Path) -> None:
     report = run(data, tmp_path, "--task", "mnist", "--template", "quick", "--no-sides")
     assert {(row["format"], row["samples"]) for row in report["teachers"]} == {("onnx", 200), ("tflite", 200)}

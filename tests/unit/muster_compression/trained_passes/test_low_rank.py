@@ -77,6 +77,23 @@ def test_the_same_seed_gives_the_same_bytes(context, teacher) -> None:
     assert first.model.path.read_bytes() == second.model.path.read_bytes()
 
 
+def test_killed_and_resumed_it_gives_the_bytes_of_an_uninterrupted_run(context, teacher) -> None:
+    chosen = settings(ratio=0.5, fit={"epochs": 3}, control=False)
+    whole = apply(teacher, chosen, context(200))
+
+    def kill(ratio: float, note: str) -> None:
+        if "epoch 3" in note:
+            raise KeyboardInterrupt
+
+    killed = context(200, on_progress=kill)
+    with pytest.raises(KeyboardInterrupt):
+        apply(teacher, chosen, killed)
+    notes: list[str] = []
+    again = context(200, checkpoints=killed.checkpoints, on_progress=lambda ratio, note: notes.append(note))
+    assert apply(teacher, chosen, again).model.path.read_bytes() == whole.model.path.read_bytes()
+    assert {note.partition(" of ")[0][-1] for note in notes if "epoch" in note} == {"3"}
+
+
 def test_a_pass_that_changes_nothing_fails(context, teacher) -> None:
     with pytest.raises(PassError, match="low-rank changed nothing: of 7 layers 7 would not be smaller"):
         apply(teacher, settings(energy=0.99999), context())

@@ -118,9 +118,12 @@ def test_a_teacher_can_help(context, trained, teacher, splits, tmp_path) -> None
     from muster_compression.dataset.splits import Split
 
     wrong = Split(splits[0].inputs, np.random.default_rng(0).integers(0, 10, len(splits[0])))
-    figures = apply(teacher, settings(teacher="baseline", alpha=1.0), context(training=wrong)).record.figures
-    assert figures["accuracy"] > 0.9
-    assert figures["accuracy_control"] > 0.9
+    taught = apply(teacher, settings(teacher="baseline", alpha=1.0), context(training=wrong)).record.figures
+    alone = apply(teacher, settings(), context(training=wrong)).record.figures
+    assert taught["accuracy"] > 0.9
+    assert taught["accuracy_control"] > 0.9  # which hears the teacher, too
+    assert alone["accuracy"] < 0.6
+    assert alone["accuracy_control"] < 0.6
 
 
 def test_the_same_seed_gives_the_same_bytes_killed_and_resumed_or_not(context, teacher) -> None:
