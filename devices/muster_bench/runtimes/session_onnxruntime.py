@@ -1,4 +1,9 @@
-"""ONNX Runtime: iobinding with outputs preallocated, sequential execution, profiling off."""
+"""ONNX Runtime: iobinding with outputs preallocated, sequential execution, profiling off.
+
+A model of 8-bit weights that computes in floats (DequantizeLinear of constants, no QuantizeLinear) has them unpacked
+once, at load, and then runs at the speed of float. A plain ONNX Runtime runs such a file correctly, but unpacks at each
+run; outside of Muster say ``options.add_session_config_entry("session.disable_quant_qdq", "1")``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from muster_bench.errors import ModelLoadError, NotExecutableError
+from muster_bench.files.packed_weights import are_weights_packed
 from muster_bench.runtimes.port import Array, Feeds, Quantization, numpy_dtype
 from muster_protos.errors import InvalidInputError, MissingExtraError
 from muster_protos.model import TensorSpec
@@ -34,6 +40,9 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 _LOG_ERRORS_ONLY = 3
+# Keeps QuantizeLinear and DequantizeLinear from being fused into integer kernels, and lets constants be folded through
+# them (onnxruntime_session_options_config_keys.h). Static int8 models live by that fusion: never for them.
+_FOLD_WEIGHTS = "session.disable_quant_qdq"
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : ")
 _SOURCE_PLACE = re.compile(r"/\S+\.(?:cc|h|hpp):\d+ [^()]*\([^()]*(?:\([^()]*\)[^()]*)*\)\s*(?:const )?")
 _NOT_IMPLEMENTED = (
@@ -68,7 +77,11 @@ class OnnxSession:
         self.quantization: Mapping[str, Quantization] = {}  # ONNX keeps it inside the graph
         try:
             # From bytes: without a folder of its own a model cannot reach for external files.
-            self._ort = ort.InferenceSession(path.read_bytes(), _options(ort, threads), providers=[PROVIDERS[provider]])
+            content = path.read_bytes()
+            options = _options(ort, threads)
+            if are_weights_packed(content):
+                options.add_session_config_entry(_FOLD_WEIGHTS, "1")
+            self._ort = ort.InferenceSession(content, options, providers=[PROVIDERS[provider]])
         except Exception as error:
             raise _translated(error) from error
         if PROVIDERS[provider] not in self._ort.get_providers():
