@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from muster_compression.frontier import Candidate, dominators, quality_of
 from muster_compression.page.figures import quality, size
 from muster_compression.search.point import Point, Verdict
+from muster_protos.metric_names import is_error_metric
 
 BASELINE_KEY = "the baseline"
 
@@ -54,7 +55,8 @@ def _dominated(loser: Candidate, winner: Candidate, metric: str) -> str:
     """Who is nowhere worse, with the figures of both."""
     parts = []
     if loser.quality is not None and winner.quality is not None:
-        figures = [quality(abs(item.quality or 0.0), metric or "accuracy") for item in (winner, loser)]
+        sign = -1 if is_error_metric(metric) else 1  # candidates hold errors negated; r2 may be negative itself
+        figures = [quality(sign * (item.quality or 0.0) + 0.0, metric or "accuracy") for item in (winner, loser)]
         parts.append(f"{metric or 'agreement'} {figures[0]} against {figures[1]}")
     if loser.latency_ms is not None and winner.latency_ms is not None:
         parts.append(f"{winner.latency_ms:.3g} against {loser.latency_ms:.3g} ms")

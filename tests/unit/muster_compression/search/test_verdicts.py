@@ -52,3 +52,9 @@ def test_errors_are_better_when_small():
     )
     assert [item.is_chosen for item in found] == [False, True]
     assert "mae 0.2 against 0.3" in found[0].reason
+
+
+def test_a_quality_below_zero_is_told_as_it_is():
+    worst = Candidate(BASELINE_KEY, "onnx", -0.9, 9.0, 9000)
+    found = verdicts([point(1, -0.4, metric="r2"), point(2, -0.5, metric="r2")], worst, "r2")
+    assert "r2 -0.4 against -0.5" in found[1].reason
