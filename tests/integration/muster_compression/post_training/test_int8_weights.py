@@ -10,7 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 from muster_bench.runtimes import session_onnxruntime
 from muster_compression.graph.onnx_facts import onnx_facts
 from muster_compression.graph.tflite_facts import tflite_facts, tflite_weights
+from muster_compression.import_model import import_model
 from muster_compression.passes.port import Form, PassError, WorkingModel
+from muster_compression.run_recipe import run_recipe
 
 SMALL = 2 * 16 * 9  # weights of the CNN's first two convolutions, of 144 values each
 X = np.random.default_rng(5).normal(0, 1, (3, 24)).astype(np.float32)
@@ -315,3 +317,22 @@ def test_the_same_pass_gives_the_same_bytes(apply, cnn, tflite_cnn):
     for name, trained in (("onnx-int8-weights", cnn), ("tflite-int8-weights", tflite_cnn)):
         first, second = (apply(name, trained).model.path.read_bytes() for _ in range(2))
         assert first == second
+
+
+def test_in_a_recipe_it_is_judged_and_comes_from_the_cache_the_second_time(model_path, data_path, tmp_path):
+    model = import_model(str(model_path), "kws", 1, str(data_path), tmp_path / "in")
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(
+        "name: small\nvariants:\n  - name: w8\n    passes: [{pass: onnx-int8-weights, min_weights: 64}]\n"
+    )
+    first, again = (
+        run_recipe(model.parent, str(recipe), tmp_path / name, cache_dir=tmp_path / "cache").variants[0]
+        for name in ("first", "again")
+    )
+    manifest = first.manifest
+    assert first.is_kept
+    assert (manifest.precision, manifest.accuracy.agreement) == ("int8", 1.0)
+    assert manifest.sqnr_db > 35
+    assert (manifest.params, manifest.macs) == (model.manifest.params, model.manifest.macs)
+    assert [step.is_cached for step in (*first.steps, *again.steps)] == [False, True]
+    assert again.manifest.artifact == manifest.artifact
