@@ -13,6 +13,7 @@ from muster_compression.blame import blaming_the_model
 from muster_compression.dataset.splits import Array
 from muster_compression.graph.onnx_clean import save_onnx
 from muster_compression.graph.onnx_qdq import QdqQuantizer, QdqStyle, Target
+from muster_compression.graph.onnx_stem import onnx_stem
 from muster_compression.graph.onnx_weights import weighted_operators
 from muster_compression.passes.calibration import FEWEST_SAMPLES, MOST_SAMPLES, choose, feeds
 from muster_compression.passes.onnx_float import check_names, load_float
@@ -34,6 +35,7 @@ class OnnxStaticInt8Settings(Settings):
     bias_correction: bool = True  # biases take back the mean error of rounded weights: 0.6-3 dB on depthwise CNNs
     operators: tuple[str, ...] = ()  # kinds to quantize; empty = all that the library knows
     keep_float: tuple[str, ...] = ()  # names of operators that stay as they are
+    stem: Literal["int8", "float"] = "int8"  # float: so do the first convolutions, which read few channels
 
 
 SETTINGS = OnnxStaticInt8Settings
@@ -51,13 +53,16 @@ def apply(model: WorkingModel, settings: OnnxStaticInt8Settings, context: PassCo
     target = target_of(settings.target)
     biased = BIAS_SAMPLES if settings.bias_correction else 0
     style = QdqStyle(target, settings.per_channel, settings.reduce_range, settings.operators, biased)
+    stem = onnx_stem(before) if settings.stem == "float" else ()
     named = save_onnx(before, context.folder / "named.onnx")
     samples = reporting(feeds(named, Format.ONNX, context, context.calibration, rows), len(rows), context)
     with blaming_the_model(PassError, f"{_NAME} cannot take this graph"):
         quantizer = QdqQuantizer(named, samples, context.folder, style, settings.calibration)
-        after = quantizer.quantized(excluded=settings.keep_float)
+        after = quantizer.quantized(excluded=(*settings.keep_float, *stem))
     effect, figures = weights_effect(before, after, _NAME)
     figures["biases_corrected"] = len(quantizer.corrected)
+    if stem:
+        figures["stem_float"] = ", ".join(stem)
     path = save_onnx(after, context.folder / "int8.onnx")
     record = PassRecord(_NAME, effect, ("onnx", "onnxruntime"), target, len(rows), figures)
     return PassOutput(WorkingModel(path, Form.ONNX), record)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,9 @@ from pydantic import Field
 from muster_compression.artifact import write_bytes
 from muster_compression.dataset.splits import Array
 from muster_compression.graph.tflite_bias import BiasShifts, bias_shifts
-from muster_compression.graph.tflite_quantize import QUANTIZER_ERRORS, Rule, measure_ranges, quantize
+from muster_compression.graph.tflite_quantize import QUANTIZER_ERRORS, Rule, exactly, measure_ranges, quantize
 from muster_compression.graph.tflite_signature import with_signature
+from muster_compression.graph.tflite_stem import tflite_stem
 from muster_compression.passes.calibration import FEWEST_SAMPLES, MOST_SAMPLES, choose, feeds
 from muster_compression.passes.port import PassContext, PassOutput, Settings, WorkingModel
 from muster_compression.passes.tflite_file import check_float, finish, refusal
@@ -34,6 +35,7 @@ class TfliteStaticInt8Settings(Settings):
 
     calibration_samples: int = Field(256, ge=FEWEST_SAMPLES, le=MOST_SAMPLES)
     bias_correction: bool = True  # biases take back the mean error of rounded weights
+    stem: Literal["int8", "float"] = "int8"  # float: the first convolutions, which read few channels, stay as they are
 
 
 SETTINGS = TfliteStaticInt8Settings
@@ -51,16 +53,20 @@ def apply(model: WorkingModel, settings: TfliteStaticInt8Settings, context: Pass
     corrected = 0
     try:
         signed, ranges = calibrated(model.path, context, rows)
-        payload = quantize(signed, [Rule("static")], ranges)
+        stem = tflite_stem(signed) if settings.stem == "float" else ()
+        rules = [Rule("static"), *([Rule("float", operators=exactly(stem))] if stem else [])]
+        payload = quantize(signed, rules, ranges)
         if settings.bias_correction:
             shifts = shifts_of(signed, payload, context, rows)
-            payload = quantize(shifts.applied(context.folder / "corrected.tflite"), [Rule("static")], ranges)
+            payload = quantize(shifts.applied(context.folder / "corrected.tflite"), rules, ranges)
             corrected = len(shifts.by_output)
     except QUANTIZER_ERRORS as error:
         raise refusal(_NAME, error) from error
     advice = "no operator of it has an 8-bit form"
     output = finish(payload, "int8", "int8", 0.5, _NAME, context, advice, len(rows))
     figures = {**output.record.figures, "biases_corrected": corrected}
+    if stem:
+        figures["stem_float"] = ", ".join(stem)
     return PassOutput(output.model, replace(output.record, figures=figures))
 
 

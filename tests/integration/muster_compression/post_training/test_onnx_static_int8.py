@@ -9,6 +9,7 @@ from onnx import TensorProto, numpy_helper
 
 from muster_compression.dataset.splits import ONLY_INPUT
 from muster_compression.graph.onnx_facts import onnx_facts
+from muster_compression.graph.onnx_stem import onnx_stem
 from muster_compression.passes.port import PassError
 
 
@@ -143,3 +144,28 @@ def test_weights_that_lie_on_the_grid_already_need_no_correction(apply, cnn, tmp
     working = WorkingModel(path, Form.ONNX)
     raw, corrected = (apply("onnx-static-int8", cnn, working, bias_correction=on).model.path for on in (False, True))
     assert np.allclose(cnn.answers(raw), cnn.answers(corrected), atol=0.02)
+
+
+def test_a_float_stem_leaves_the_convolution_that_reads_the_picture_and_nothing_else(apply, cnn):
+    output = apply("onnx-static-int8", cnn, calibration_samples=64, stem="float")
+    graph = graph_of(output)
+    assert set(weights_of(graph)) == {"depthwise", "pointwise", "coarse", "head"}
+    assert output.record.figures["stem_float"] == "stem"
+    assert output.record.figures["operators_int8"] == output.record.figures["operators"] - 1
+    whole = apply("onnx-static-int8", cnn, calibration_samples=64)
+    assert cnn.sqnr_db(output.model.path) > cnn.sqnr_db(whole.model.path) - 0.3
+
+
+def test_a_float_stem_looks_past_what_has_no_weights_but_not_past_what_has(tmp_path):
+    kernels = {"first": (4, 3, 3, 3), "second": (4, 4, 3, 3), "wide": (4, 16, 3, 3)}
+    weights = [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in kernels.items()]
+    nodes = [
+        onnx.helper.make_node("Mul", ["x", "x"], ["a"], name="square"),
+        onnx.helper.make_node("Conv", ["a", "first"], ["b"], name="first"),
+        onnx.helper.make_node("Relu", ["b"], ["c"], name="relu"),
+        onnx.helper.make_node("Conv", ["c", "second"], ["d"], name="second"),
+        onnx.helper.make_node("Conv", ["other", "wide"], ["e"], name="wide"),
+    ]
+    inputs = [onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "other")]
+    graph = onnx.helper.make_graph(nodes, "g", inputs, [], weights)
+    assert onnx_stem(onnx.helper.make_model(graph)) == ("first",)

@@ -46,6 +46,17 @@ def test_static_int8_is_far_closer_than_the_librarys_default_calibration(apply, 
     assert output.record.figures["biases_corrected"] == 5
 
 
+def test_a_float_stem_leaves_the_convolution_that_reads_the_picture(apply, tflite_cnn):
+    whole = apply("tflite-static-int8", tflite_cnn, calibration_samples=128)
+    spared = apply("tflite-static-int8", tflite_cnn, calibration_samples=128, stem="float")
+    assert "stem_float" not in whole.record.figures
+    assert spared.record.figures["stem_float"]
+    left = tflite_weights(spared.model.path)
+    assert 0 < left["fp32"] < 0.05 * left["int8"]
+    assert tflite_cnn.sqnr_db(spared.model.path) > tflite_cnn.sqnr_db(whole.model.path) - 0.3
+    assert spared.record.figures["biases_corrected"] == whole.record.figures["biases_corrected"] - 1
+
+
 def test_biases_take_back_the_mean_error_of_the_weights_at_no_cost(apply, tflite_cnn, tflite_mlp):
     for trained in (tflite_cnn, tflite_mlp):
         raw = apply("tflite-static-int8", trained, calibration_samples=128, bias_correction=False).model.path
