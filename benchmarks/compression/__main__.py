@@ -20,6 +20,7 @@ import argparse
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = Asked(
         data_folder=options.data_folder,
         cache=options.cache or cache_dir().parent / "bench-compression",
-        tasks=tuple(options.task or TASKS),
+        tasks=tuple(name for name in TASKS if not options.task or name in options.task),
         templates=tuple(options.template or ()),
         has_sides=not options.no_sides,
         seed=options.seed,
@@ -59,8 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed = make(asked)
             print("\n".join(failed), file=sys.stderr)
             return 1 if failed else 0
+        began_s = time.monotonic()
         make_together(asked, sys.argv[1:] if arguments is None else arguments)
-        report = benchmark(asked)
+        report = benchmark(asked, time.monotonic() - began_s)
     except MusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wrote {_PAGE.name}", file=sys.stderr)
     elif options.write:
         print(f"{_PAGE.name} stays as it is: that takes every task and template in full", file=sys.stderr)
-    return 1 if report.missing else 0
+    return 1 if report.missing or any(run.failed for run in report.runs) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.compression",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--data-folder", type=Path, required=True)
     parser.add_argument("--cache", type=Path, help="default: beside the product's own cache")

@@ -64,4 +64,4 @@ def _sentence(ours: SideRow, other: SideRow) -> str:
     elif other.ours.ratio < 1 - _TIMING:
         lacks.append(f"{100 * (1 / other.ours.ratio - 1):.0f} % slower")
     verdict = f"**not**: {', '.join(lacks)}" if lacks else "yes"
-    return f"at least as accurate as {other.way}, no larger, no slower: {verdict}"
+    return f"at least as accurate as {other.way}, no larger, no slower by more than {_TIMING:.0%}: {verdict}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -15,10 +16,11 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from benchmarks.compression import measure, paired
+from benchmarks.compression import measure
 from benchmarks.compression.measure import Judged, PairLatency, Subject
-from muster_bench import evaluate, face, metrics, slowdown, timed_loop
+from benchmarks.rig.machine import cpu_model
 from muster_compression.artifact import ref_of, write_bytes
+from muster_compression.code_identity import imported_files
 from muster_protos.errors import PermanentError
 
 ROOT = Path(__file__).parents[2]
@@ -92,14 +94,16 @@ def asked(verb: str, subjects: Sequence[Subject], samples: Path, more: dict[str,
     return json.loads(found.stdout)
 
 
+@functools.cache
 def _code_sha256() -> str:
-    """Of what measures: this benchmark's files, and the loop and the metrics of devices."""
-    files = (Path(item.__file__) for item in (measure, paired, timed_loop, slowdown, evaluate, metrics, face))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    """Of every file of ours that measuring runs: this benchmark's, the loop, runtimes and metrics of devices."""
+    start = Path(measure.__file__)
+    files = {file for package in ("", "devices", "compression") for file in imported_files(start, ROOT / package)}
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
 def _machine() -> list[str]:
     """What a latency belongs to besides the bytes."""
     from importlib.metadata import version
 
-    return [os.uname().nodename, version("onnxruntime"), version("ai-edge-litert")]
+    return [os.uname().nodename, cpu_model(), version("onnxruntime"), version("ai-edge-litert")]

@@ -22,12 +22,17 @@ def main() -> int:
     match request["way"]:
         case "onnxruntime":
             _onnxruntime(Path(request["model"]), Path(request["calibration"]), Path(request["out"]))
+        case "onnxruntime-prepared":
+            prepared = Path(request["out"]).with_suffix(".prepared")
+            _prepare(Path(request["model"]), prepared)
+            _onnxruntime(prepared, Path(request["calibration"]), Path(request["out"]))
         case "ai-edge-quantizer":
             _ai_edge_quantizer(Path(request["model"]), Path(request["calibration"]), Path(request["out"]))
         case "torch-pruning":
             _torch_pruning(request)
         case way:
-            raise ValueError(f"expected onnxruntime, ai-edge-quantizer or torch-pruning, found {way!r}")
+            known = "onnxruntime, onnxruntime-prepared, ai-edge-quantizer or torch-pruning"
+            raise ValueError(f"expected {known}, found {way!r}")
     return 0
 
 
@@ -42,6 +47,13 @@ def _onnxruntime(model: Path, calibration: Path, out: Path) -> None:
             return next(rows, None)
 
     quantize_static(str(model), str(out), Reader())
+
+
+def _prepare(model: Path, out: Path) -> None:
+    """As its documentation asks before static quantization."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    quant_pre_process(str(model), str(out))
 
 
 def _ai_edge_quantizer(model: Path, calibration: Path, out: Path) -> None:

@@ -25,6 +25,12 @@ from muster_protos.errors import MissingExtraError, NotFoundError
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 Prepare: TypeAlias = Callable[[Path], Arrays]
 
+SOURCES = {
+    "mnist": "vision/mnist_dev.npz",
+    "cifar": "vision/cifar10_jpeg_dev.npz",
+    "spoken_digits": "audio/fsdd_dev.npz",
+}
+"""What each function reads, below the data folder."""
 _SEED = 0
 _MNIST_MEAN, _MNIST_STD = np.float32(0.1307), np.float32(0.3081)
 _CIFAR_MEAN, _CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -32,13 +38,13 @@ _TEST_TAKES, _VALIDATION_TAKES = range(5), range(5, 10)
 
 
 def prepared(make: Prepare, folder: Path, cache: Path) -> Path:
-    """What ``make`` gives as an npz, made when it is not there yet or the code that makes it is another.
+    """What ``make`` gives as an npz, made when it is not there yet for this code and these files.
 
     Raises:
         NotFoundError: the data folder lacks a file.
         MissingExtraError: pillow is not installed.
     """
-    path = cache / f"{make.__name__}.{_code_sha256(make)[:12]}.npz"
+    path = cache / f"{make.__name__}.{_input_sha256(make, folder)[:12]}.npz"
     if not path.is_file():
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **make(folder))
@@ -49,7 +55,7 @@ def prepared(make: Prepare, folder: Path, cache: Path) -> Path:
 
 def mnist(folder: Path) -> Arrays:
     """18,000 / 2,000 / 5,000 pictures (n, 1, 28, 28), standardised with the usual mean and deviation."""
-    found = _read(folder / "vision" / "mnist_dev.npz")
+    found = _read(folder / SOURCES["mnist"])
     scaled = {
         key: (found[key][:, None].astype(np.float32) / np.float32(255) - _MNIST_MEAN) / _MNIST_STD
         for key in ("x_train", "x_test")
@@ -59,14 +65,14 @@ def mnist(folder: Path) -> Arrays:
 
 def cifar(folder: Path) -> Arrays:
     """9,000 / 1,500 / 2,000 pictures (n, 3, 32, 32), standardised per channel; three hours have room for no more."""
-    found = _read(folder / "vision" / "cifar10_jpeg_dev.npz")
+    found = _read(folder / SOURCES["cifar"])
     train, test = (_decoded(found[f"{part}_jpeg"], found[f"{part}_off"]) for part in ("train", "test"))
     return _split(train, found["y_train"], test, found["y_test"], held=1500, most=9000)
 
 
 def spoken_digits(folder: Path) -> Arrays:
     """1,600 / 200 / 200 log-mel pictures (n, 1, 64, 64), standardised by the training samples; the speaker of each."""
-    found = _read(folder / "audio" / "fsdd_dev.npz")
+    found = _read(folder / SOURCES["spoken_digits"])
     audio, ends = found["audio"], found["off"]
     pictures = np.stack([log_mel(audio[start:end]) for start, end in itertools.pairwise(ends)])[:, None]
     is_test, is_held = (np.isin(found["take"], list(takes)) for takes in (_TEST_TAKES, _VALIDATION_TAKES))
@@ -80,9 +86,15 @@ def spoken_digits(folder: Path) -> Arrays:
     return arrays
 
 
-def _code_sha256(make: Prepare) -> str:
-    files = {Path(log_mel_code), Path(inspect.getsourcefile(make) or __file__)}
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
+def _input_sha256(make: Prepare, folder: Path) -> str:
+    """Of the code and of the file that it reads.
+
+    Raises:
+        NotFoundError: the data folder lacks it.
+    """
+    code = {Path(log_mel_code), Path(inspect.getsourcefile(make) or __file__)}
+    source = [_found(folder / SOURCES[make.__name__])] if make.__name__ in SOURCES else []
+    return hashlib.sha256(b"".join(path.read_bytes() for path in (*sorted(code), *source))).hexdigest()
 
 
 def _split(
@@ -119,9 +131,13 @@ def _decoded(payload: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.
 
 
 def _read(path: Path) -> Arrays:
+    with np.load(_found(path), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _found(path: Path) -> Path:
     if not path.is_file():
         raise NotFoundError(
             f"no {path}: --data-folder names the folder with vision/ and audio/ of the development data"
         )
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    return path

@@ -50,7 +50,16 @@ class Row:
     @property
     def reached(self) -> Reached:
         """What a goal looks at."""
-        return Reached(self.size_ratio, self.latency_ratio, self.accuracy_share, self.share_low, self.share_high)
+        return Reached(
+            self.size_ratio,
+            self.latency_ratio,
+            self.accuracy_share,
+            self.share_low,
+            self.share_high,
+            self.latency_ratio_low,
+            self.latency_ratio_high,
+            self.is_noisy,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,7 @@ class TeacherRow:
     accuracy_low: float | None
     accuracy_high: float | None
     samples: int
+    trained_on: int  # samples
     epochs: int
     wall_s: float
     images_per_s: float
@@ -125,4 +135,5 @@ class Report:
     sides: tuple[SideRow, ...] = ()
     missing: tuple[str, ...] = field(default_factory=tuple)  # parts that could not be run, with the reason
     elapsed_s: float = 0.0
-    computed_s: float = 0.0  # of teachers and passes when they were computed; what ran at once counts in full
+    made_s: float = 0.0  # of this run: what was not in the cache yet
+    computed_s: float = 0.0  # wall seconds of teachers and passes when they were computed, one thread each

@@ -108,7 +108,7 @@ def _row(bench: Bench, template: str, item: VariantResult, control: _Control) ->
 
 
 def _own_controls(steps: Sequence[StepResult]) -> list[str]:
-    """What each pass that trained says of itself beside its control: both in fp32, on the validation samples."""
+    """What each pass that trained says of itself beside its control, on the validation samples."""
     found = []
     for step in steps:
         for name, value in step.figures.items():

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
@@ -71,6 +72,9 @@ def make_sides(bench: Bench, source: str, data: Path, on_progress: OnProgress) -
         imported = bench.both[format_].imported
         request: Chain = {"model": str(imported.artifact_path), "calibration": str(imported.calibration_path)}
         ways.append(_way(name, f"{other}'s defaults", format_, partial(_other, bench, other, request)))
+        if format_ is Format.ONNX:  # ours begins with onnx-prepare, which is the same library's preparation
+            prepared = f"{other}'s defaults on a prepared model"
+            ways.append(_way(name, prepared, format_, partial(_other, bench, f"{other}-prepared", request)))
         for way, chain in chains.items():
             ways.append(_way(name, way, format_, partial(_ours, bench, format_, chain, report)))
     return ways + _pruners(bench, source, data, part_of(on_progress, 0.4, 0.6, "torch-pruning"))
@@ -177,11 +181,12 @@ def _other(bench: Bench, way: str, request: Chain) -> Path:
     suffix = Format.TFLITE.value if way == "ai-edge-quantizer" else Format.ONNX.value
     out = bench.folder / "sides" / f"{way}.{suffix}"
     asked = {"way": way, **request, "out": str(out)}
-    key = json.dumps({**asked, "sha256": _input_sha256(request)}, sort_keys=True)
+    key = json.dumps({**asked, "sha256": _input_sha256(request), "versions": _versions()}, sort_keys=True)
     marker = out.with_suffix(".asked")
     if out.is_file() and marker.is_file() and marker.read_text() == key:
         return out
     out.parent.mkdir(parents=True, exist_ok=True)
+    marker.unlink(missing_ok=True)
     try:
         found = subprocess.run(
             [sys.executable, "-m", "benchmarks.compression.others"],
@@ -198,6 +203,10 @@ def _other(bench: Bench, way: str, request: Chain) -> Path:
         raise PermanentError(f"{way} failed: {' '.join(found.stderr.split())[-300:]}")
     write_bytes(marker, key.encode())
     return out
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("onnxruntime", "ai-edge-quantizer", "torch-pruning", "torch")}
 
 
 def _input_sha256(request: Chain) -> list[str]:

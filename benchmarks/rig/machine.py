@@ -19,7 +19,7 @@ def describe_machine(*packages: str) -> str:
     versions = " ".join(f"{name} {version(name)}" for name in ("muster-edge", "protobuf", *packages))
     return (
         f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H:%MZ} {platform.machine()} {os.cpu_count()} cores "
-        f"({_cpu_model()}) {platform.platform()} Python {platform.python_version()} {versions}"
+        f"({cpu_model()}) {platform.platform()} Python {platform.python_version()} {versions}"
     )
 
 
@@ -35,7 +35,8 @@ def tell_machine(*packages: str) -> None:
         print(f"CPU pressure {cpu:.0f} % before the start", file=sys.stderr)
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """As the kernel names it."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -93,8 +93,22 @@ def test_the_product_takes_what_is_kept_and_it_is_made_once(folder, tmp_path):
     data = load_npz(path)
     assert data.train is not None
     assert len(data.judging()) == 10
-    (folder / "audio" / "fsdd_dev.npz").unlink()
+    made_ns = path.stat().st_mtime_ns
     assert prepared(spoken_digits, folder, tmp_path / "cache") == path
+    assert path.stat().st_mtime_ns == made_ns
+
+
+def test_another_file_in_the_data_folder_is_other_data(folder, tmp_path):
+    path = prepared(spoken_digits, folder, tmp_path / "cache")
+    source = folder / "audio" / "fsdd_dev.npz"
+    with np.load(source) as arrays:
+        np.savez(source.with_name("other.npz"), **{**arrays, "label": (arrays["label"] + 1) % 10})
+    source.with_name("other.npz").replace(source)
+    other = prepared(spoken_digits, folder, tmp_path / "cache")
+    assert other != path
+    source.unlink()
+    with pytest.raises(NotFoundError, match=r"fsdd_dev\.npz"):
+        prepared(spoken_digits, folder, tmp_path / "cache")
 
 
 def test_a_missing_file_is_named_with_the_way_out(tmp_path):

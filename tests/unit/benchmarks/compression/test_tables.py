@@ -23,7 +23,7 @@ def report(row: Row) -> Report:
 
 
 def test_a_missed_goal_is_told_with_the_distance(report):
-    assert "missed: 12.0x faster instead of 15x" in markdown(report)
+    assert "missed: 12.00x faster instead of 15x" in markdown(report)
 
 
 def test_a_variant_that_the_gate_dropped_meets_no_goal_in_silence(report, row):
@@ -39,7 +39,7 @@ def test_each_named_variant_is_judged_for_itself_and_one_that_is_not_there_is_mi
     verdicts = {
         line.split("|")[4].strip(): line for line in text.split("## Teachers")[0].splitlines() if "| tiny" in line
     }
-    assert "missed: 12.0x faster" in verdicts["tiny-int8 (onnx)"]
+    assert "missed: 12.00x faster" in verdicts["tiny-int8 (onnx)"]
     assert verdicts["tiny-weights8 (onnx)"].endswith("| met |")
     assert "it did not come out" in verdicts["tiny-lite-int8 (tflite)"]
 
