@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,11 @@ from muster_compression.recipe import BASELINE, VariantRecipe
 from muster_compression.setting import Setting
 from muster_protos.model import Format
 
+_OF_THE_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
+"""What says nothing of a variant: no room, a broken or read-only disk, no descriptors, no memory."""
+
 
 def make_variant(
     setting: Setting, variant: VariantRecipe, branches: dict[str, Branch], on_progress: OnProgress
@@ -25,7 +31,8 @@ def make_variant(
 
     Raises:
         EndedError: a pass cannot take the model or changed nothing, a torch form missed the floor, or its files cannot
-            be written.
+            be written where others can.
+        OSError: the machine is at fault (a full disk); another variant would fare no better.
     """
     with tempfile.TemporaryDirectory(dir=setting.order.out_dir, prefix="scratch-") as scratch:
         chain = run_chain(setting, variant, branches, Path(scratch), on_progress)
@@ -47,12 +54,14 @@ def _kept(setting: Setting, model: WorkingModel) -> WorkingModel:
 
 
 def _finished(setting: Setting, variant: VariantRecipe, chain: Chain) -> VariantResult:
-    """Its files, or none of them: what fails here ends this variant and no other."""
+    """Its files, or none of them: what fails here ends this variant and no other, unless the machine fails."""
     try:
         return _finish(setting, variant, chain)
     except ENDS_A_VARIANT as error:
         raise EndedError(f"its files could not be made: {error}", chain.steps) from error
     except OSError as error:
+        if error.errno in _OF_THE_MACHINE:
+            raise
         raise EndedError(f"its files could not be written: {error.strerror or error}", chain.steps) from error
 
 

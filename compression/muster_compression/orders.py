@@ -200,6 +200,7 @@ class FailedVariant:
     reason: str
     steps: tuple[StepResult, ...] = ()  # as far as it came
     is_extra_missing: bool = False  # an optional part that it needs is not installed
+    is_file_missing: bool = False  # a file or function that its passes name is not there
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from muster_compression.part_of import OnProgress, part_of
 from muster_compression.passes.port import Form, WorkingModel
 from muster_compression.recipe import BASELINE, Recipe, VariantRecipe, load_recipe
 from muster_compression.setting import Setting, prepare
-from muster_protos.errors import InvalidInputError, MissingExtraError
+from muster_protos.errors import InvalidInputError, MissingExtraError, NotFoundError
 
 
 def do_recipe(order: RecipeOrder, on_progress: OnProgress) -> RecipeResult:
@@ -37,8 +37,9 @@ def _run(order: RecipeOrder, recipe: Recipe, folder: Path, on_progress: OnProgre
         try:
             result = make_variant(setting, variant, branches, step)
         except EndedError as error:
-            is_extra_missing = isinstance(error.__cause__, MissingExtraError)
-            failed.append(FailedVariant(variant.name, str(error), error.steps, is_extra_missing))
+            cause = error.__cause__
+            missing = isinstance(cause, MissingExtraError), isinstance(cause, NotFoundError)
+            failed.append(FailedVariant(variant.name, str(error), error.steps, *missing))
         else:
             made.append(result)
     if not made:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from muster_compression.latency import host_latency
 from muster_compression.nothing_made import NothingMadeError
-from muster_compression.orders import FailedVariant, HostLatency, Parent, StepResult, VariantResult
+from muster_compression.orders import FailedVariant, HostLatency, Parent, RecipeResult, StepResult, VariantResult
 from muster_compression.part_of import OnProgress
 from muster_compression.rows import finite
 from muster_compression.run_recipe import run_recipe
@@ -49,15 +49,15 @@ class Evaluator:
         """The point with its figures, or with the reason why it could not be made.
 
         Raises:
-            MusterError: what says nothing of the point: a missing extra, a dead child, a full disk or memory. It is
-                tried again when the search goes on.
+            MusterError: what says nothing of the point: a missing extra, a file that is not there any more, a dead
+                child, a full disk or memory. It is tried again when the search goes on.
         """
         started = time.monotonic()
         point = Point(number, self.space.variant_name(target), dict(values))
         with tempfile.TemporaryDirectory(dir=self.asked.out_dir, prefix=".search-") as folder:
             try:
                 found = self._made(Path(folder), target, values, on_progress)
-            except (InvalidInputError, NotFoundError, PointFailedError) as error:
+            except (InvalidInputError, PointFailedError) as error:
                 reason = str(error).removeprefix(f"{point.variant}: ")
                 steps = _steps_of(error, point.variant)
                 return replace(point, failed=reason, wall_s=time.monotonic() - started, steps=steps)
@@ -85,10 +85,25 @@ class Evaluator:
     def _made(self, folder: Path, target: int, values: Mapping[str, Value], on_progress: OnProgress) -> VariantResult:
         recipe = folder / "point.yaml"
         recipe.write_text(self.space.point_yaml(target, values), encoding="utf-8")
-        result = run_recipe(
+        try:
+            result = self._run(recipe, folder / "made", on_progress)
+        except NothingMadeError as error:
+            _check_complete(error.result)
+            raise
+        _check_complete(result)
+        name = self.space.variant_name(target)
+        for item in result.variants:
+            if item.manifest.name == name:
+                return item
+        raise PointFailedError(
+            next((item for item in result.failed if item.name == name), FailedVariant(name, "it was not made"))
+        )
+
+    def _run(self, recipe: Path, out_dir: Path, on_progress: OnProgress) -> RecipeResult:
+        return run_recipe(
             self.parent,
             str(recipe),
-            folder / "made",
+            out_dir,
             lambda ratio, note: on_progress(_MEASURING * ratio, note),
             stop=self.stop,
             floor=self.asked.floor,
@@ -97,14 +112,6 @@ class Evaluator:
             threads=self.asked.threads,
             cache_dir=self.asked.cache_dir,
         )
-        name = self.space.variant_name(target)
-        for item in result.variants:
-            if item.manifest.name == name:
-                return item
-        failed = next((item for item in result.failed if item.name == name), FailedVariant(name, "it was not made"))
-        if failed.is_extra_missing:
-            raise MissingExtraError(failed.reason)
-        raise PointFailedError(failed)
 
 
 class PointFailedError(PermanentError):
@@ -113,6 +120,20 @@ class PointFailedError(PermanentError):
     def __init__(self, failed: FailedVariant) -> None:
         super().__init__(failed.reason)
         self.failed = failed
+
+
+def _check_complete(result: RecipeResult) -> None:
+    """Nothing is missing that the point, or what it starts from, needs whatever its values.
+
+    Raises:
+        MissingExtraError: an optional part is not installed.
+        NotFoundError: a file that passes name is not there any more.
+    """
+    for item in result.failed:
+        if item.is_extra_missing:
+            raise MissingExtraError(item.reason)
+        if item.is_file_missing:
+            raise NotFoundError(item.reason)
 
 
 def _steps_of(error: MusterError, variant: str) -> tuple[StepResult, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
+from muster_compression import chain
 from muster_compression.cli import main
 from muster_compression.import_model import import_model
 from muster_compression.nothing_made import NothingMadeError
@@ -14,7 +17,7 @@ from muster_compression.orders import Parent, RecipeOrder
 from muster_compression.run_file import load_run
 from muster_compression.run_recipe import run_recipe
 from muster_compression.runner import do_recipe
-from muster_protos.errors import InvalidInputError
+from muster_protos.errors import InvalidInputError, NotFoundError
 
 TWICE = {"name": "twice", "formats": ["onnx"], "passes": ["onnx-prepare", "onnx-fp16", "onnx-static-int8"]}
 HALF = {"name": "half", "formats": ["onnx"], "passes": ["onnx-prepare", "onnx-fp16"]}
@@ -71,6 +74,32 @@ def test_a_variant_whose_files_cannot_be_written_ends_alone(parent, tmp_path):
     (failed,) = result.failed
     assert failed.reason == "its files could not be written: Is a directory"
     assert [step.pass_name for step in failed.steps] == ["onnx-prepare", "onnx-fp16"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_full_or_broken_disk_is_no_fault_of_the_variant_and_ends_the_run(parent, tmp_path, monkeypatch, number):
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.name == "m.v1.half.onnx":
+            raise OSError(number, os.strerror(number), str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    order = RecipeOrder(recipe(tmp_path, HALF), parent, tmp_path, cache_dir=tmp_path / "cache", tells_failures=True)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        do_recipe(order, lambda ratio, note: None)
+    assert not list(tmp_path.glob("m.v1.*"))
+
+
+def test_a_file_that_a_pass_misses_is_told_apart_from_a_pass_that_fails(parent, tmp_path, monkeypatch):
+    def vanished(*_: object) -> None:
+        raise NotFoundError("no file student.py")
+
+    monkeypatch.setattr(chain, "apply_pass", vanished)
+    order = RecipeOrder(recipe(tmp_path, HALF), parent, tmp_path, cache_dir=tmp_path / "cache", tells_failures=True)
+    (failed,) = do_recipe(order, lambda ratio, note: None).failed
+    assert (failed.reason, failed.is_file_missing, failed.is_extra_missing) == ("no file student.py", True, False)
 
 
 @pytest.mark.parametrize(("options", "seed"), [([], 3), (["--seed", "0"], 0), (["--seed", "4"], 4)])

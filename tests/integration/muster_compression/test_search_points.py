@@ -9,13 +9,14 @@ import pytest
 import yaml
 
 from muster_compression.import_model import import_model
-from muster_compression.orders import Holdout, ImportedModel
+from muster_compression.nothing_made import nothing_made
+from muster_compression.orders import FailedVariant, Holdout, ImportedModel, RecipeResult
 from muster_compression.process import ChildError
 from muster_compression.search import evaluate
 from muster_compression.search.evaluate import Asked, Evaluator
 from muster_compression.search.identity import search_identity
 from muster_compression.search.space import Space, load_space
-from muster_protos.errors import InvalidInputError, MissingExtraError, PermanentError, TemporaryError
+from muster_protos.errors import InvalidInputError, MissingExtraError, NotFoundError, PermanentError, TemporaryError
 
 INT8 = {"pass": "onnx-static-int8", "calibration_samples": 16, "per_channel": {"choices": [True, False]}}
 CHOICE = "small.onnx-static-int8.per_channel"
@@ -69,6 +70,7 @@ def test_a_point_that_cannot_be_made_says_how_far_it_came(imported, metric, tmp_
     [
         (InvalidInputError("odd"), True),
         (MissingExtraError("needs optuna"), False),
+        (NotFoundError("no data file"), False),
         (TemporaryError("later"), False),
         (PermanentError("No space left on device"), False),
     ],
@@ -84,6 +86,27 @@ def test_only_what_the_values_are_to_blame_for_is_a_failed_point(imported, tmp_p
     else:
         with pytest.raises(type(error), match=str(error)):
             evaluator.evaluate(1, 0, {CHOICE: True}, lambda ratio, note: None)
+
+
+def test_a_metric_that_is_gone_meanwhile_is_no_failed_point(imported, tmp_path):
+    asked = Asked(tmp_path, own_metric=f"{tmp_path}/gone.py:share", cache_dir=tmp_path / "cache", measure_latency=False)
+    evaluator = Evaluator(space_of(tmp_path, "onnx-prepare", INT8), imported.parent, asked)
+    with pytest.raises(NotFoundError, match=r"no file .*gone\.py"):
+        evaluator.evaluate(1, 0, {CHOICE: True}, lambda ratio, note: None)
+
+
+@pytest.mark.parametrize(
+    ("missing", "error"), [({"is_file_missing": True}, NotFoundError), ({"is_extra_missing": True}, MissingExtraError)]
+)
+def test_what_is_missing_below_the_point_is_no_failed_point_either(imported, tmp_path, monkeypatch, missing, error):
+    def fail(*_: object, **__: object) -> None:
+        failed = FailedVariant("first", "no file net.py", **missing), FailedVariant("small", "its parent first was")
+        raise nothing_made(RecipeResult((), failed))
+
+    monkeypatch.setattr(evaluate, "run_recipe", fail)
+    evaluator = Evaluator(space_of(tmp_path, "onnx-prepare", INT8), imported.parent, Asked(tmp_path))
+    with pytest.raises(error, match=r"no file net\.py"):
+        evaluator.evaluate(1, 0, {CHOICE: True}, lambda ratio, note: None)
 
 
 def test_samples_threads_seed_and_everybodys_code_make_another_search(imported, metric, tmp_path):
