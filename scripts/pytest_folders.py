@@ -8,7 +8,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-TOGETHER = {"e2e", "integration"}
+TOGETHER = {"e2e", "integration", "regression"}
 
 
 class FolderScheduling(LoadScopeScheduling):

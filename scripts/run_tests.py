@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("e2e", "integration", "contract", "architecture", "faults", "unit")  # the longest pieces first
+FOLDERS = ("e2e", "integration", "regression", "contract", "architecture", "faults", "unit")  # the longest pieces first
 LIMIT_S = float(os.environ.get("MUSTER_TEST_LIMIT_S", "2100"))
 RUNS = (
     ("not faults and not alone", ("-n", "2", "--no-loadscope-reorder", "-p", "pytest_folders")),
