@@ -9,7 +9,7 @@ from muster_compression.artifact import ref_of, write_npz
 from muster_compression.dataset.load import load_data
 from muster_compression.dataset.overlap import check_apart
 from muster_compression.dataset.splits import Array, Split
-from muster_compression.dataset.training import held_out
+from muster_compression.dataset.training import held_out, is_enough_to_train, training_splits
 from muster_compression.face import open_face
 from muster_compression.importing import EVALUATION_COUNT
 from muster_compression.judge import judge, reference_outputs
@@ -26,7 +26,7 @@ def do_holdout(order: HoldoutOrder, on_progress: OnProgress) -> Holdout:
     """The samples that ``dataset.training.held_out`` gives, at most 512 of them, with the baseline's own answers.
 
     Raises:
-        InvalidInputError: the data do not fit the model, or samples that are held out judge it.
+        InvalidInputError: the data do not fit the model, or samples of two splits are the same.
     """
     manifest = order.parent.manifest
     if not order.parent.data:
@@ -35,17 +35,21 @@ def do_holdout(order: HoldoutOrder, on_progress: OnProgress) -> Holdout:
     data = load_data(order.parent.data)
     holdout = held_out(data, manifest.signature, manifest.seed)
     samples_sha256 = hashlib.sha256(f"{split_sha256(data.train)} {split_sha256(holdout)}".encode()).hexdigest()
+    training = None
+    if holdout is not None and is_enough_to_train(data):
+        training, _ = training_splits(data, manifest.signature, manifest.seed)
+    notes = tuple(check_apart(training, holdout, judging_samples(order.parent), data.name))
+    known = Holdout(samples_sha256=samples_sha256, notes=notes)
     if holdout is None:
-        return Holdout(reason="there are no labelled samples apart from those", samples_sha256=samples_sha256)
+        return replace(known, reason="there are no labelled samples apart from those")
     if len(holdout) < FEWEST_SAMPLES:
         reason = f"only {len(holdout)} samples are held out, at least {FEWEST_SAMPLES} are needed"
-        return Holdout(reason=reason, samples_sha256=samples_sha256)
-    check_apart(None, holdout, judging_samples(order.parent), data.name)
-    return _judged(order, holdout.sample(EVALUATION_COUNT, manifest.seed), samples_sha256, on_progress)
+        return replace(known, reason=reason)
+    return _judged(order, holdout.sample(EVALUATION_COUNT, manifest.seed), known, on_progress)
 
 
-def _judged(order: HoldoutOrder, holdout: Split, samples_sha256: str, on_progress: OnProgress) -> Holdout:
-    """The file, and the baseline's figures on it."""
+def _judged(order: HoldoutOrder, holdout: Split, known: Holdout, on_progress: OnProgress) -> Holdout:
+    """``known`` with the file, and the baseline's figures on it."""
     parent, manifest = order.parent, order.parent.manifest
     signature = manifest.signature
     face = open_face(parent.artifact_path, manifest.format, signature, manifest.binding)
@@ -70,8 +74,8 @@ def _judged(order: HoldoutOrder, holdout: Split, samples_sha256: str, on_progres
     ).accuracy
     if accuracy.value is None and manifest.accuracy is not None and manifest.accuracy.value is not None:
         reason = f"{signature.metric} has no value on the held-out samples ({accuracy.unavailable_reason})"
-        return Holdout(reason=reason, samples_sha256=samples_sha256)
+        return replace(known, reason=reason)
     judged = replace(
         parent, manifest=replace(manifest, accuracy=accuracy, evaluation=ref_of(path)), evaluation_path=path
     )
-    return Holdout(judged, "", len(holdout), samples_sha256)
+    return replace(known, parent=judged, samples=len(holdout))

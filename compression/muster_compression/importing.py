@@ -49,12 +49,13 @@ def do_import(order: ImportOrder, on_progress: OnProgress) -> ImportedModel:
     signature = canonical_signature(session, format, order.labels, "")
     own = load_own_metric(order.own_metric)
     signature = _with_metric(signature, order.metric, labels, own)
+    notes = list(_notes(signature, data, labels))
     if is_untrained and data is not None:
         session.close()
-        train_source(order, data, signature, path, part_of(on_progress, 0.1, 0.5))
+        judging = _judging(data, signature, order.seed)
+        notes += train_source(order, data, judging, signature, path, part_of(on_progress, 0.1, 0.5))
         session = open_artifact(path, format)
     binding = bind(session, signature)
-    notes = list(_notes(signature, data, labels))
     evaluation_path = order.out_dir / f"{order.name}.v{order.version}.evaluation.npz"
     _write_evaluation(evaluation_path, path, format, signature, binding, session, data, order.seed)
     calibration_path = _write_calibration(order, signature, data)
@@ -170,10 +171,7 @@ def _write_evaluation(
     """Inputs, labels when there are any, and the baseline's own answers."""
     from muster_bench.face import Face
 
-    if data is None:
-        split = Split(_generated(session, signature, seed))
-    else:
-        split = fit_samples(data.judging().sample(EVALUATION_COUNT, seed), signature, data.name)
+    split = Split(_generated(session, signature, seed)) if data is None else _judging(data, signature, seed)
     references = reference_outputs(Face(session, signature, binding), split.inputs, artifact.name)
     arrays: dict[str, Array] = {f"x_{name}": values for name, values in split.inputs.items()}
     arrays |= {f"ref_{name}": values for name, values in references.items()}
@@ -181,6 +179,11 @@ def _write_evaluation(
         arrays["y"] = split.labels
     write_npz(path, arrays)
     del format
+
+
+def _judging(data: DataSet, signature: Signature, seed: int) -> Split:
+    """The samples that judge every variant of the model, in canonical tensors."""
+    return fit_samples(data.judging().sample(EVALUATION_COUNT, seed), signature, data.name)
 
 
 def _generated(session: Session, signature: Signature, seed: int) -> dict[str, Array]:

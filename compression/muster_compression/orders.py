@@ -110,6 +110,7 @@ class Holdout:
     reason: str = ""  # why not
     samples: int = 0
     samples_sha256: str = ""  # of training samples and holdout, where there are any
+    notes: tuple[str, ...] = ()  # on samples that stand in two splits
 
 
 @dataclass(frozen=True, slots=True)

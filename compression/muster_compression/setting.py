@@ -11,9 +11,8 @@ from muster_compression.artifact import ref_of
 from muster_compression.cache import cache_dir
 from muster_compression.dataset.fit import fit_samples
 from muster_compression.dataset.load import load_data
-from muster_compression.dataset.overlap import check_apart
+from muster_compression.dataset.overlap import apart_splits
 from muster_compression.dataset.splits import Array, DataSet, Split
-from muster_compression.dataset.training import training_splits
 from muster_compression.floor import check_reachable, parse_floor
 from muster_compression.gate import Gated, GateRules
 from muster_compression.orders import Parent, RecipeOrder
@@ -61,8 +60,9 @@ def prepare(order: RecipeOrder, recipe: Recipe, folder: Path, sees_samples: bool
     seed = recipe.seed if order.seed is None else order.seed
     training, holdout = None, None
     if data is not None and sees_samples:  # by the import's seed: what it trained on is never held out here
-        training, holdout = training_splits(data, manifest.signature, manifest.seed)
-        notes += check_apart(training, holdout, judging_samples(parent), data.name)
+        judging = judging_samples(parent)
+        training, holdout, apart = apart_splits(data, judging, manifest.signature, manifest.seed)
+        notes += apart
     threads = threads_of(order.threads)
     hashes = SampleHashes(samples_sha256(calibration), split_sha256(training), split_sha256(holdout))
     cache = PassCache(order.cache_dir or cache_dir())

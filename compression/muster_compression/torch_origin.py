@@ -10,8 +10,8 @@ from muster_bench.dataset import columns, load_arrays
 from muster_compression.applying import Surroundings, apply_pass
 from muster_compression.artifact import ref_of
 from muster_compression.dataset.load import load_data
+from muster_compression.dataset.overlap import apart_splits
 from muster_compression.dataset.splits import Array, DataSet, Split
-from muster_compression.dataset.training import training_splits
 from muster_compression.module_identity import module_identity
 from muster_compression.orders import Parent
 from muster_compression.part_of import OnProgress
@@ -63,17 +63,25 @@ def torch_baseline(
         assert named is not None
         model = untrained(*named, manifest.seed, parent.train_epochs > 0, folder)
         if parent.train_epochs:
-            around = import_surroundings(load_data(parent.data), manifest.signature, manifest.seed, threads, cache)
+            samples, _ = evaluation_samples(parent)
+            data = load_data(parent.data)
+            around, _ = import_surroundings(data, samples, manifest.signature, manifest.seed, threads, cache)
             model = trained(model, parent.train_epochs, around, folder, on_progress)
     _check_same(parent, model)
     return model
 
 
-def import_surroundings(data: DataSet, signature: Signature, seed: int, threads: int, cache: PassCache) -> Surroundings:
-    """What the import trains with; the same again gives the same weights, out of the cache."""
-    training, holdout = training_splits(data, signature, seed)
+def import_surroundings(
+    data: DataSet, judging: Split, signature: Signature, seed: int, threads: int, cache: PassCache
+) -> tuple[Surroundings, list[str]]:
+    """What the import trains with, and notes; the same again gives the same weights, out of the cache.
+
+    Raises:
+        InvalidInputError: samples do not fit, or those of ``judging`` (in canonical tensors) train or are held out.
+    """
+    training, holdout, notes = apart_splits(data, judging, signature, seed)
     hashes = SampleHashes("", split_sha256(training), split_sha256(holdout))
-    return Surroundings(signature, {}, training, holdout, hashes, seed, threads, cache)
+    return Surroundings(signature, {}, training, holdout, hashes, seed, threads, cache), notes
 
 
 def untrained(path: Path, function: str, seed: int, is_untrained: bool, folder: Path) -> WorkingModel:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from muster_compression.applying import threads_of
 from muster_compression.cache import cache_dir
-from muster_compression.dataset.splits import DataSet
+from muster_compression.dataset.splits import DataSet, Split
 from muster_compression.exporting import export, torch_source
 from muster_compression.orders import ImportOrder
 from muster_compression.part_of import OnProgress, part_of
@@ -38,17 +38,20 @@ def check_trainable(order: ImportOrder, data: DataSet | None) -> None:
         raise InvalidInputError("--train-epochs: expected training samples, found none; add x_train and y_train")
 
 
-def train_source(order: ImportOrder, data: DataSet, signature: Signature, path: Path, on_progress: OnProgress) -> None:
-    """Write the trained model to ``path``; weights come from the cache when the same was trained before.
+def train_source(
+    order: ImportOrder, data: DataSet, judging: Split, signature: Signature, path: Path, on_progress: OnProgress
+) -> list[str]:
+    """Write the trained model to ``path``, return notes; weights come from the cache when the same was trained before.
 
     Raises:
         PassError: the training diverges, or the module cannot be kept as a file.
-        InvalidInputError: it cannot be exported.
+        InvalidInputError: it cannot be exported, or samples that judge it (``judging``, in canonical tensors) would
+            train it.
     """
     named = split_torch(order.source)
     assert named is not None
     cache = PassCache(order.cache_dir or cache_dir())
-    around = import_surroundings(data, signature, order.seed, threads_of(order.threads), cache)
+    around, notes = import_surroundings(data, judging, signature, order.seed, threads_of(order.threads), cache)
     with tempfile.TemporaryDirectory(dir=order.out_dir, prefix="training-") as folder:
         model = untrained(*named, order.seed, True, Path(folder))
         inner = part_of(on_progress, 0.0, _TRAINING_SHARE)
@@ -58,3 +61,4 @@ def train_source(order: ImportOrder, data: DataSet, signature: Signature, path: 
         module.requires_grad_(False)
         rest = part_of(on_progress, _TRAINING_SHARE, 1 - _TRAINING_SHARE)
         export(replace(source, module=module), path, "", rest)
+    return notes

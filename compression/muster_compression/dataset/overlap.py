@@ -1,66 +1,101 @@
-"""Samples that judge must not train, and must not be held out either."""
+"""Samples that judge must neither train nor be held out, and those that are held out must not train."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 
 import numpy as np
 
-from muster_compression.dataset.splits import Split
+from muster_compression.dataset.splits import DataSet, Split
+from muster_compression.dataset.training import training_splits
 from muster_protos.errors import InvalidInputError
+from muster_protos.model import Signature
 
 _SHARE = 0.01
 _HANDFUL = 5
+_MOST_BY_NATURE = 0.5
+_DEVIATIONS = 3.0
 _DIGEST_BYTES = 16
 
 
-def check_apart(training: Split | None, holdout: Split | None, judging: Split, name: str) -> list[str]:
-    """Notes on the few samples that stand in both; rows are compared by the hash of their inputs, in canonical tensors.
+def apart_splits(
+    data: DataSet, judging: Split, signature: Signature, seed: int
+) -> tuple[Split | None, Split | None, list[str]]:
+    """``training_splits``, and the notes of ``check_apart`` on them.
 
-    Some data repeat themselves by nature (blank pictures, few integer features). As many rows of ``training`` that have
-    a twin in there say how often a fresh sample would have one; only what lies above that share counts. A handful, or
-    1 %, is a note.
+    Raises:
+        InvalidInputError: as both.
+    """
+    training, holdout = training_splits(data, signature, seed)
+    return training, holdout, check_apart(training, holdout, judging, data.name)
+
+
+def check_apart(training: Split | None, holdout: Split | None, judging: Split, name: str) -> list[str]:
+    """Notes on the few samples that stand in two splits; rows are compared by the hash of their inputs, in canonical
+    tensors.
+
+    Some data repeat themselves by nature (blank pictures, few integer features): only what lies above the share that
+    is expected from that counts, and a handful, or 1 %, is a note. More than half is refused whatever the reason: such
+    figures would tell what was learned by heart.
 
     Raises:
         InvalidInputError: more than that; with the counts and what to do.
     """
+    trained, held = _hashes(training), _hashes(holdout)
     judged = _hashes(judging)
-    notes = []
-    if training is not None:
-        trained = _hashes(training)
-        what = f"of {len(judging)} samples that judge are among the {len(training)} that train"
-        notes += _verdict(_common(judged, trained), len(judged), _twins(trained), what, name)
-    if holdout is not None:
-        held = _hashes(holdout)
-        what = f"of {len(holdout)} samples that are held out judge, too"
-        notes += _verdict(_common(held, judged), len(held), _twins(held), what, name)
-    return notes
+    trains, holds = f"are among the {len(trained)} that train", "samples that are held out"
+    way_out = "take them out of the data, or import the model with other samples to judge by"
+    return [
+        *_verdict(judged, trained, f"of {len(judged)} samples that judge {trains}", name, way_out),
+        *_verdict(held, judged, f"of {len(held)} {holds} judge, too", name, way_out),
+        *_verdict(held, trained, f"of {len(held)} {holds} {trains}", name, "keep each row of the data once"),
+    ]
 
 
-def _verdict(found: int, count: int, twins: float, what: str, name: str) -> list[str]:
-    """A note, or the error."""
-    if found - twins * count > max(_SHARE * count, min(_HANDFUL, 0.5 * count)):
+def _verdict(samples: list[bytes], others: list[bytes], what: str, name: str, way_out: str) -> list[str]:
+    """Nothing, a note, or the error."""
+    known, count = set(others), len(samples)
+    found = sum(item in known for item in samples)
+    if not found:
+        return []
+    twins = _by_nature(samples, others)
+    noise = math.sqrt(twins * (1 - twins) * (1 / count + 1 / len(others)))  # of the samples and of the estimate
+    expected = count * (twins + _DEVIATIONS * noise)
+    allowed = max(_SHARE * count, min(_HANDFUL, 0.5 * count))
+    if found - expected > allowed or found > max(_MOST_BY_NATURE * count, min(_HANDFUL, 0.5 * count)):
         raise InvalidInputError(
-            f"{name}: expected data apart from the samples that judge, found that {found} {what}: figures would "
-            "flatter every variant; take them out of the data, or import the model with other samples to judge by"
+            f"{name}: expected splits apart from each other, found that {found} {what}: figures would flatter every "
+            f"variant; {way_out}"
         )
-    return [f"{name}: {found} {what}; alike by nature, or by mistake?"] if found else []
+    return [f"{name}: {found} {what}; alike by nature, or by mistake?"]
 
 
-def _common(samples: list[bytes], others: list[bytes]) -> int:
-    """How many of ``samples`` are among ``others``."""
-    known = set(others)
-    return sum(item in known for item in samples)
+def _by_nature(samples: list[bytes], others: list[bytes]) -> float:
+    """How likely a fresh sample has an equal one among ``others`` without anybody's mistake.
+
+    That is the share of ``others`` that are not single (Good and Turing's estimate of what has been seen), unless rows
+    were copied: then ``samples`` repeat themselves less often than ``others`` do, pair by pair, and the share shrinks
+    in that proportion. More than one half of ``others`` counts as copies, too: by nature so much would be refused.
+    """
+    share = sum(count for count in Counter(others).values() if count > 1) / max(1, len(others))
+    if not share or share > _MOST_BY_NATURE:
+        return 0.0
+    among_others = _equal_pairs(others) / math.comb(len(others), 2)
+    expected = among_others * math.comb(len(samples), 2)
+    seen = _equal_pairs(samples)
+    return share if not expected else share * min(1.0, (seen + _DEVIATIONS * math.sqrt(seen + 1)) / expected)
 
 
-def _twins(samples: list[bytes]) -> float:
-    """The share of samples with an equal one beside them."""
-    return sum(count for count in Counter(samples).values() if count > 1) / max(1, len(samples))
+def _equal_pairs(samples: list[bytes]) -> int:
+    return sum(math.comb(count, 2) for count in Counter(samples).values())
 
 
-def _hashes(split: Split) -> list[bytes]:
+def _hashes(split: Split | None) -> list[bytes]:
     """One per sample, over all inputs."""
+    if split is None:
+        return []
     arrays = [np.ascontiguousarray(split.inputs[key]) for key in sorted(split.inputs)]
     found = []
     for index in range(len(split)):

@@ -49,9 +49,12 @@ def held_out(data: DataSet, signature: Signature, seed: int) -> Split | None:
     """
     if data.test is not None and data.validation is not None and data.validation.labels is not None:
         return fit_samples(data.validation, signature, data.name)
-    if data.train is None or data.train.labels is None or len(data.train) < _FEWEST_ROWS:
-        return None
-    return training_splits(data, signature, seed)[1]
+    return training_splits(data, signature, seed)[1] if is_enough_to_train(data) else None
+
+
+def is_enough_to_train(data: DataSet) -> bool:
+    """Whether ``training_splits`` can give training samples."""
+    return data.train is not None and data.train.labels is not None and len(data.train) >= _FEWEST_ROWS
 
 
 def _check_labels(train: Split, signature: Signature, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muster_compression.frontier import Candidate, quality_of
@@ -110,6 +110,7 @@ def _search(
         result = _made(imported.parent, path, asked, making, stop)
     except NothingMadeError as error:
         raise none_came_out(error, summary) from error
+    result = replace(result, notes=tuple(dict.fromkeys((*holdout.notes, *result.notes))))
     return SearchResult(with_latencies(result, log.points, evaluator, baseline), with_judged(summary, result), path)
 
 

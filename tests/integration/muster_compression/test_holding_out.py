@@ -74,3 +74,24 @@ def test_held_out_samples_that_judge_are_refused(parent, tmp_path):
     leaky = {**arrays, "x_val": arrays["x_test"], "y_val": arrays["y_test"]}
     with pytest.raises(InvalidInputError, match="found that 56 of 56 samples that are held out judge, too"):
         held_out(known, leaky, tmp_path)
+
+
+def test_held_out_samples_that_train_are_refused(parent, tmp_path):
+    known, arrays = parent
+    leaky = {**arrays, "x_train": arrays["x_val"], "y_train": arrays["y_val"]}
+    with pytest.raises(InvalidInputError, match="found that 64 of 64 samples that are held out are among the 64 that"):
+        held_out(known, leaky, tmp_path)
+
+
+def test_a_handful_is_a_note_that_is_passed_on(parent, tmp_path):
+    known, arrays = parent
+    images = arrays["x_val"].copy()
+    images[:2] = arrays["x_test"][:2]
+    images[2:5] = arrays["x_train"][:3]
+    found = held_out(known, {**arrays, "x_val": images}, tmp_path)
+    assert found.samples == 64
+    assert found.notes == (
+        "changed.npz: 2 of 64 samples that are held out judge, too; alike by nature, or by mistake?",
+        "changed.npz: 3 of 64 samples that are held out are among the 40 that train; alike by nature, or by mistake?",
+    )
+    assert held_out(known, arrays, tmp_path).notes == ()

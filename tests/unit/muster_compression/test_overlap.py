@@ -46,9 +46,40 @@ def test_a_blank_picture_or_two_are_a_note():
 
 def test_data_that_repeat_themselves_by_nature_are_a_note():
     random = np.random.default_rng(0)
-    bits = random.integers(0, 2, (700, 6)).astype(np.float32)
+    bits = random.integers(0, 2, (700, 11)).astype(np.float32)
     notes = check_apart(Split({"x": bits[:500]}), Split({"x": bits[500:600]}), Split({"x": bits[600:]}), "d")
-    assert [note.partition(";")[2] for note in notes] == [" alike by nature, or by mistake?"] * 2
+    assert [note.partition(";")[2] for note in notes] == [" alike by nature, or by mistake?"] * 3
+    assert " 22 of 100 samples that judge are among the 500 that train" in notes[0]
+
+
+@pytest.mark.parametrize("leaked", [200, 60, 20, 8])
+def test_rows_that_stand_there_twice_hide_no_leak(leaked):
+    rows = pictures(0, 400)
+    judging = split(pictures(0, leaked), pictures(1000, 200 - leaked))
+    with pytest.raises(InvalidInputError, match=f"found that {leaked} of 200 samples that judge are among the 800"):
+        check_apart(split(rows, rows), None, judging, "d")
+
+
+def test_a_few_rows_that_were_copied_hide_no_leak_either():
+    training = split(pictures(0, 400), pictures(0, 100))
+    judging = split(pictures(330, 70), pictures(1000, 130))
+    with pytest.raises(InvalidInputError, match="found that 70 of 200 samples that judge"):
+        check_apart(training, None, judging, "d")
+
+
+def test_more_than_half_is_refused_whatever_repeats_itself():
+    bits = np.random.default_rng(0).integers(0, 2, (700, 6)).astype(np.float32)
+    with pytest.raises(InvalidInputError, match="found that 200 of 200 samples that judge are among the 500"):
+        check_apart(Split({"x": bits[:500]}), None, Split({"x": bits[500:]}), "d")
+
+
+def test_held_out_samples_that_train_are_refused_with_the_way_out():
+    holdout = split(pictures(380, 20), pictures(600, 30))
+    words = (
+        "found that 20 of 50 samples that are held out are among the 400 that train: .*keep each row of the data once"
+    )
+    with pytest.raises(InvalidInputError, match=words):
+        check_apart(split(pictures(0, 400)), holdout, split(pictures(1000, 200)), "d")
 
 
 def test_every_input_counts():
