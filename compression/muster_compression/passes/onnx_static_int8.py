@@ -58,9 +58,10 @@ def apply(model: WorkingModel, settings: OnnxStaticInt8Settings, context: PassCo
     samples = reporting(feeds(named, Format.ONNX, context, context.calibration, rows), len(rows), context)
     with blaming_the_model(PassError, f"{_NAME} cannot take this graph"):
         quantizer = QdqQuantizer(named, samples, context.folder, style, settings.calibration)
-        after = quantizer.quantized(excluded=(*settings.keep_float, *stem))
+        spared = {*settings.keep_float, *stem}
+        after = quantizer.quantized(excluded=spared)
     effect, figures = weights_effect(before, after, _NAME)
-    figures["biases_corrected"] = len(quantizer.corrected)
+    figures["biases_corrected"] = len(set(quantizer.corrected) - spared)
     if stem:
         figures["stem_float"] = ", ".join(stem)
     path = save_onnx(after, context.folder / "int8.onnx")
