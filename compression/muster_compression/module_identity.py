@@ -15,8 +15,10 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy as is_uninitialized
 
 from muster_compression.code_identity import source_sha256
+from muster_protos.errors import InvalidInputError
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # another one in each process
 _DEEPEST = 16
@@ -29,6 +31,9 @@ def module_identity(path: Path, module: nn.Module) -> str:
     Buffers count whether a state dict holds them or not, attributes whether their names begin with ``_`` or not;
     torch's own bookkeeping does not. Tensors, arrays, enums, data classes, namespaces, numbers, texts and containers of
     those count by their value, other objects by the code that makes them.
+
+    Raises:
+        InvalidInputError: a tensor has no values (meta, lazy); with its name.
     """
     state = hashlib.sha256()
     for name, value in (*module.state_dict().items(), *module.named_buffers()):
@@ -52,9 +57,10 @@ def _add(digest: hashlib._Hash, name: str, value: object, depth: int = 0) -> Non
     if depth > _DEEPEST:  # a container may hold itself
         return
     if isinstance(value, torch.Tensor):
-        plain = value.detach().contiguous().reshape(-1)
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(plain.view(torch.uint8).numpy().tobytes())
+        held = _bytes(name, value)
+        layout = "" if value.layout is torch.strided else f" {value.layout}"
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}{layout}".encode())
+        digest.update(held)
     elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
         digest.update(f"{name} {value.dtype.str} {value.shape}".encode())
         digest.update(value.tobytes())
@@ -65,6 +71,31 @@ def _add(digest: hashlib._Hash, name: str, value: object, depth: int = 0) -> Non
         digest.update(f"{name} {type(value).__name__} {len(items)}".encode())
         for key, item in items:
             _add(digest, f"{name}.{key}", item, depth + 1)
+
+
+def _bytes(name: str, value: torch.Tensor) -> bytes:
+    """A tensor's values, sparse ones written out.
+
+    Raises:
+        InvalidInputError: it has none.
+    """
+    is_lazy = is_uninitialized(value)
+    if is_lazy or value.is_meta:
+        found = "an uninitialized (lazy) one" if is_lazy else "one on the meta device"
+        way_out = "call the module once on an example" if is_lazy else "load it to the CPU"
+        raise InvalidInputError(
+            f"the module's {name.lstrip('.')!r}: expected a tensor with values, found {found}; {way_out} before the "
+            "function returns it"
+        )
+    try:
+        dense = value.detach().to_dense() if value.layout is not torch.strided else value.detach()
+        plain = dense.resolve_conj().resolve_neg().contiguous().reshape(-1)
+        return plain.view(torch.uint8).numpy().tobytes()
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise InvalidInputError(
+            f"the module's {name.lstrip('.')!r}: expected a tensor whose values can be read, found {value.dtype} "
+            f"{value.layout} on {value.device} ({' '.join(str(error).split())[:120]}); return a plain one"
+        ) from error
 
 
 def _items(value: object) -> Iterator[tuple[str, object]]:

@@ -18,8 +18,14 @@ def onnx_stem(model: onnx.ModelProto) -> tuple[str, ...]:
     for node in model.graph.node:
         if node.op_type in CONVOLUTIONS | PRODUCTS:
             kernel = kernels.get(node.input[1], ()) if len(node.input) > 1 else ()
-            if node.op_type == "Conv" and node.input[0] in raw and len(kernel) > 1 and kernel[1] < FEW_CHANNELS:
+            channels = kernel[1] * _groups(node) if len(kernel) > 1 else FEW_CHANNELS
+            if node.op_type == "Conv" and node.input[0] in raw and channels < FEW_CHANNELS:
                 found.append(node.name)
         elif any(name in raw for name in node.input):
             raw.update(node.output)
     return tuple(found)
+
+
+def _groups(node: onnx.NodeProto) -> int:
+    """Among which a convolution's input channels are parted: a kernel reads those of one."""
+    return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)

@@ -11,6 +11,7 @@ from muster_compression import code_identity
 from muster_compression.code_identity import imported_files, pass_code_sha256, source_sha256
 from muster_compression.module_identity import module_identity
 from muster_compression.sources.torch_module import make_module
+from muster_protos.errors import InvalidInputError
 
 NET = """
 import torch
@@ -267,3 +268,52 @@ def test_a_container_that_holds_itself_ends_and_hooks_are_no_attributes(write):
     module.own = []
     module.own.append(module.own)
     assert module_identity(path, module) == module_identity(path, module) != first
+
+
+SPARSE = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: (SPARSE * x).to_sparse_coo(),
+        lambda x: (SPARSE * x).to_sparse_csr(),
+        lambda x: SPARSE.to_sparse_coo() if x == 1 else SPARSE.to_sparse_csr(),
+        lambda x: torch.tensor([1 + 2j, x * 1j]).conj(),
+        lambda x: torch.tensor([1 + 2j, x * 1j]).conj().imag,
+        lambda x: torch.tensor(1 + x * 1j),
+    ],
+    ids=["coo", "csr", "layout", "conjugate", "negative", "complex"],
+)
+@pytest.mark.parametrize("is_buffer", [True, False])
+def test_tensors_of_any_layout_count_by_their_values(write, make, is_buffer):
+    path = write("a")
+    module = make_module(path, "make", 0)[0]
+    if is_buffer:
+        module.block.register_buffer("own", None)
+    found = []
+    for value in (1, 1, 2):
+        module.block.own = make(value)
+        found.append(module_identity(path, module))
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (lambda: torch.nn.LazyLinear(2), "an uninitialized .lazy. one; call the module once"),
+        (lambda: torch.nn.Linear(4, 2, device="meta"), "one on the meta device; load it to the CPU"),
+    ],
+    ids=["lazy", "meta"],
+)
+def test_tensors_without_values_are_named_in_one_line(write, part, words):
+    path = write("a")
+    module = make_module(path, "make", 0)[0]
+    module.last = part()
+    with pytest.raises(
+        InvalidInputError, match=f"the module's 'last.weight': expected a tensor with values, found {words}"
+    ):
+        module_identity(path, module)
