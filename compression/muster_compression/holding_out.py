@@ -10,6 +10,7 @@ from muster_compression.dataset.load import load_data
 from muster_compression.dataset.overlap import check_apart
 from muster_compression.dataset.splits import Array, Split
 from muster_compression.dataset.training import held_out, is_enough_to_train, training_splits
+from muster_compression.evaluation import evaluation_samples
 from muster_compression.face import open_face
 from muster_compression.importing import EVALUATION_COUNT
 from muster_compression.judge import judge, reference_outputs
@@ -17,7 +18,6 @@ from muster_compression.orders import Holdout, HoldoutOrder
 from muster_compression.own_metric import load_own_metric
 from muster_compression.part_of import OnProgress
 from muster_compression.pass_cache import split_sha256
-from muster_compression.setting import judging_samples
 
 FEWEST_SAMPLES = 50  # with fewer, one sample is more than 2 points of accuracy
 
@@ -38,7 +38,8 @@ def do_holdout(order: HoldoutOrder, on_progress: OnProgress) -> Holdout:
     training = None
     if holdout is not None and is_enough_to_train(data):
         training, _ = training_splits(data, manifest.signature, manifest.seed)
-    notes = tuple(check_apart(training, holdout, judging_samples(order.parent), data.name))
+    judging, _ = evaluation_samples(order.parent)
+    notes = tuple(check_apart(training, holdout, judging, data.name))
     known = Holdout(samples_sha256=samples_sha256, notes=notes)
     if holdout is None:
         return replace(known, reason="there are no labelled samples apart from those")

@@ -12,10 +12,11 @@ from muster_compression.cache import cache_dir
 from muster_compression.dataset.fit import fit_samples
 from muster_compression.dataset.load import load_data
 from muster_compression.dataset.overlap import apart_splits
-from muster_compression.dataset.splits import Array, DataSet, Split
+from muster_compression.dataset.splits import Array, DataSet
+from muster_compression.evaluation import evaluation_samples
 from muster_compression.floor import check_reachable, parse_floor
 from muster_compression.gate import Gated, GateRules
-from muster_compression.orders import Parent, RecipeOrder
+from muster_compression.orders import RecipeOrder
 from muster_compression.own_metric import check_metric_is_there, load_own_metric
 from muster_compression.pass_cache import PassCache, SampleHashes, samples_sha256, split_sha256
 from muster_compression.recipe import Recipe
@@ -60,7 +61,7 @@ def prepare(order: RecipeOrder, recipe: Recipe, folder: Path, sees_samples: bool
     seed = recipe.seed if order.seed is None else order.seed
     training, holdout = None, None
     if data is not None and sees_samples:  # by the import's seed: what it trained on is never held out here
-        judging = judging_samples(parent)
+        judging, _ = evaluation_samples(parent)
         training, holdout, apart = apart_splits(data, judging, manifest.signature, manifest.seed)
         notes += apart
     threads = threads_of(order.threads)
@@ -69,13 +70,6 @@ def prepare(order: RecipeOrder, recipe: Recipe, folder: Path, sees_samples: bool
     around = Surroundings(manifest.signature, calibration, training, holdout, hashes, seed, threads, cache)
     rules = GateRules(manifest.signature, parent.evaluation_path, floor, manifest.accuracy, own_metric, threads)
     return Setting(order, recipe, manifest, parent.evaluation_path, ref, around, rules, folder), notes
-
-
-def judging_samples(parent: Parent) -> Split:
-    """The samples that judge the parent's variants, in canonical tensors."""
-    assert parent.evaluation_path is not None
-    arrays = load_arrays(parent.evaluation_path)
-    return Split(columns(arrays, "x_", parent.manifest.signature.inputs), arrays.get("y"))
 
 
 def _calibration(order: RecipeOrder, data: DataSet | None) -> tuple[dict[str, Array], ArtifactRef | None, list[str]]:

@@ -6,12 +6,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from muster_bench.dataset import columns, load_arrays
 from muster_compression.applying import Surroundings, apply_pass
 from muster_compression.artifact import ref_of
 from muster_compression.dataset.load import load_data
 from muster_compression.dataset.overlap import apart_splits
-from muster_compression.dataset.splits import Array, DataSet, Split
+from muster_compression.dataset.splits import DataSet, Split
+from muster_compression.evaluation import evaluation_samples
 from muster_compression.module_identity import module_identity
 from muster_compression.orders import Parent
 from muster_compression.part_of import OnProgress
@@ -109,15 +109,6 @@ def trained(
     made = folder / "trained"
     made.mkdir()
     return apply_pass(around, step, model, made, {"baseline": model}, on_progress).output.model
-
-
-def evaluation_samples(parent: Parent) -> tuple[Split, dict[str, Array]]:
-    """Inputs and labels that judge, and the baseline's answers by output name."""
-    assert parent.evaluation_path is not None
-    arrays = load_arrays(parent.evaluation_path)
-    signature = parent.manifest.signature
-    samples = Split(columns(arrays, "x_", signature.inputs), arrays.get("y"))
-    return samples, columns(arrays, "ref_", signature.outputs)
 
 
 def _check_same(parent: Parent, model: WorkingModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +104,11 @@ def _why_none(found: Sequence[Verdict]) -> str:
     head = f"none of {len(found)} points is worth keeping ({failed} failed)"
     if not came_out:
         return f"{head}; the first: {found[0].point.failed}" if found else f"{head}; raise the budget"
-    best = max(
-        came_out, key=lambda item: quality_of(item.point.metric, item.point.accuracy, item.point.agreement) or 0.0
-    )
+    best = max(came_out, key=_rank)
     return f"{head}; the nearest is {best.point.key}, {best.reason}"
+
+
+def _rank(item: Verdict) -> float:
+    """Its quality; errors are below zero, and what is unknown is below all of them."""
+    found = quality_of(item.point.metric, item.point.accuracy, item.point.agreement)
+    return -math.inf if found is None else found

@@ -28,12 +28,22 @@ def alone_in(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise PermanentError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(opened, folder)
         yield
-    except BlockingIOError as error:
-        raise ConflictError(f"another search works in {folder}: wait for it, or choose another folder") from error
     finally:
         os.close(opened)
         if is_new:
             with contextlib.suppress(OSError):  # something is in there: it stays
                 folder.rmdir()
+
+
+def lock(descriptor: int, folder: Path) -> None:
+    """Hold ``descriptor``, of ``folder`` or a file in it, until it is closed.
+
+    Raises:
+        ConflictError: another search holds it.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConflictError(f"another search works in {folder}: wait for it, or choose another folder") from error

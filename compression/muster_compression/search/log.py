@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import BinaryIO
 
 from pydantic import TypeAdapter
 
+from muster_compression.search.lock import lock
 from muster_compression.search.point import Point
 from muster_protos.errors import ConflictError, InvalidInputError
 
@@ -45,12 +45,9 @@ class SearchLog:
         path = folder / LOG_FILE
         stream = path.open("a+b")
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(stream.fileno(), folder)
             return SearchLog(stream, _points(stream, path, identity))
-        except BlockingIOError as error:
-            stream.close()
-            raise ConflictError(f"another search works in {folder}: wait for it, or choose another folder") from error
-        except InvalidInputError:
+        except (ConflictError, InvalidInputError):
             stream.close()
             raise
 
