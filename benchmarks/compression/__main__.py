@@ -24,7 +24,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from benchmarks.compression.plan import Part
+from benchmarks.compression.rows import Report
 from benchmarks.compression.tables import document, markdown
 from benchmarks.compression.tasks import TASKS
 from benchmarks.compression.together import make_together
@@ -36,6 +39,7 @@ from muster_compression.recipe import template_names
 from muster_protos.errors import MusterError
 
 _PAGE = Path(__file__).parents[2] / "docs" / "compression-results.md"
+_FIGURES = Path(__file__).with_name("results.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(json.dumps(dataclasses.asdict(report), indent=2) if options.output == "json" else markdown(report))
     if options.write and report.is_whole:
         write_bytes(_PAGE, document(report).encode())
-        print(f"wrote {_PAGE.name}", file=sys.stderr)
+        write_bytes(_FIGURES, TypeAdapter(Report).dump_json(report, indent=1) + b"\n")
+        print(f"wrote {_PAGE.name} and {_FIGURES.name}", file=sys.stderr)
     elif options.write:
         print(f"{_PAGE.name} stays as it is: that takes every task and template in full", file=sys.stderr)
     return 1 if report.missing or any(run.failed for run in report.runs) else 0
@@ -97,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each latency pair (default: {ROUNDS})")
     parser.add_argument("--only-make", action="store_true", help="train and compress; measure nothing")
     parser.add_argument("--plan", action="store_true", help="say what each part may take, and end")
-    parser.add_argument("--write", action="store_true", help=f"write docs/{_PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"write docs/{_PAGE.name} and {_FIGURES.name}")
     parser.add_argument("-o", "--output", choices=["markdown", "json"], default="markdown")
     return parser
 

@@ -28,6 +28,8 @@ class Row:
     agreement: float | None  # with the teacher, on the same samples
     control: float | None  # accuracy of the same chain from scratch with labels alone, on the same samples
     own_controls: tuple[str, ...]  # what each pass that trained says: with it : without, fp32, validation samples
+    parent: str  # the variant that it was made from
+    macs_ratio: float | None  # multiplications of the teacher / its own
     size_bytes: int
     transit_bytes: int
     size_ratio: float

@@ -86,6 +86,8 @@ def _row(bench: Bench, template: str, item: VariantResult, control: _Control) ->
         agreement=accuracy.agreement,
         control=control.accuracies.get((item.manifest.name, format_)),
         own_controls=tuple(_own_controls(item.steps)),
+        parent=item.manifest.parent_variant_id.rpartition(".")[2],
+        macs_ratio=_ratio(baseline.imported.manifest.macs, item.manifest.macs),
         size_bytes=size,
         transit_bytes=transit,
         size_ratio=baseline.size_bytes / size,
@@ -116,6 +118,10 @@ def _own_controls(steps: Sequence[StepResult]) -> list[str]:
             if name.endswith("_control") and isinstance(value, float) and isinstance(treated, float):
                 found.append(f"{step.pass_name} {treated:.2%} : {value:.2%}")
     return found
+
+
+def _ratio(teacher: int | None, variant: int | None) -> float | None:
+    return teacher / variant if teacher and variant else None
 
 
 def _counts(steps: Sequence[StepResult], name: str) -> list[int]:

@@ -78,7 +78,7 @@ def goals(runs: Sequence[TemplateRun]) -> str:
         for format_, names in goal.variants.items():
             for name in names:
                 row = next((item for item in run.rows if (item.variant, item.format) == (name, format_)), None)
-                lines.append([run.task, run.template, wanted, f"{name} ({format_})", *_reached(goal, row)])
+                lines.append([run.task, run.template, wanted, f"{name} ({format_})", *_reached(goal, row, run.rows)])
     head = [
         "task", "template", "goal", "variant", "smaller", "faster", "of the teacher's accuracy", "with : without",
         "goal is",
@@ -86,14 +86,24 @@ def goals(runs: Sequence[TemplateRun]) -> str:
     return _table(head, lines)
 
 
-def _reached(goal: Goal, row: Row | None) -> list[str]:
+def _reached(goal: Goal, row: Row | None, rows: Sequence[Row]) -> list[str]:
     if row is None:
         return ["-", "-", "-", "-", "missed: it did not come out"]
     found = row.reached
     dropped = "" if row.is_kept else "; dropped by the gate"
     share = _interval(found.accuracy_share, found.share_low, found.share_high)
     own = "; ".join(row.own_controls) or "-"
-    return [_times(found.size_ratio), _faster(row), share, own, verdict(goal, found) + dropped]
+    why = f"; {_why_slow(row, rows)}" if (found.latency_ratio or 0.0) < goal.latency_ratio else ""
+    return [_times(found.size_ratio), _faster(row), share, own, verdict(goal, found) + why + dropped]
+
+
+def _why_slow(row: Row, rows: Sequence[Row]) -> str:
+    """Where the speed is lost: what was left to compute, and what the same network reaches in float."""
+    macs = "" if row.macs_ratio is None else f"{row.macs_ratio:.1f}x fewer multiplications"
+    parent = next((item for item in rows if (item.variant, item.format) == (row.parent, row.format)), None)
+    if parent is None or parent.latency_ratio is None:
+        return macs
+    return f"{macs}, of which {parent.variant} ({parent.format}, float) makes {parent.latency_ratio:.1f}x".lstrip(", ")
 
 
 def teachers(rows: Sequence[TeacherRow]) -> str:
