@@ -153,13 +153,15 @@ def test_what_the_judging_samples_drop_is_told_and_ends_with_8(command, apart, t
     """The other way round: held-out labels are right, and a quarter of those that judge is wrong."""
     with np.load(apart) as found:
         held = dict(found)
-    held["y_val"] = arrays["y_val"]
+    held["x_val"] = np.concatenate([arrays["x_train"][:1], arrays["x_val"][1:]])  # one that judges, too: a note
+    held["y_val"] = np.concatenate([arrays["y_train"][:1], arrays["y_val"][1:]])
     held["y_test"] = np.where(np.arange(60) % 4, held["y_test"], (held["y_test"] + 1) % 5)
     np.savez(apart, **held)
     options = [str(apart) if item.endswith("data.npz") else item for item in command]
     assert main([*options, "--budget", "1", "--no-latency", "--floor", "0.85"]) == 8
     told = json.loads(capsys.readouterr().out)
     assert [row["kept"] for row in told["variants"]] == [False]
+    assert sum(": 1 of 64 samples that are held out judge, too" in note for note in told["notes"]) == 1
     (verdict,) = told["search"]["verdicts"]
     assert verdict["point"]["under_floor"] == ""
     assert "under the floor" in verdict["judged"]["under_floor"]
