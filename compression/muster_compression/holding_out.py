@@ -76,7 +76,6 @@ def _judged(order: HoldoutOrder, holdout: Split, known: Holdout, on_progress: On
     if accuracy.value is None and manifest.accuracy is not None and manifest.accuracy.value is not None:
         reason = f"{signature.metric} has no value on the held-out samples ({accuracy.unavailable_reason})"
         return replace(known, reason=reason)
-    judged = replace(
-        parent, manifest=replace(manifest, accuracy=accuracy, evaluation=ref_of(path)), evaluation_path=path
-    )
+    ranked = replace(manifest, accuracy=accuracy, evaluation=ref_of(path))
+    judged = replace(parent, manifest=ranked, evaluation_path=path, is_ranking=True)
     return replace(known, parent=judged, samples=len(holdout))

@@ -21,6 +21,7 @@ class Parent:
     torch_source: str = ""  # "file.py:function" or an archive that gave the baseline; "" = its file is all there is
     train_epochs: int = 0  # after which the function's module was the baseline
     data: str = ""  # what it was imported with: training samples come from there
+    is_ranking: bool = False  # its evaluation samples are held-out ones, on which a search ranks its points
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,12 @@ class FailedVariant:
     steps: tuple[StepResult, ...] = ()  # as far as it came
     is_extra_missing: bool = False  # an optional part that it needs is not installed
     is_file_missing: bool = False  # a file or function that its passes name is not there
+    is_parent_missing: bool = False  # what it starts from was dropped or could not be made
+
+    @property
+    def is_under_floor(self) -> bool:
+        """Whether a torch form of it missed the floor."""
+        return bool(self.steps and self.steps[-1].reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def prepare(order: RecipeOrder, recipe: Recipe, folder: Path, sees_samples: bool
     training, holdout = None, None
     if data is not None and sees_samples:  # by the import's seed: what it trained on is never held out here
         judging, _ = evaluation_samples(parent)
-        training, holdout, apart = apart_splits(data, judging, manifest.signature, manifest.seed)
+        training, holdout, apart = apart_splits(data, judging, manifest.signature, manifest.seed, parent.is_ranking)
         notes += apart
     threads = threads_of(order.threads)
     hashes = SampleHashes(samples_sha256(calibration), split_sha256(training), split_sha256(holdout))

@@ -65,21 +65,31 @@ def torch_baseline(
         if parent.train_epochs:
             samples, _ = evaluation_samples(parent)
             data = load_data(parent.data)
-            around, _ = import_surroundings(data, samples, manifest.signature, manifest.seed, threads, cache)
+            around, _ = import_surroundings(
+                data, samples, manifest.signature, manifest.seed, threads, cache, parent.is_ranking
+            )
             model = trained(model, parent.train_epochs, around, folder, on_progress)
     _check_same(parent, model)
     return model
 
 
 def import_surroundings(
-    data: DataSet, judging: Split, signature: Signature, seed: int, threads: int, cache: PassCache
+    data: DataSet,
+    judging: Split,
+    signature: Signature,
+    seed: int,
+    threads: int,
+    cache: PassCache,
+    is_ranking: bool = False,
 ) -> tuple[Surroundings, list[str]]:
     """What the import trains with, and notes; the same again gives the same weights, out of the cache.
+
+    ``is_ranking``: see ``Parent``.
 
     Raises:
         InvalidInputError: samples do not fit, or those of ``judging`` (in canonical tensors) train or are held out.
     """
-    training, holdout, notes = apart_splits(data, judging, signature, seed)
+    training, holdout, notes = apart_splits(data, judging, signature, seed, is_ranking)
     hashes = SampleHashes("", split_sha256(training), split_sha256(holdout))
     return Surroundings(signature, {}, training, holdout, hashes, seed, threads, cache), notes
 

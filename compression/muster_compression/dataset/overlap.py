@@ -21,18 +21,25 @@ _DIGEST_BYTES = 16
 
 
 def apart_splits(
-    data: DataSet, judging: Split, signature: Signature, seed: int
+    data: DataSet, judging: Split, signature: Signature, seed: int, is_ranking: bool = False
 ) -> tuple[Split | None, Split | None, list[str]]:
     """``training_splits``, and the notes of ``check_apart`` on them.
+
+    ``is_ranking`` says that ``judging`` are held-out samples by intent (``Parent.is_ranking``): then they and the
+    holdout are not compared.
 
     Raises:
         InvalidInputError: as both.
     """
     training, holdout = training_splits(data, signature, seed)
-    return training, holdout, check_apart(training, holdout, judging, data.name)
+    if is_ranking:
+        apart = [*check_apart(training, None, judging, data.name), *check_apart(training, holdout, None, data.name)]
+    else:
+        apart = check_apart(training, holdout, judging, data.name)
+    return training, holdout, list(dict.fromkeys(apart))
 
 
-def check_apart(training: Split | None, holdout: Split | None, judging: Split, name: str) -> list[str]:
+def check_apart(training: Split | None, holdout: Split | None, judging: Split | None, name: str) -> list[str]:
     """Notes on the few samples that stand in two splits; rows are compared by the hash of their inputs, in canonical
     tensors.
 

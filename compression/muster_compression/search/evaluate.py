@@ -49,15 +49,16 @@ class Evaluator:
         """The point with its figures, or with the reason why it could not be made.
 
         Raises:
-            MusterError: what says nothing of the point: a missing extra, a file that is not there any more, a dead
-                child, a full disk or memory. It is tried again when the search goes on.
+            MusterError: what says nothing of the point: data or a floor that no recipe can be run with, a missing
+                extra, a file that is not there any more, a dead child, a full disk or memory. It is tried again when
+                the search goes on.
         """
         started = time.monotonic()
         point = Point(number, self.space.variant_name(target), dict(values))
         with tempfile.TemporaryDirectory(dir=self.asked.out_dir, prefix=".search-") as folder:
             try:
                 found = self._made(Path(folder), target, values, on_progress)
-            except (InvalidInputError, PointFailedError) as error:
+            except (NothingMadeError, PointFailedError) as error:
                 reason = str(error).removeprefix(f"{point.variant}: ")
                 steps = _steps_of(error, point.variant)
                 return replace(point, failed=reason, wall_s=time.monotonic() - started, steps=steps)
@@ -83,6 +84,7 @@ class Evaluator:
         return self.latencies[sha256]
 
     def _made(self, folder: Path, target: int, values: Mapping[str, Value], on_progress: OnProgress) -> VariantResult:
+        self._check_values(target, values)
         recipe = folder / "point.yaml"
         recipe.write_text(self.space.point_yaml(target, values), encoding="utf-8")
         try:
@@ -98,6 +100,17 @@ class Evaluator:
         raise PointFailedError(
             next((item for item in result.failed if item.name == name), FailedVariant(name, "it was not made"))
         )
+
+    def _check_values(self, target: int, values: Mapping[str, Value]) -> None:
+        """What does not go together is the values' fault; any other error before the passes is not.
+
+        Raises:
+            PointFailedError: with these values the recipe is none.
+        """
+        try:
+            self.space.recipe(values)
+        except InvalidInputError as error:
+            raise PointFailedError(FailedVariant(self.space.variant_name(target), str(error))) from error
 
     def _run(self, recipe: Path, out_dir: Path, on_progress: OnProgress) -> RecipeResult:
         return run_recipe(

@@ -68,7 +68,8 @@ def test_a_point_that_cannot_be_made_says_how_far_it_came(imported, metric, tmp_
 @pytest.mark.parametrize(
     ("error", "is_point"),
     [
-        (InvalidInputError("odd"), True),
+        (nothing_made(RecipeResult((), (FailedVariant("small", "odd"),))), True),
+        (InvalidInputError("300 of 300 samples"), False),
         (MissingExtraError("needs optuna"), False),
         (NotFoundError("no data file"), False),
         (TemporaryError("later"), False),
@@ -86,6 +87,14 @@ def test_only_what_the_values_are_to_blame_for_is_a_failed_point(imported, tmp_p
     else:
         with pytest.raises(type(error), match=str(error)):
             evaluator.evaluate(1, 0, {CHOICE: True}, lambda ratio, note: None)
+
+
+def test_values_that_do_not_go_together_are_a_failed_point(imported, tmp_path):
+    free = space_of(tmp_path, "onnx-prepare", INT8)
+    free.raw["variants"][0]["passes"][1]["calibration_samples"] = -1  # whatever the domains' ends said
+    evaluator = Evaluator(free, imported.parent, Asked(tmp_path, measure_latency=False))
+    point = evaluator.evaluate(1, 0, {CHOICE: True}, lambda ratio, note: None)
+    assert "calibration_samples" in point.failed
 
 
 def test_a_metric_that_is_gone_meanwhile_is_no_failed_point(imported, tmp_path):

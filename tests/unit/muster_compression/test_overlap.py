@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from muster_compression.dataset.overlap import check_apart
-from muster_compression.dataset.splits import Split
+from muster_compression.dataset.overlap import apart_splits, check_apart
+from muster_compression.dataset.splits import DataSet, Split
 from muster_protos.errors import InvalidInputError
+from muster_protos.model import Signature, TensorSpec
 
 
 def pictures(start: int, count: int) -> np.ndarray:
@@ -86,3 +87,20 @@ def test_every_input_counts():
     one, other = np.zeros((100, 2), np.float32), np.arange(100, dtype=np.float32)
     training = Split({"a": one, "b": other})
     assert check_apart(training, None, Split({"a": one, "b": other + 500}), "d") == []
+
+
+@pytest.mark.parametrize("is_ranking", [False, True])
+def test_held_out_samples_that_rank_are_compared_with_training_alone(is_ranking):
+    spec = TensorSpec("x", "float32", (1, 1, 4, 4))
+    signature = Signature((spec,), (TensorSpec("y", "float32", (1, 2)),))
+    labels = np.arange(400) % 2
+    training = Split({"x": pictures(0, 400)}, labels)
+    holdout = Split({"x": pictures(1000, 60)}, labels[:60])
+    data = DataSet("d", training, holdout, Split({"x": pictures(2000, 60)}, labels[:60]))
+    if is_ranking:
+        assert apart_splits(data, holdout, signature, 0, is_ranking=True)[2] == []
+        with pytest.raises(InvalidInputError, match="60 of 60 samples that judge are among the 400 that train"):
+            apart_splits(data, training.take(np.arange(60)), signature, 0, is_ranking=True)
+    else:
+        with pytest.raises(InvalidInputError, match="60 of 60 samples that are held out judge, too"):
+            apart_splits(data, holdout, signature, 0)
