@@ -18,8 +18,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from muster_compression.answers import Answers
+from muster_compression.cache import cache_dir
+from muster_compression.disk_fault import disk_fault
 from muster_compression.orders import ExportOrder, HoldoutOrder, ImportOrder, RecipeOrder, VariantOrder
 from muster_compression.part_of import OnProgress
+from muster_compression.workspace import final_folder
 from muster_protos import errors
 from muster_protos.errors import InvalidInputError, MusterError
 
@@ -46,7 +49,8 @@ def main() -> int:
         return 1
     except OSError as error:
         traceback.print_exc()
-        answers.end({"error": f"{error.strerror or error}: {error.filename or ''}", "kind": "PermanentError"})
+        cache = getattr(order, "cache_dir", None) or cache_dir()
+        answers.end({"error": disk_fault(error, final_folder(order.out_dir), cache), "kind": "PermanentError"})
         return 1
     return 0
 

@@ -1,9 +1,15 @@
-"""Children write into a staging folder; only finished work gets its place in the output folder."""
+"""Children write into a staging folder; only finished work gets its place in the output folder.
+
+Such a folder is locked by the process that made it, as long as it lives. One that nobody holds was left by a process
+that was killed: whoever needs a folder beside it removes it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +19,9 @@ from typing import Any, TypeVar
 from muster_protos.errors import PermanentError
 
 T = TypeVar("T")
+
+_STAGING = ".staging-"
+_SEARCH = ".search-"
 
 
 @contextlib.contextmanager
@@ -25,16 +34,61 @@ def staging(out_dir: Path) -> Iterator[Path]:
     is_new = not out_dir.exists()
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=out_dir)).resolve()
+        folder, held = _held_folder(out_dir, _STAGING)
     except OSError as error:
         raise PermanentError(f"cannot write to {out_dir}: {error.strerror}; choose another folder") from error
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
         if is_new:
             with contextlib.suppress(OSError):  # something was published: it stays
                 out_dir.rmdir()
+
+
+@contextlib.contextmanager
+def search_folder(out_dir: Path) -> Iterator[Path]:
+    """A folder for a search's own files inside ``out_dir``, which is there; gone afterwards."""
+    folder, held = _held_folder(out_dir, _SEARCH)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def final_folder(folder: Path) -> Path:
+    """Where what lies in a staging folder will go; any other folder is its own."""
+    return folder.parent if folder.name.startswith(_STAGING) else folder
+
+
+def _held_folder(out_dir: Path, prefix: str) -> tuple[Path, int]:
+    """A new folder and the descriptor that holds it; abandoned ones beside it are removed."""
+    _remove_abandoned(out_dir)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=out_dir)).resolve()
+        with contextlib.suppress(FileNotFoundError):  # another process took it for abandoned before it was held
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, held
+            os.close(held)
+
+
+def _remove_abandoned(out_dir: Path) -> None:
+    for folder in (path for prefix in (_STAGING, _SEARCH) for path in out_dir.glob(f"{prefix}*")):
+        try:
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:  # gone meanwhile, or somebody else's
+            continue
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:  # its process lives
+            pass
+        finally:
+            os.close(held)
 
 
 def publish(value: T, folder: Path, out_dir: Path) -> T:

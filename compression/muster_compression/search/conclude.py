@@ -87,7 +87,8 @@ def _measured(item: VariantResult, known: Mapping[str, Point], evaluator: Evalua
         latency, unavailable = evaluator.latency(item.artifact_path, item)
         return replace(item, latency=latency, latency_unavailable=unavailable)
     runtime = "litert" if point.format == "tflite" else "onnxruntime"
-    return replace(item, latency=HostLatency(round(point.latency_ms * 1e6), runtime, point.latency_state))
+    doubts = () if point.latency_state in ("", "valid") else (f"measured as {point.latency_state}",)
+    return replace(item, latency=HostLatency(round(point.latency_ms * 1e6), runtime, point.latency_state, doubts))
 
 
 def _judged(item: VariantResult) -> Judged:

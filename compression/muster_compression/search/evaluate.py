@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from muster_compression.rows import finite
 from muster_compression.run_recipe import run_recipe
 from muster_compression.search.point import Point, Value
 from muster_compression.search.space import Space
+from muster_compression.workspace import search_folder
 from muster_protos.errors import InvalidInputError, MissingExtraError, MusterError, NotFoundError, PermanentError
 
 _MEASURING = 0.8  # of a point's progress
@@ -55,9 +55,9 @@ class Evaluator:
         """
         started = time.monotonic()
         point = Point(number, self.space.variant_name(target), dict(values))
-        with tempfile.TemporaryDirectory(dir=self.asked.out_dir, prefix=".search-") as folder:
+        with search_folder(self.asked.out_dir) as folder:
             try:
-                found = self._made(Path(folder), target, values, on_progress)
+                found = self._made(folder, target, values, on_progress)
             except (NothingMadeError, PointFailedError) as error:
                 reason = str(error).removeprefix(f"{point.variant}: ")
                 steps = _steps_of(error, point.variant)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from muster_compression.search.proposing import Proposer, proposer_for
 from muster_compression.search.ranking import in_words, ranking_samples
 from muster_compression.search.space import Space
 from muster_compression.search.verdicts import BASELINE_KEY, verdicts
+from muster_compression.workspace import search_folder
 from muster_protos.errors import InvalidInputError
 
 _PREPARING = 0.02  # of the progress
@@ -67,9 +67,9 @@ def run_search(
         torch = "" if imported.torch_source else " without their torch module (--model net.py:make)"
         raise InvalidInputError(f"{space.name} has nothing for {format} models{torch}")
     asked.out_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=asked.out_dir, prefix=".search-") as folder:
+    with search_folder(asked.out_dir) as folder:
         preparing = part_of(on_progress, 0.0, _PREPARING)
-        holdout = ranking_samples(imported.parent, asked.own_metric, Path(folder), preparing, stop)
+        holdout = ranking_samples(imported.parent, asked.own_metric, folder, preparing, stop)
         with SearchLog.open(asked.out_dir, search_identity(imported, space, asked, holdout)) as log:
             rest = part_of(on_progress, _PREPARING, 1 - _PREPARING)
             return _search(imported, space, targets, budget, asked, holdout, log, rest, stop)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -5,7 +7,7 @@ import pytest
 
 from muster_compression.artifact import ref_of, write_npz
 from muster_compression.orders import VariantResult
-from muster_compression.workspace import publish, staging
+from muster_compression.workspace import publish, search_folder, staging
 from muster_protos.errors import PermanentError
 from muster_protos.model import VariantManifest
 
@@ -57,3 +59,25 @@ class Other:
 def test_values_of_other_packages_pass_untouched(tmp_path):
     value = (Other(tmp_path),)
     assert publish(value, tmp_path, tmp_path / "out") == value
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from muster_compression.workspace import search_folder, staging
+
+with staging(Path(sys.argv[1])) as folder, search_folder(Path(sys.argv[1])):
+    (folder / "half.onnx").write_bytes(b"x")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_not(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert {name.partition("-")[0] for name in left} == {".staging", ".search"}
+    with staging(tmp_path) as mine:
+        assert not left & {path.name for path in tmp_path.iterdir()}
+        with search_folder(tmp_path), staging(tmp_path):
+            assert mine.is_dir()
+    assert list(tmp_path.iterdir()) == []
