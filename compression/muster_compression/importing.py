@@ -49,6 +49,8 @@ def do_import(order: ImportOrder, on_progress: OnProgress) -> ImportedModel:
     signature = canonical_signature(session, format, order.labels, "")
     own = load_own_metric(order.own_metric)
     signature = _with_metric(signature, order.metric, labels, own)
+    if data is not None and data.train is not None:
+        _check_training_classes(signature, data.train.labels, data.name)
     notes = list(_notes(signature, data, labels))
     if is_untrained and data is not None:
         session.close()
@@ -136,6 +138,18 @@ def _check_classes(signature: Signature, labels: Array) -> None:
         raise InvalidInputError(
             f"expected labels 0 to {classes - 1} as the model has {classes} classes, "
             f"found {found.min()} to {found.max()}"
+        )
+
+
+def _check_training_classes(signature: Signature, labels: Array | None, name: str) -> None:
+    """Of classes that the model has, whether or not anything trains on them."""
+    classes = class_count(signature.outputs[0])
+    if labels is None or signature.metric != "accuracy" or classes <= 1 or not len(labels):
+        return
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InvalidInputError(
+            f"{name}: expected y_train of 0 to {classes - 1} as the model has {classes} classes, "
+            f"found {labels.min()} to {labels.max()}"
         )
 
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from muster_compression.floor import parse_floor
+from muster_compression.nearest_field import suggestion
 from muster_compression.passes.port import Form, Settings
 from muster_compression.passes.registry import PassSpec, find_pass
 from muster_compression.search.domain import parameters_of
@@ -61,7 +62,8 @@ class Step(BaseModel):
         try:
             return self.spec.settings.model_validate(self.settings)
         except ValidationError as error:
-            raise InvalidInputError(f"{self.name}: {_one_line(error)}") from error
+            message = f"{self.name}: {_one_line(error)}{suggestion(error, self.spec.settings)}"
+            raise InvalidInputError(message) from error
 
 
 class VariantRecipe(BaseModel):
@@ -211,7 +213,7 @@ def checked_recipe(raw: object, shown_name: str) -> Recipe:
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        raise InvalidInputError(f"{shown_name}: {_one_line(error)}") from error
+        raise InvalidInputError(f"{shown_name}: {_one_line(error)}{suggestion(error, Recipe)}") from error
 
 
 def template_names() -> list[str]:

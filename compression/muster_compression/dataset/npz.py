@@ -53,7 +53,7 @@ def data_set(arrays: Mapping[str, Array], name: str) -> DataSet:
 
 def _read(path: Path) -> dict[str, Array]:
     if not path.is_file():
-        raise NotFoundError(f"no data file {path}; expected an .npz or builtin:digits")
+        raise NotFoundError(f"no data file {path}; expected an .npz, file.py:function or builtin:digits")
     try:
         with path.open("rb") as stream:
             archive = np.load(stream, allow_pickle=False)

@@ -90,6 +90,7 @@ def test_a_metric_that_nobody_knows_is_refused(model_path, data_path, tmp_path):
         ),
         ({"x_val": np.zeros((3, 3, 12, 12)), "y_val": np.arange(3)}, "expected at least 4 samples in val, found 3"),
         ({"y_val": np.arange(64)}, "expected labels 0 to 4 as the model has 5 classes, found 0 to 63"),
+        ({"y_train": np.arange(96) % 6}, "expected y_train of 0 to 4 as the model has 5 classes, found 0 to 5"),
     ],
 )
 def test_data_that_cannot_judge_is_one_line_and_leaves_nothing(change, words, model_path, arrays, tmp_path, capsys):

@@ -117,3 +117,19 @@ def test_recipes_are_checked_without_torch():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("passes", "words"),
+    [
+        ("[{pass: train, fit: {epoch: 3}}, export-onnx]", "fit.epoch: expected no such field, did you mean 'epochs'?"),
+        ("[{pass: prune-structured, rato: 0.5}, export-onnx]", "rato: expected no such field, did you mean 'ratio'?"),
+        ("[onnx-prepare], pases: 1", "pases: expected no such field, did you mean 'passes'?"),
+        ("[onnx-prepare], form: baseline", "form: expected no such field, did you mean 'from'?"),
+        ("[{pass: train, zebra: 1}, export-onnx]", "zebra: expected no such field"),
+    ],
+)
+def test_the_nearest_name_of_a_misspelt_setting_is_suggested(passes, words):
+    with pytest.raises(InvalidInputError) as caught:
+        parse_recipe(f"name: x\nvariants: [{{name: a, passes: {passes}}}]\n", "x.yaml")
+    assert str(caught.value).endswith(words)
