@@ -19,7 +19,7 @@ from muster_protos.errors import InvalidInputError, MissingExtraError, NotFoundE
 
 _MAKING_SHARE = 0.9  # of a pass's progress; the rest is the gate
 NO_TORCH = (
-    "starts from a torch module, and only the model's file is known; name its source as well (--model net.py:make), "
+    "starts from a torch module, and only the model's file is known; name its source (--model net.py:make), "
     "or take a recipe of post-training passes such as quick"
 )
 
@@ -54,6 +54,10 @@ class EndedError(PassError):
         self.steps = steps
 
 
+class NoParentError(PassError):
+    """What the variant starts from was dropped or could not be made."""
+
+
 def run_chain(
     setting: Setting, variant: VariantRecipe, branches: Mapping[str, Branch], scratch: Path, on_progress: OnProgress
 ) -> Chain:
@@ -73,10 +77,11 @@ def _start(variant: VariantRecipe, branches: Mapping[str, Branch]) -> WorkingMod
     """What the first pass gets.
 
     Raises:
-        PassError: the parent is not there, or has no torch form.
+        NoParentError: the parent is not there.
+        PassError: it has no torch form.
     """
     if variant.parent not in branches:
-        raise PassError(f"its parent {variant.parent} was dropped or could not be made")
+        raise NoParentError(f"its parent {variant.parent} was dropped or could not be made")
     branch = branches[variant.parent]
     if not variant.is_from_torch:
         return branch.file

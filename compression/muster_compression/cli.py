@@ -12,26 +12,34 @@ from pathlib import Path
 
 from muster_compression import report
 from muster_compression.artifact import write_bytes
+from muster_compression.cache import cache_dir
 from muster_compression.cli_run import run, search, source_arguments
 from muster_compression.comparing import differences, table, verdict
+from muster_compression.disk_fault import disk_fault
+from muster_compression.ending import TerminatedError, ending_cleanly
 from muster_compression.page.build import page_of
-from muster_compression.recipe import load_recipe, template_names
+from muster_compression.recipe import load_recipe, recipe_text, template_names
 from muster_compression.run_file import load_run
 from muster_protos.errors import MusterError, as_usage
 
 _INTERRUPTED = 130
+_TERMINATED = 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, do, print; errors become one line and their exit code (docs/exit-codes.md)."""
     options = _parser().parse_args(arguments)
     try:
-        status: int = options.do(options)
+        with ending_cleanly():
+            status: int = options.do(options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
         print("interrupted; nothing half-made was left", file=sys.stderr)
         return _INTERRUPTED
+    except TerminatedError:
+        print("ended by SIGTERM; nothing half-made was left", file=sys.stderr)
+        return _TERMINATED
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -40,6 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if options.debug:
+            raise
+        out_dir = getattr(options, "out", None) or Path.cwd()
+        print(f"error: {disk_fault(error, out_dir, cache_dir())}", file=sys.stderr)
+        return 1
     except Exception as error:  # the outermost loop: a user sees one line, --debug the trace
         if options.debug:
             raise
@@ -63,10 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--budget", default="20", help="points (20) or time (90s, 30m, 2h); the default is 20 points")
 
     recipes = _command(commands, "recipes", _recipes, "the recipes that ship with Muster")
-    recipes.add_argument("name", nargs="?", default="", help="show this one in full")
+    recipes.add_argument(
+        "name", nargs="?", default="", help="print this one as YAML that can be saved, changed and run"
+    )
 
     show = _command(commands, "show", _show, "everything that is known of a variant")
-    show.add_argument("variant", type=Path, help="a variant file in an output folder of `run`")
+    show.add_argument("variant", type=Path, help="a variant's file, or an output folder of `run` to list what is in it")
 
     compare = _command(commands, "compare", _compare, "two variants side by side")
     compare.add_argument("a", type=Path)
@@ -96,33 +112,56 @@ def _recipes(options: argparse.Namespace) -> int:
         recipes = [load_recipe(name) for name in names]
     if options.output == "json":
         print(json.dumps([recipe.model_dump(mode="json", by_alias=True) for recipe in recipes], indent=2))
+    elif options.name:
+        print(report.in_full(recipes[0], recipe_text(options.name)))
     else:
         for recipe in recipes:
-            print(report.chains(recipe, is_full=bool(options.name)))
+            print(report.in_one_line(recipe))
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
+    if options.variant.is_dir():
+        return _show_all(options)
     manifest = report.manifest_of(options.variant)
-    steps = report.steps_of(options.variant.parent, manifest.variant_id)
+    fate = report.fate_of(options.variant, manifest)
     if options.output == "json":
-        print(json.dumps(report.facts_of(manifest) | {"steps": report.steps_json(steps)}, indent=2))
+        told = report.facts_of(manifest) | {"steps": report.steps_json(fate.steps), "dropped": fate.dropped}
+        print(json.dumps(told, indent=2))
     else:
         print(table(manifest))
-        for step in steps:
+        for step in fate.steps:
             print(f"{step.pass_name:<24} {step.effect}")
+        if fate.dropped:
+            print(f"dropped: {fate.dropped}")
+    return 0
+
+
+def _show_all(options: argparse.Namespace) -> int:
+    found = report.listing(load_run(options.variant))
+    if options.output == "json":
+        print(json.dumps(found, indent=2))
+    else:
+        for item in found:
+            print(
+                f"{item['name']:<24} {item['path'] or '-'}" + ("" if item["kept"] else f"  dropped: {item['reason']}")
+            )
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
     a, b = report.manifest_of(options.a), report.manifest_of(options.b)
+    fates = {"A": report.fate_of(options.a, a).dropped, "B": report.fate_of(options.b, b).dropped}
     if options.output == "json":
         found = [dataclasses.asdict(item) for item in differences(a, b)]
         told = {"a": report.facts_of(a), "b": report.facts_of(b), "differences": found, "verdict": verdict(a, b)}
+        told["dropped"] = {key.lower(): reason for key, reason in fates.items()}
         print(json.dumps(told, indent=2))
     else:
         print(table(a, b))
         print(verdict(a, b))
+        for key, reason in fates.items():
+            print(f"{key} dropped: {reason}" if reason else "", end="\n" if reason else "")
     return 0
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from muster_compression import report
+from muster_compression.before_work import check_floor_fits, check_recipe_fits
 from muster_compression.floor import Floor, check_reachable, parse_floor
 from muster_compression.import_model import ImportedModel, import_model
 from muster_compression.nothing_made import ExtrasMissingError, NothingMadeError
 from muster_compression.progress import Progress
-from muster_compression.recipe import parse_recipe, recipe_text
+from muster_compression.recipe import Recipe, parse_recipe, recipe_text
 from muster_compression.run_file import Asked, Run, run_of, save_run
 from muster_compression.run_recipe import run_recipe
 from muster_compression.search.budget import parse_budget
@@ -23,8 +24,10 @@ from muster_compression.search.evaluate import Asked as SearchOrder
 from muster_compression.search.lock import alone_in
 from muster_compression.search.run_search import run_search
 from muster_compression.search.space import load_space
+from muster_compression.set_aside import with_dropped_aside
 from muster_compression.sources.kind import split_torch
-from muster_protos.errors import as_usage
+from muster_compression.tree import as_tree
+from muster_protos.errors import MusterError, as_usage
 from muster_protos.ids import check_id
 from muster_protos.metric_names import BUILT_IN
 
@@ -62,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
         text = recipe_text(options.recipe)
         recipe = parse_recipe(text, Path(options.recipe).name)
         floor = parse_floor(options.floor or recipe.floor)
+    _check(options, recipe, floor)
     with Progress() as progress:
         imported = _import(options, floor, progress.part(0.0, 0.4))
         try:
@@ -80,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
             asked = _asked(options, text, recipe.seed)
             save_run(options.out, run_of(asked, imported, error.result, _since(started)))
             raise
+    result = with_dropped_aside(result, options.out)
     report.save_manifests(options.out, imported, result)
     return _tell(options, run_of(_asked(options, text, recipe.seed), imported, result, _since(started)))
 
@@ -90,6 +95,7 @@ def search(options: argparse.Namespace) -> int:
     with as_usage():
         budget, space = parse_budget(options.budget), load_space(options.recipe)
         floor = parse_floor(options.floor or space.recipe({}).floor)
+    _check(options, space.recipe({}), floor)
     recipe_yaml, own_seed = recipe_text(options.recipe), space.recipe({}).seed
     asked = SearchOrder(
         options.out, options.floor, options.seed, _own_metric(options.metric), options.threads, not options.no_latency
@@ -106,16 +112,19 @@ def search(options: argparse.Namespace) -> int:
             except NothingKeptError as error:  # the points and their steps are kept all the same
                 save_run(options.out, run_of(asked_for, imported, error.result, _since(started), error.summary))
                 raise
-        report.save_manifests(options.out, imported, found.result)
-        return _tell(options, run_of(asked_for, imported, found.result, _since(started), found.summary))
+        result = with_dropped_aside(found.result, options.out)
+        report.save_manifests(options.out, imported, result)
+        return _tell(options, run_of(asked_for, imported, result, _since(started), found.summary))
 
 
 def _tell(options: argparse.Namespace, found: Run) -> int:
     """Keep what was found, and print it; 8 when something of it did not come out."""
     save_run(options.out, found)
-    print(json.dumps(report.as_json(found), indent=2) if options.output == "json" else report.as_tree(found))
+    print(json.dumps(report.as_json(found), indent=2) if options.output == "json" else as_tree(found))
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
+    if options.output != "json" and found.variants:
+        print(f"`muster-compress report {options.out}` draws the frontier", file=sys.stderr)
     return PARTIAL if found.failed or not all(row.kept for row in found.variants) else 0
 
 
@@ -123,16 +132,26 @@ def _since(started: float) -> float:
     return time.monotonic() - started
 
 
+def _check(options: argparse.Namespace, recipe: Recipe, floor: Floor | None) -> None:
+    """What needs no work to be found."""
+    with as_usage():
+        check_id(_name(options), "model name")
+        check_floor_fits(floor, options.metric, bool(options.data))
+    check_recipe_fits(recipe, options.model)
+
+
+def _name(options: argparse.Namespace) -> str:
+    return options.name or report.model_name(options.model)
+
+
 def _import(
     options: argparse.Namespace, floor: Floor | None, on_progress: Callable[[float, str], None]
 ) -> ImportedModel:
-    name = options.name or report.model_name(options.model)
-    with as_usage():
-        check_id(name, "model name")
     own_metric = _own_metric(options.metric)
+    before = set(options.out.iterdir()) if options.out.is_dir() else None
     imported = import_model(
         options.model,
-        name,
+        _name(options),
         1,
         options.data,
         options.out,
@@ -144,9 +163,22 @@ def _import(
         threads=options.threads,
     )
     if imported.manifest.accuracy is not None:
-        with as_usage():
-            check_reachable(floor, imported.manifest.accuracy)
+        try:
+            with as_usage():
+                check_reachable(floor, imported.manifest.accuracy)
+        except MusterError:
+            _take_back(imported, options.out, before)
+            raise
     return imported
+
+
+def _take_back(imported: ImportedModel, out_dir: Path, before: set[Path] | None) -> None:
+    """Remove what the import added to a folder that held ``before``; None = there was no folder."""
+    for path in imported.files:
+        if path not in (before or ()):
+            path.unlink(missing_ok=True)
+    if before is None:
+        out_dir.rmdir()
 
 
 def _own_metric(metric: str) -> str:

@@ -95,7 +95,8 @@ def environment() -> Environment:
 
 def save_run(out_dir: Path, run: Run) -> Path:
     """Write ``run.json``; the folder may be moved afterwards."""
-    local = replace(run, baseline=_local(run.baseline), variants=tuple(_local(row) for row in run.variants))
+    rows = tuple(_local(row, out_dir) for row in run.variants)
+    local = replace(run, baseline=_local(run.baseline, out_dir), variants=rows)
     return write_bytes(out_dir / RUN_FILE, TypeAdapter(Run).dump_json(local, indent=2))
 
 
@@ -118,5 +119,6 @@ def load_run(out_dir: Path) -> Run:
     return run
 
 
-def _local(row: VariantRow) -> VariantRow:
-    return replace(row, path=Path(row.path).name)
+def _local(row: VariantRow, out_dir: Path) -> VariantRow:
+    path = Path(row.path)
+    return replace(row, path=str(path.relative_to(out_dir)) if path.is_relative_to(out_dir) else path.name)

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from muster_compression.chain import NO_TORCH, Branch, EndedError
+from muster_compression.chain import NO_TORCH, Branch, EndedError, NoParentError
 from muster_compression.latency import host_latency
 from muster_compression.making import make_variant
 from muster_compression.nothing_made import nothing_made
@@ -38,7 +38,8 @@ def _run(order: RecipeOrder, recipe: Recipe, folder: Path, on_progress: OnProgre
             result = make_variant(setting, variant, branches, step)
         except EndedError as error:
             cause = error.__cause__
-            missing = isinstance(cause, MissingExtraError), isinstance(cause, NotFoundError)
+            kinds = (MissingExtraError, NotFoundError, NoParentError)
+            missing = [isinstance(cause, kind) for kind in kinds]
             failed.append(FailedVariant(variant.name, str(error), error.steps, *missing))
         else:
             made.append(result)

@@ -14,6 +14,7 @@ from muster_compression.page.search_section import search_section
 from muster_compression.page.style import STYLE
 from muster_compression.page.tables import controls, dropped, passes, sensitivities, variants
 from muster_compression.progress import duration
+from muster_compression.recipe import parse_yaml
 from muster_compression.run_file import Run
 from muster_protos.metric_names import is_error_metric
 
@@ -36,7 +37,7 @@ def page_of(run: Run) -> str:
             "Notes", element("ul", *(element("li", escaped(note)) for note in run.notes)) if run.notes else Html("")
         ),
     ]
-    title = escaped(f"{run.model}: {run.asked.recipe}")
+    title = escaped(f"{run.model}: {_recipe_name(run)}")
     head = [
         void("meta", charset="utf-8"),
         Html('<meta name="viewport" content="width=device-width, initial-scale=1"/>'),
@@ -50,17 +51,29 @@ def page_of(run: Run) -> str:
 
 def _header(run: Run) -> Html:
     kept = sum(row.kept for row in run.variants)
-    missed, failed = len(run.variants) - kept, len(run.failed)
+    waiting = sum(item.is_parent_missing for item in run.failed)
+    torch_forms = sum(item.is_under_floor for item in run.failed)
+    missed, failed = len(run.variants) - kept + torch_forms, len(run.failed) - torch_forms - waiting
+    depend = f"{waiting} start from one of those, " if waiting else ""
     made = datetime.fromtimestamp(run.made_at_ns / 1e9, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     asked = run.asked
     facts = [f"source {asked.source}", f"data {asked.data or 'none: inputs were generated'}"]
     facts += [f"floor {asked.floor or 'none'}", f"seed {asked.seed}", made, f"took {duration(run.wall_s)}"]
     return element(
         "header",
-        element("h1", escaped(f"{run.model}, recipe {asked.recipe}")),
-        element("p", escaped(f"{kept} variants kept, {missed} under the floor, {failed} failed.{_points(run)}")),
+        element("h1", escaped(f"{run.model}, recipe {_recipe_name(run)}")),
+        element(
+            "p", escaped(f"{kept} variants kept, {missed} under the floor, {depend}{failed} failed.{_points(run)}")
+        ),
         element("p", escaped(" · ".join(facts)), class_="soft"),
     )
+
+
+def _recipe_name(run: Run) -> str:
+    """Its own, else that of its file."""
+    raw = parse_yaml(run.asked.recipe_yaml, run.asked.recipe)
+    name = raw.get("name") if isinstance(raw, dict) else None
+    return str(name or run.asked.recipe)
 
 
 def _points(run: Run) -> str:

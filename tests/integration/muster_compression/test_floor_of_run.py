@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,4 +24,7 @@ def test_the_exit_code_tells_what_the_floor_did(floor, status, model_path, data_
     if status == 2:
         assert "at most 1 for accuracy" in said.err
     else:
-        assert {row["kept"] for row in json.loads(said.out)["variants"]} == {status == 0}
+        rows = json.loads(said.out)["variants"]
+        assert {row["kept"] for row in rows} == {status == 0}
+        assert all((Path(row["path"]).parent.name == "dropped") is (status == 8) for row in rows)
+        assert all(Path(row["path"]).is_file() for row in rows)

@@ -3,8 +3,9 @@ import json
 
 import pytest
 
-from muster_compression.report import as_json, as_tree
+from muster_compression.report import as_json
 from muster_compression.run_file import load_run, save_run
+from muster_compression.tree import as_tree
 from muster_protos.errors import InvalidInputError, NotFoundError
 
 KEYS = {"name", "format", "path", "size_bytes", "latency_ms", "accuracy", "agreement", "size_ratio", "latency_ratio"}
@@ -26,8 +27,28 @@ def test_the_tree_has_children_below_their_parents_and_reasons_below_all(run):
     assert heads[:5] == ["m:1 fp32", " ├─ pruned", " │  └─ pruned-int8", " ├─ slow", " └─ lite"]
     assert lines[5].startswith("dropped: bad: accuracy 50 %")
     assert lines[6].startswith("failed: odd: operator")
-    assert "accuracy 97.0%" in lines[1]
+    assert "accuracy 97.0% (95.0–98.5)" in lines[1]
     assert "2.00 ms here (2.0x)" in lines[1]
+
+
+def test_the_tree_marks_the_frontier_of_each_format(run):
+    lines = as_tree(run).splitlines()
+    assert ["frontier" in line for line in lines[:5]] == [True, True, True, False, True]  # slow is behind the baseline
+
+
+def test_a_latency_with_doubts_is_marked_and_the_doubts_stand_below(run, row):
+    demo = "demo tier: 1 s, for demonstrations only"
+    rows = (
+        row("a", latency_ms=0.01301, latency_reason=f"cpu pressure 99.3 % > 5 %; {demo}"),
+        row("b", latency_ms=0.5, latency_reason=f"cpu pressure 98.1 % > 5 %; {demo}"),
+        row("c", latency_ms=123.4),
+        row("d", latency_ms=None, latency_reason="no runtime"),
+    )
+    lines = as_tree(dataclasses.replace(run, variants=rows, failed=(), search=None)).splitlines()
+    assert "0.0130 ms* here" in lines[1]
+    assert "0.500 ms* here" in lines[2]
+    assert "123 ms here" in lines[3]
+    assert lines[5:] == [f"* latency with doubts: cpu pressure 99.3 % > 5 %; {demo}"]
 
 
 def test_a_variant_whose_parent_is_not_in_the_run_stands_below_the_baseline(run, row):

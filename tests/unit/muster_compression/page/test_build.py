@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from muster_compression.orders import FailedVariant
 from muster_compression.page.build import page_of
 from muster_compression.page.markup import escaped
 from muster_compression.search.point import Judged, Verdict
@@ -166,3 +167,19 @@ def test_without_labels_agreement_is_plotted(run, row):
     text = " ".join(read(page_of(poor)).texts)
     assert "agreement over size" in text
     assert "no labels" in text
+
+
+def test_the_header_counts_a_torch_form_under_the_floor_and_what_starts_from_it(run):
+    step = replace(run.variants[0].steps[0], reason="accuracy 91.25% is under the floor of 91.44% (0.95rel)")
+    failed = (
+        FailedVariant("heads", f"dropped after prune-structured: {step.reason}", (step,)),
+        *(FailedVariant(name, "its parent heads was dropped", is_parent_missing=True) for name in ("int8", "lite")),
+    )
+    page = page_of(replace(run, variants=run.variants[:2], failed=failed, search=None))
+    assert "2 variants kept, 1 under the floor, 2 start from one of those, 0 failed." in page
+
+
+def test_the_title_has_the_recipes_own_name(run):
+    assert "<title>m:1: mine</title>" in page_of(run)
+    nameless = replace(run.asked, recipe_yaml="[]")
+    assert "<title>m:1: mine.yaml</title>" in page_of(replace(run, asked=nameless))
