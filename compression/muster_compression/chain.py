@@ -14,6 +14,7 @@ from muster_compression.part_of import OnProgress, part_of
 from muster_compression.pass_cache import identity_of
 from muster_compression.passes.port import Form, PassError, PassRecord, WorkingModel
 from muster_compression.recipe import VariantRecipe
+from muster_compression.resumes import Resumes
 from muster_compression.setting import Setting
 from muster_protos.errors import InvalidInputError, MissingExtraError, NotFoundError
 
@@ -108,7 +109,9 @@ def _passes(
         folder.mkdir()
         inner = part_of(on_progress, index * share, share, step.name)
         others = _others(branches, is_torch=Form.TORCH in step.spec.takes)
-        applied = apply_pass(setting.around, step, model, folder, others, part_of(inner, 0.0, _MAKING_SHARE))
+        watch = Resumes(part_of(inner, 0.0, _MAKING_SHARE))
+        applied = apply_pass(setting.around, step, model, folder, others, watch)
+        setting.notes.extend(f"{variant.name}, {step.name}: {words}" for words in watch.told)
         model = applied.output.model
         torch = model if model.form is Form.TORCH else torch
         records.append(applied.output.record)
@@ -116,7 +119,7 @@ def _passes(
         gated = None
         if is_last or not step.spec.is_lossless:
             gated = _gate(setting, model, part_of(inner, _MAKING_SHARE, 1 - _MAKING_SHARE))
-        steps.append(_step_result(applied, gated))
+        steps.append(_step_result(applied, gated, watch.told))
         if gated is not None and gated.dropped_reason and model.form is Form.TORCH:
             raise PassError(f"dropped after {step.name}: {gated.dropped_reason}")
         if gated is not None and (is_last or gated.dropped_reason):
@@ -141,7 +144,7 @@ def _gate(setting: Setting, model: WorkingModel, on_progress: OnProgress) -> Gat
     return setting.gated[key]
 
 
-def _step_result(applied: Applied, gated: Gated | None) -> StepResult:
+def _step_result(applied: Applied, gated: Gated | None, resumed: tuple[str, ...]) -> StepResult:
     record = applied.output.record
     return StepResult(
         record.pass_name,
@@ -152,4 +155,5 @@ def _step_result(applied: Applied, gated: Gated | None) -> StepResult:
         None if gated is None else gated.accuracy,
         "" if gated is None else gated.dropped_reason,
         record.sensitivities,
+        resumed,
     )

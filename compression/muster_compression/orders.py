@@ -136,6 +136,7 @@ class StepResult:
     accuracy: Accuracy | None = None  # None = not judged: the pass keeps its outputs
     reason: str = ""  # why the chain ended here; "" = it went on
     sensitivities: tuple[LayerSensitivity, ...] = ()
+    resumed: tuple[str, ...] = ()  # trainings that went on where a run before had been ended
 
 
 @dataclass(frozen=True, slots=True)

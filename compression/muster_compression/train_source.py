@@ -13,6 +13,7 @@ from muster_compression.exporting import export, torch_source
 from muster_compression.orders import ImportOrder
 from muster_compression.part_of import OnProgress, part_of
 from muster_compression.pass_cache import PassCache
+from muster_compression.resumes import Resumes
 from muster_compression.sources.kind import SourceKind, kind_of, split_torch
 from muster_compression.torch_model import load_module
 from muster_compression.torch_origin import import_surroundings, trained, untrained
@@ -54,8 +55,9 @@ def train_source(
     around, notes = import_surroundings(data, judging, signature, order.seed, threads_of(order.threads), cache)
     with tempfile.TemporaryDirectory(dir=order.out_dir, prefix="training-") as folder:
         model = untrained(*named, order.seed, True, Path(folder))
-        inner = part_of(on_progress, 0.0, _TRAINING_SHARE)
-        model = trained(model, order.train_epochs, around, Path(folder), inner)
+        watch = Resumes(part_of(on_progress, 0.0, _TRAINING_SHARE))
+        model = trained(model, order.train_epochs, around, Path(folder), watch)
+        notes += [f"--train-epochs: {words}" for words in watch.told]
         source = torch_source(order.source, data.judging(), order.seed, True)
         module = load_module(model)
         module.requires_grad_(False)

@@ -198,8 +198,12 @@ def test_a_killed_training_goes_on_where_it_was_and_gives_the_same_bytes(project
     assert _epoch(first) > 2
     assert first.endswith(" left")
     assert not any((cache / "checkpoints").rglob("*.pt"))
+    (told,) = resumed.variants[0].steps[0].resumed
+    assert re.match(r"train went on from epoch \d+ of 30", told)
+    assert f"one, train: {told}" in resumed.notes
     straight = run("straight", tmp_path / "cache")
     assert not straight.variants[0].steps[0].is_cached
+    assert straight.variants[0].steps[0].resumed == ()
     assert resumed.variants[0].manifest.artifact == straight.variants[0].manifest.artifact
 
 
