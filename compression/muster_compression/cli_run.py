@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from muster_compression import report
 from muster_compression.before_work import check_floor_fits, check_recipe_fits
+from muster_compression.ending import TerminatedError
 from muster_compression.floor import Floor, check_reachable, parse_floor
 from muster_compression.import_model import ImportedModel, import_model
 from muster_compression.nothing_made import ExtrasMissingError, NothingMadeError
@@ -26,7 +28,7 @@ from muster_compression.search.run_search import run_search
 from muster_compression.search.space import load_space
 from muster_compression.set_aside import with_dropped_aside
 from muster_compression.sources.kind import split_torch
-from muster_compression.tree import as_tree
+from muster_compression.tree import COLUMNS, as_tree
 from muster_protos.errors import MusterError, as_usage
 from muster_protos.ids import check_id
 from muster_protos.metric_names import BUILT_IN
@@ -106,7 +108,7 @@ def search(options: argparse.Namespace) -> int:
             asked_for = _asked(options, recipe_yaml, own_seed)
             try:
                 found = run_search(imported, space, budget, asked, progress.part(0.1, 0.9))
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, TerminatedError):
                 print(f"points so far are kept in {options.out}; the same command goes on", file=sys.stderr)
                 raise
             except NothingKeptError as error:  # the points and their steps are kept all the same
@@ -120,7 +122,8 @@ def search(options: argparse.Namespace) -> int:
 def _tell(options: argparse.Namespace, found: Run) -> int:
     """Keep what was found, and print it; 8 when something of it did not come out."""
     save_run(options.out, found)
-    print(json.dumps(report.as_json(found), indent=2) if options.output == "json" else as_tree(found))
+    columns = shutil.get_terminal_size((COLUMNS, 24)).columns
+    print(json.dumps(report.as_json(found), indent=2) if options.output == "json" else as_tree(found, columns))
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     if options.output != "json" and found.variants:

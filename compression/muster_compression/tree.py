@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from muster_compression.frontier import dominators
 from muster_compression.page.figures import interval
@@ -12,24 +13,37 @@ from muster_compression.run_file import Run
 from muster_compression.search.point import SearchSummary, Verdict
 from muster_protos.metric_names import is_share
 
+COLUMNS = 120
+"""What a line may take where nobody says otherwise."""
+
 _DOUBTED = "*"
 _BEST = "frontier"
+_WITH_INTERVALS = 110
 
 
-def as_tree(run: Run) -> str:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How each line is written."""
+
+    best: frozenset[str]  # ids of variants on the frontier
+    has_intervals: bool
+
+
+def as_tree(run: Run, columns: int = COLUMNS) -> str:
     """The lineage with the figures that decide; dropped and failed variants below it.
 
     ``frontier`` stands at variants that no other of their format, the baseline included, is nowhere worse than.
+    Intervals are left out where a line has few columns.
     """
-    best = _frontier(run)
-    lines = [_line(f"{run.model} {run.baseline.name}", run.baseline, best)]
+    look = _Look(_frontier(run), columns >= _WITH_INTERVALS)
+    lines = [_line(f"{run.model} {run.baseline.name}", run.baseline, look)]
     known = {row.variant_id for row in run.variants if row.kept}
     children: dict[str, list[VariantRow]] = {}
     for row in run.variants:
         if row.kept:
             parent = row.parent if row.parent in known else run.baseline.variant_id
             children.setdefault(parent, []).append(row)
-    lines += _branches(run.baseline.variant_id, children, best, " ")
+    lines += _branches(run.baseline.variant_id, children, look, " ")
     lines += _doubts(run)
     lines += [f"dropped: {row.name}: {row.reason}" for row in run.variants if not row.kept]
     lines += [f"failed: {item.name}: {item.reason}" for item in run.failed]
@@ -80,27 +94,29 @@ def _is_doubted(row: VariantRow) -> bool:
     return row.latency_ms is not None and bool(row.latency_reason)
 
 
-def _branches(parent: str, children: Mapping[str, list[VariantRow]], best: frozenset[str], indent: str) -> list[str]:
+def _branches(parent: str, children: Mapping[str, list[VariantRow]], look: _Look, indent: str) -> list[str]:
     """Children below their parents."""
     rows = children.get(parent, [])
     lines = []
     for index, row in enumerate(rows):
         is_last = index == len(rows) - 1
-        lines.append(_line(f"{indent}{'└─' if is_last else '├─'} {row.name}", row, best))
-        lines += _branches(row.variant_id, children, best, f"{indent}{'   ' if is_last else '│  '}")
+        lines.append(_line(f"{indent}{'└─' if is_last else '├─'} {row.name}", row, look))
+        lines += _branches(row.variant_id, children, look, f"{indent}{'   ' if is_last else '│  '}")
     return lines
 
 
-def _line(head: str, row: VariantRow, best: frozenset[str]) -> str:
+def _line(head: str, row: VariantRow, look: _Look) -> str:
     quality = "no labels" if row.accuracy is None else f"{row.metric} {_figure(row.accuracy, row.metric)}"
-    quality += "" if row.accuracy is None else f" {interval(row.accuracy_ci, row.metric)}"
+    if look.has_intervals and row.accuracy is not None:
+        quality += f" {interval(row.accuracy_ci, row.metric)}"
     agreement = "" if row.agreement is None else f"agreement {row.agreement:.1%}"
     latency = "" if row.latency_ms is None else f"{_digits(row.latency_ms)} ms{_DOUBTED * _is_doubted(row)} here"
     if row.parent:
         latency += "" if row.latency_ratio is None else f" ({row.latency_ratio:.1f}x)"
     size = f"{_size(row.size_bytes):>9}" + (f" ({row.size_ratio:.1f}x)" if row.parent else "")
-    mark = _BEST if row.variant_id in best else ""
-    return f"{head:<28} {quality:<27} {agreement:<18} {size:<17} {mark:<8} {latency}".rstrip()
+    mark = _BEST if row.variant_id in look.best else ""
+    width = 27 if look.has_intervals else 18
+    return f"{head:<28} {quality:<{width}} {agreement:<18} {size:<17} {mark:<8} {latency}".rstrip()
 
 
 def _digits(value: float) -> str:

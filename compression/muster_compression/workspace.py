@@ -70,7 +70,8 @@ def _held_folder(out_dir: Path, prefix: str) -> tuple[Path, int]:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=out_dir)).resolve()
         with contextlib.suppress(FileNotFoundError):  # another process took it for abandoned before it was held
             held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(held, fcntl.LOCK_EX)
+            with contextlib.suppress(OSError):  # a disk without locks: there nobody takes it for abandoned either
+                fcntl.flock(held, fcntl.LOCK_EX)
             if folder.exists():
                 return folder, held
             os.close(held)
@@ -85,7 +86,7 @@ def _remove_abandoned(out_dir: Path) -> None:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
-        except BlockingIOError:  # its process lives
+        except OSError:  # its process lives, or the disk knows no locks
             pass
         finally:
             os.close(held)

@@ -29,6 +29,9 @@ def test_the_tree_has_children_below_their_parents_and_reasons_below_all(run):
     assert lines[6].startswith("failed: odd: operator")
     assert "accuracy 97.0% (95.0–98.5)" in lines[1]
     assert "2.00 ms here (2.0x)" in lines[1]
+    narrow = as_tree(run, 80).splitlines()[1]
+    assert "accuracy 97.0% " in narrow
+    assert "(95.0" not in narrow
 
 
 def test_the_tree_marks_the_frontier_of_each_format(run):
