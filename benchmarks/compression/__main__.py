@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tell_plan(parts: Sequence[Part]) -> None:
-    """Minutes on two quiet cores, from nothing."""
+    """Minutes on one thread, from nothing; as many tasks run at once as there are cores."""
     for part in parts:
         print(f"{part.planned_s / 60:6.1f} min  {part.name}")
     print(f"{sum(part.planned_s for part in parts) / 60:6.1f} min  in all")

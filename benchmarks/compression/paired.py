@@ -24,7 +24,7 @@ class Paired:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of ``share``: the difference of paired shares (Bonett, Price, 2012)).
+        """95 % interval of ``share``: the difference of paired shares (Bonett, Price, 2012).
 
         The teacher's accuracy that it is divided by is taken as it was measured.
         """

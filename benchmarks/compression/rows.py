@@ -138,4 +138,4 @@ class Report:
     missing: tuple[str, ...] = field(default_factory=tuple)  # parts that could not be run, with the reason
     elapsed_s: float = 0.0
     made_s: float = 0.0  # of this run: what was not in the cache yet
-    computed_s: float = 0.0  # wall seconds of teachers and passes when they were computed, one thread each
+    computed_s: float = 0.0  # wall seconds of teachers, templates and controls when computed, one thread each

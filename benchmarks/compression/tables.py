@@ -48,7 +48,8 @@ def markdown(report: Report) -> str:
     quiet = "" if report.is_quiet else "; **other work ran on the machine: latencies marked noisy say little**"
     parts = [
         f"{report.machine}; seed {report.seed}; {what}; "
-        f"all trainings and passes took {report.computed_s / 60:.0f} minutes when they were computed, one thread each; "
+        f"teachers, templates and controls took {report.computed_s / 60:.0f} minutes when they were "
+        "computed, one thread each; "
         f"this run made what was missing in {report.made_s / 60:.0f} minutes and measured for "
         f"{report.elapsed_s / 60:.0f}{quiet}.",
         _LEGEND.strip(),
