@@ -6,9 +6,6 @@ import functools
 import hashlib
 import json
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +14,12 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from benchmarks.compression import measure
+from benchmarks.compression.child import ROOT, run_child
 from benchmarks.compression.measure import Judged, PairLatency, Subject
 from benchmarks.rig.machine import cpu_model
 from muster_compression.artifact import ref_of, write_bytes
 from muster_compression.code_identity import imported_files
-from muster_protos.errors import PermanentError
 
-ROOT = Path(__file__).parents[2]
-"""Where ``-m benchmarks.compression`` is found."""
 _WALL_S = 900.0
 _ROUNDS = 15
 T = TypeVar("T")
@@ -72,26 +67,11 @@ def asked(verb: str, subjects: Sequence[Subject], samples: Path, more: dict[str,
     """What the child answers.
 
     Raises:
-        PermanentError: it died; with its last words.
+        PermanentError: it died, with its last words, or took too long.
     """
     dumped = [TypeAdapter(Subject).dump_python(item, mode="json") for item in subjects]
-    request = json.dumps({"verb": verb, "subjects": dumped, "samples": str(samples), **more})
-    began_s = time.monotonic()
-    try:
-        found = subprocess.run(
-            [sys.executable, "-m", "benchmarks.compression.measure"],
-            input=request,
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=_WALL_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise PermanentError(f"{verb} took longer than {time.monotonic() - began_s:.0f} s and was ended") from error
-    if found.returncode != 0:
-        raise PermanentError(f"{verb} of {subjects[-1].path.name} failed: {' '.join(found.stderr.split())[-400:]}")
-    return json.loads(found.stdout)
+    request = {"verb": verb, "subjects": dumped, "samples": str(samples), **more}
+    return json.loads(run_child("measure", request, _WALL_S, f"{verb} of {subjects[-1].path.name}"))
 
 
 @functools.cache

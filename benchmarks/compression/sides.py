@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +13,7 @@ from typing import TypeAlias
 import yaml
 
 from benchmarks.compression.against import OURS
-from benchmarks.compression.ask import ROOT
+from benchmarks.compression.child import run_child
 from benchmarks.compression.making import THREADS, WALL_S, Bench, run_one
 from benchmarks.compression.measure import Subject
 from benchmarks.compression.rows import Beside, SideRow
@@ -189,20 +187,7 @@ def _other(bench: Bench, way: str, request: Chain) -> Path:
         return out
     out.parent.mkdir(parents=True, exist_ok=True)
     marker.unlink(missing_ok=True)
-    try:
-        found = subprocess.run(
-            [sys.executable, "-m", "benchmarks.compression.others"],
-            input=json.dumps(asked),
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=WALL_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise PermanentError(f"{way} took longer than {WALL_S / 60:.0f} min and was ended") from error
-    if found.returncode != 0:
-        raise PermanentError(f"{way} failed: {' '.join(found.stderr.split())[-300:]}")
+    run_child("others", asked, WALL_S, way)
     write_bytes(marker, key.encode())
     return out
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compression import sides
+from benchmarks.compression import child, sides
 from benchmarks.compression.making import Bench
 from muster_protos.errors import PermanentError
 
@@ -19,7 +19,7 @@ def test_another_tool_that_hangs_is_a_way_that_failed(bench, monkeypatch, tmp_pa
     def hang(*arguments: object, **_: object) -> None:
         raise subprocess.TimeoutExpired("others", 1.0)
 
-    monkeypatch.setattr(sides.subprocess, "run", hang)
+    monkeypatch.setattr(child.subprocess, "run", hang)
     (tmp_path / "model.onnx").write_bytes(b"model")
     request: sides.Chain = {"model": str(tmp_path / "model.onnx")}
     with pytest.raises(PermanentError, match="took longer than"):
@@ -34,7 +34,7 @@ def test_what_another_tool_made_is_kept_until_its_model_changes(bench, monkeypat
         (tmp_path / "sides" / "onnxruntime.onnx").write_bytes(b"int8")
         return subprocess.CompletedProcess("others", 0)
 
-    monkeypatch.setattr(sides.subprocess, "run", work)
+    monkeypatch.setattr(child.subprocess, "run", work)
     model = tmp_path / "model.onnx"
     model.write_bytes(b"model")
     for _ in range(2):
