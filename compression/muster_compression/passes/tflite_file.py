@@ -7,6 +7,7 @@ from pathlib import Path
 from muster_compression.artifact import write_bytes
 from muster_compression.checking import checked_format
 from muster_compression.graph.tflite_facts import tflite_facts, tflite_weights
+from muster_compression.graph.tflite_quantize import QUANTIZER_ERRORS, Rule, quantize
 from muster_compression.passes.port import Form, PassContext, PassError, PassOutput, PassRecord, WorkingModel
 from muster_protos.errors import InvalidInputError
 
@@ -23,6 +24,24 @@ def check_float(model: WorkingModel, pass_name: str) -> None:
 def refusal(pass_name: str, error: Exception) -> PassError:
     """The library's own words, in a line."""
     return PassError(f"{pass_name} cannot take this model: {' '.join(str(error).split())[:300]}")
+
+
+def packed_weights(
+    model: WorkingModel, rule: Rule, name: str, precision: str, pass_name: str, context: PassContext
+) -> PassOutput:
+    """The file with its weights stored as ``rule`` says, arithmetic in floats.
+
+    Raises:
+        MissingExtraError: ai-edge-quantizer is not installed.
+        PassError: a model that is not in float32, or nothing changed.
+    """
+    check_float(model, pass_name)
+    try:
+        payload = quantize(model.path, [rule])
+    except QUANTIZER_ERRORS as error:
+        raise refusal(pass_name, error) from error
+    advice = "it has no product or convolution with weights"
+    return finish(payload, name, precision, 0.0, pass_name, context, advice)
 
 
 def finish(

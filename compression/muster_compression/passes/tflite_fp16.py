@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from muster_compression.graph.tflite_quantize import CONVOLUTIONS, PRODUCTS, QUANTIZER_ERRORS, Rule, quantize
+from muster_compression.graph.tflite_quantize import CONVOLUTIONS, PRODUCTS, Rule
 from muster_compression.passes.port import PassContext, PassOutput, Settings, WorkingModel
-from muster_compression.passes.tflite_file import check_float, finish, refusal
+from muster_compression.passes.tflite_file import packed_weights
 
 _NAME = "tflite-fp16"
 
@@ -24,9 +24,4 @@ def apply(model: WorkingModel, settings: TfliteFp16Settings, context: PassContex
         PassError: a model that is not in float32, or nothing changed.
     """
     del settings
-    check_float(model, _NAME)
-    try:
-        payload = quantize(model.path, [Rule("weights", 16, (*PRODUCTS, *CONVOLUTIONS))])
-    except QUANTIZER_ERRORS as error:
-        raise refusal(_NAME, error) from error
-    return finish(payload, "fp16", "fp16", 0.0, _NAME, context, "it has no product or convolution with weights")
+    return packed_weights(model, Rule("weights", 16, (*PRODUCTS, *CONVOLUTIONS)), "fp16", "fp16", _NAME, context)

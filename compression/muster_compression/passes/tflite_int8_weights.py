@@ -6,9 +6,9 @@ than float ones, and wherever static int8 costs too much.
 
 from __future__ import annotations
 
-from muster_compression.graph.tflite_quantize import QUANTIZER_ERRORS, Rule, quantize
+from muster_compression.graph.tflite_quantize import Rule
 from muster_compression.passes.port import PassContext, PassOutput, Settings, WorkingModel
-from muster_compression.passes.tflite_file import check_float, finish, refusal
+from muster_compression.passes.tflite_file import packed_weights
 
 _NAME = "tflite-int8-weights"
 
@@ -28,9 +28,4 @@ def apply(model: WorkingModel, settings: TfliteInt8WeightsSettings, context: Pas
         PassError: a model that is not in float32, or nothing changed.
     """
     del settings
-    check_float(model, _NAME)
-    try:
-        payload = quantize(model.path, [Rule("weights")])
-    except QUANTIZER_ERRORS as error:
-        raise refusal(_NAME, error) from error
-    return finish(payload, "weights8", "int8", 0.0, _NAME, context, "it has no product or convolution with weights")
+    return packed_weights(model, Rule("weights"), "weights8", "int8", _NAME, context)
